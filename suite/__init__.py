@@ -1,0 +1,5 @@
+"""Benchmark and reproducibility suite for gradient-based few-shot meta-learning."""
+
+from suite.version import RESULTS_VERSION, __version__
+
+__all__ = ["RESULTS_VERSION", "__version__"]

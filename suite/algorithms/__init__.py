@@ -1,0 +1,1 @@
+"""Algorithms: one short file each, found by name through `suite.registry`."""

@@ -1,0 +1,104 @@
+"""The contract of an algorithm: how it adapts to an episode and how its weights are meta-trained.
+
+An algorithm is a few hyper-parameters and two pieces of mathematics: `Algorithm.adapt` (the inner
+loop, used at test by all) and `Algorithm.outer` (the gradient that the outer optimiser follows).
+Both are written against an engine's gradients and Hessian-vector products and know nothing of
+devices, clocks or how these are computed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import ClassVar, Literal, NamedTuple
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from suite.component import Component
+from suite.engines.base import Engine
+from suite.episodes import Episodes, Examples
+from suite.streams import Stream, choose
+
+
+class Outer(NamedTuple):
+    """What one outer step gives: the gradient (P,) to follow and the mean loss () to report."""
+
+    gradient: Tensor
+    loss: Tensor
+
+
+class Draws(NamedTuple):
+    """The random draws of some episodes: a stream, and the number of the first episode in it."""
+
+    stream: Stream
+    first: int = 0
+
+    def minibatches(self, data: Examples, size: int, steps: int) -> list[Examples]:
+        """Cut each episode's examples into ``steps`` mini-batches drawn without replacement.
+
+        The examples of an episode are shuffled and walked in order, reshuffled when used up; a
+        batch that meets the end goes on in the next shuffle (Reptile, reptile.py:236-248).
+        ``size`` 0, or at least the number of examples, gives the full batch every time.
+        """
+        count, n = len(data), data.x.shape[1]
+        if size == 0 or size >= n:
+            return [data] * steps
+        rounds = -(-steps * size // n)
+        orders = [
+            choose(self.stream.child("shuffle", r).rows(self.first, count, n), n)
+            for r in range(rounds)
+        ]
+        order = torch.from_numpy(np.concatenate(orders, axis=1)).to(data.x.device)
+        return [data.take(order[:, k * size : (k + 1) * size]) for k in range(steps)]
+
+
+class Algorithm(Component):
+    """An algorithm's hyper-parameters, which are its identity, and its mathematics.
+
+    Class attributes
+        trains_on: ``"episodes"``; ``"joint"`` for one model over all meta-train tasks; None where
+            nothing is meta-trained.
+        second_order: whether `outer` differentiates through `adapt`.
+    """
+
+    trains_on: ClassVar[Literal["episodes", "joint"] | None] = "episodes"
+    second_order: ClassVar[bool] = False
+
+    inner_rate: float = Field(0.01, gt=0)
+    inner_steps: int = Field(1, ge=0)
+    inner_batch: int = Field(0, ge=0)
+    """Examples of an inner mini-batch; 0 is the whole support set."""
+
+    outer_optimiser: Literal["adam", "sgd"] = "adam"
+    outer_rate: float = Field(1e-3, gt=0)
+    outer_schedule: Literal["constant", "linear"] = "constant"
+    """``linear`` anneals the outer rate from its value to 0 over the run."""
+
+    def start(self, engine: Engine, theta: Tensor, count: int, draws: Draws) -> Tensor:
+        """Return the weights (count, P) with which ``count`` episodes start their inner loop."""
+        return theta.expand(count, -1)
+
+    def adapt(
+        self, engine: Engine, theta: Tensor, support: Examples, steps: int, draws: Draws
+    ) -> Iterator[Tensor]:
+        """Yield theta_0 .. theta_K, each (T, P): gradient descent on the support set.
+
+        theta_{k+1} = theta_k - alpha * grad L_support(theta_k)         (MAML, equation before (1))
+        """
+        rate = self.inner_rate * engine.adapted  # (P,), 0 where the inner loop leaves a weight
+        theta = self.start(engine, theta, len(support), draws)
+        yield theta
+        for batch in draws.minibatches(support, self.inner_batch, steps):
+            _, gradient = engine.gradient(theta, batch)
+            theta = theta - rate * gradient
+            yield theta
+
+    def outer(self, engine: Engine, theta: Tensor, episodes: Episodes, draws: Draws) -> Outer:
+        """Return the gradient (P,) that the outer optimiser follows, averaged over the episodes.
+
+        Where an algorithm does not write it, the query loss is differentiated through `adapt` by
+        automatic differentiation, which the reference engine alone can do.
+        """
+        return engine.differentiate(self, theta, episodes, draws)

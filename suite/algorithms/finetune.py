@@ -1,0 +1,52 @@
+"""Joint pre-training over all meta-train tasks, then SGD on the support set."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from suite import registry
+from suite.algorithms.base import Algorithm, Draws, Outer
+from suite.engines.base import Engine
+from suite.episodes import Episodes
+from suite.streams import uniform
+
+
+@registry.algorithm("finetune")
+class FineTune(Algorithm):
+    """Fit one model to everything, then adapt it.
+
+    Regression pools the points of all tasks (MAML 5.1, "pretrain"). Classification trains one
+    softmax over all meta-train classes; an episode then gets a fresh last layer, and all weights
+    are tuned (Ravi & Larochelle 2017; pre-trained-SGD.lua:31-53).
+    """
+
+    trains_on = "joint"
+
+    new_head: Literal["zero", "random"] = "zero"
+    """Of an episode of classification. ``zero`` favours no class: the first step turns each class
+    vector to the mean features of its examples. ``random`` is uniform in +-1/sqrt(fan in)."""
+
+    def outer(self, engine: Engine, theta: Tensor, episodes: Episodes, draws: Draws) -> Outer:
+        """Return the gradient of the joint loss: an ordinary supervised step on the pool."""
+        loss, gradient = engine.gradient(theta[None], episodes.support)
+        return Outer(gradient[0], loss[0])
+
+    def start(self, engine: Engine, theta: Tensor, count: int, draws: Draws) -> Tensor:
+        """Give each episode of a classification task a last layer of its own."""
+        theta = theta.repeat(count, 1)
+        if engine.loss != "cross_entropy":
+            return theta
+        for span in engine.layout.head:
+            weights = theta[:, span.start : span.stop]
+            if self.new_head == "zero":
+                weights.zero_()
+            else:
+                bound = span.shape[-1] ** -0.5
+                words = draws.stream.child("head", span.name).rows(
+                    draws.first, count, weights.shape[1]
+                )
+                weights.copy_(torch.from_numpy(uniform(words, -bound, bound)))
+        return theta

@@ -1,0 +1,26 @@
+"""First-order MAML (Finn et al. 2017, section 5.2)."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from suite import registry
+from suite.algorithms.base import Algorithm, Draws, Outer
+from suite.engines.base import Engine
+from suite.episodes import Episodes
+
+
+@registry.algorithm("fomaml")
+class FOMAML(Algorithm):
+    """MAML without second derivatives: I - alpha H is taken as I.
+
+    The gradient of the query loss *at the adapted weights* is applied to the initial weights:
+
+        theta <- theta - beta * sum_i grad L_query_i(theta_i,K)
+    """
+
+    def outer(self, engine: Engine, theta: Tensor, episodes: Episodes, draws: Draws) -> Outer:
+        """Return the query gradient (P,) at theta_K, averaged over the meta-batch."""
+        *_, theta_k = self.adapt(engine, theta, episodes.support, self.inner_steps, draws)
+        loss, gradient = engine.gradient(theta_k, episodes.query)
+        return Outer(gradient.mean(0), loss.mean())

@@ -1,0 +1,39 @@
+"""Model-agnostic meta-learning (Finn, Abbeel, Levine 2017), second order."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from suite import registry
+from suite.algorithms.base import Algorithm, Draws, Outer
+from suite.engines.base import Engine
+from suite.episodes import Episodes
+
+
+@registry.algorithm("maml")
+class MAML(Algorithm):
+    """Minimise the query loss at the adapted weights, through the adaptation (equation 1).
+
+        min_theta  sum_i  L_query_i(theta_i,K)
+        theta_i,k+1 = theta_i,k - alpha grad L_support_i(theta_i,k),    theta_i,0 = theta
+
+    One inner step has the Jacobian I - alpha H_k with H_k the Hessian of the support loss at
+    theta_k, so the gradient is a product of K pullbacks, and no graph of the inner loop is kept:
+
+        v = grad L_query(theta_K);    v <- v - H_k (alpha v)    for k = K-1 .. 0.
+    """
+
+    second_order = True
+
+    def outer(self, engine: Engine, theta: Tensor, episodes: Episodes, draws: Draws) -> Outer:
+        """Return the meta-gradient (P,) averaged over the meta-batch."""
+        rate = self.inner_rate * engine.adapted
+        points = []
+        theta_k = self.start(engine, theta, len(episodes), draws)  # (T, P)
+        for batch in draws.minibatches(episodes.support, self.inner_batch, self.inner_steps):
+            points.append(engine.linearise(theta_k, batch))
+            theta_k = theta_k - rate * points[-1].gradient
+        loss, v = engine.gradient(theta_k, episodes.query)
+        while points:
+            v = v - points.pop().hessian_vector(rate * v)
+        return Outer(v.mean(0), loss.mean())

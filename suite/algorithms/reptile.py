@@ -1,0 +1,62 @@
+"""Reptile (Nichol, Achiam, Schulman 2018)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from suite import registry
+from suite.algorithms.base import Algorithm, Draws, Outer
+from suite.engines.base import Engine
+from suite.episodes import Episodes, Examples
+
+EPSILON = 1e-8  # of the inner Adam, as in TensorFlow
+
+
+@registry.algorithm("reptile")
+class Reptile(Algorithm):
+    """Move the weights towards where each task's own optimisation ended (Algorithm 2, batched).
+
+        theta <- theta + epsilon * mean_i (theta_i,K - theta)
+
+    that is, SGD with step size epsilon on the gradient theta - mean_i theta_i,K; epsilon is
+    annealed to 0. The inner optimiser is SGD, or Adam with beta1 = 0 (models.py:10):
+
+        m     <- beta2 m + (1 - beta2) g^2
+        theta <- theta - alpha g / (sqrt(m / (1 - beta2^k)) + eps)    after k steps
+    """
+
+    outer_optimiser: Literal["adam", "sgd"] = "sgd"
+    outer_rate: float = Field(1.0, gt=0)
+    outer_schedule: Literal["constant", "linear"] = "linear"
+    inner_optimiser: Literal["adam", "sgd"] = "adam"
+    inner_beta2: float = Field(0.999, ge=0, lt=1)
+
+    def adapt(
+        self, engine: Engine, theta: Tensor, support: Examples, steps: int, draws: Draws
+    ) -> Iterator[Tensor]:
+        """Yield theta_0 .. theta_K, each (T, P): inner SGD or Adam on serial mini-batches."""
+        if self.inner_optimiser == "sgd":
+            yield from super().adapt(engine, theta, support, steps, draws)
+            return
+        rate = self.inner_rate * engine.adapted
+        theta = self.start(engine, theta, len(support), draws)
+        moment = torch.zeros_like(theta)
+        yield theta
+        batches = draws.minibatches(support, self.inner_batch, steps)
+        for k, batch in enumerate(batches, start=1):
+            _, gradient = engine.gradient(theta, batch)
+            moment = self.inner_beta2 * moment + (1 - self.inner_beta2) * gradient.square()
+            scale = (moment / (1 - self.inner_beta2**k)).sqrt() + EPSILON
+            theta = theta - rate * gradient / scale
+            yield theta
+
+    def outer(self, engine: Engine, theta: Tensor, episodes: Episodes, draws: Draws) -> Outer:
+        """Return theta - mean_i theta_i,K (P,); the query set gives the reported loss alone."""
+        *_, theta_k = self.adapt(engine, theta, episodes.support, self.inner_steps, draws)
+        loss = engine.losses(theta_k, episodes.query)
+        return Outer(theta - theta_k.mean(0), loss.mean())

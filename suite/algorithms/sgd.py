@@ -1,0 +1,16 @@
+"""Stochastic gradient descent from scratch: what an episode gives without any meta-training."""
+
+from __future__ import annotations
+
+from suite import registry
+from suite.algorithms.base import Algorithm
+
+
+@registry.algorithm("sgd")
+class SGD(Algorithm):
+    """Plain SGD on the support set from one random initialisation per seed.
+
+    The initialisation is the same for every episode. `inner_batch` 0 is full-batch descent.
+    """
+
+    trains_on = None

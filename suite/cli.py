@@ -1,0 +1,165 @@
+"""The command line: commands and options, nothing else."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from suite import config, devices, registry
+from suite.errors import UserError
+from suite.provenance import usable_cores
+from suite.records.store import Store
+from suite.version import __version__
+
+console = Console(highlight=False)
+
+
+def _csv(_: click.Context, __: click.Parameter, value: str | None) -> tuple[str, ...]:
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if value else ()
+
+
+def _seeds(_: click.Context, __: click.Parameter, value: str | None) -> tuple[int, ...]:
+    if not value:
+        return ()
+    try:
+        seeds = tuple(int(part) for part in value.split(","))
+    except ValueError:
+        raise UserError(f"--seeds takes whole numbers such as 0,1,2, not {value!r}.") from None
+    if min(seeds) < 0 or len(set(seeds)) < len(seeds):
+        raise UserError(f"--seeds must be different and not negative, not {value!r}.")
+    return seeds
+
+
+class _Group(click.Group):
+    """A group whose errors are one sentence with exit status 2."""
+
+    def main(self, *args, **kwargs):
+        try:
+            return super().main(*args, **kwargs)
+        except UserError as error:
+            click.echo(f"error: {error}", err=True)
+            sys.exit(2)
+
+
+@click.group(cls=_Group, invoke_without_command=True, context_settings={"max_content_width": 100})
+@click.version_option(__version__, prog_name="fewshot-suite")
+@click.option("--profile", default="quick", show_default=True, help="Shipped profile or TOML file.")
+@click.option("--algorithms", callback=_csv, help="Only these, comma-separated.")
+@click.option("--tasks", callback=_csv, help="Only these experiments or tasks, comma-separated.")
+@click.option("--seeds", callback=_seeds, help="Instead of the profile's, such as 0,1,2.")
+@click.option("--device", "device_names", callback=_csv, help="cpu, cuda or all.")
+@click.option("--engine", help="auto, or one by name, for every cell.")
+@click.option("--threads", type=click.IntRange(1), help="CPU threads of a cell.")
+@click.option(
+    "--results",
+    type=click.Path(path_type=Path),
+    default=Path("runs"),
+    show_default=True,
+    help="Folder of records, tables and figures.",
+)
+@click.option("--data", type=click.Path(path_type=Path), help="Folder of data sets.")
+@click.option(
+    "--plugin",
+    "plugins",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    help="Python file that registers algorithms, tasks or models.",
+)
+@click.option("--list", "list_cells", is_flag=True, help="List the cells and stop.")
+@click.option("--dry-run", is_flag=True, help="List cells, parameters, state and time, and stop.")
+@click.option("--no-figures", is_flag=True, help="Write tables only.")
+@click.pass_context
+def cli(context: click.Context, **options) -> None:
+    """Run a profile of the matrix, algorithms x tasks x seeds x devices, and report it.
+
+    Without a command this runs what has no record yet, then writes tables and figures.
+    """
+    context.obj = options
+    for plugin in options["plugins"]:
+        registry.load_plugin(plugin)
+    if context.invoked_subcommand is None:
+        _run(**options)
+
+
+def _name(profile: str) -> str:
+    return Path(profile).stem if profile.endswith(".toml") else profile
+
+
+def _cells(options: dict) -> list[config.Cell]:
+    profile = config.load_profile(options["profile"])
+    cells = config.expand(
+        profile,
+        devices.resolve(options["device_names"] or profile.devices),
+        options["threads"] or profile.threads or usable_cores(),
+        algorithms=options["algorithms"],
+        tasks=options["tasks"],
+        seeds=options["seeds"],
+        engine=options["engine"],
+    )
+    if not cells:
+        raise UserError("no cell of the profile is left; loosen --algorithms or --tasks.")
+    return cells
+
+
+def _data(options: dict) -> Path | None:
+    data = options["data"]
+    if data is not None and not data.is_dir():
+        raise UserError(f"the data folder {str(data)!r} does not exist or is no folder.")
+    return data
+
+
+def _run(**options) -> None:
+    from suite.matrix import listing, run
+    from suite.matrix.progress import Progress
+
+    cells, data = _cells(options), _data(options)
+    name = _name(options["profile"])
+    store = Store(options["results"], name)
+    if options["list_cells"] or options["dry_run"]:
+        listing.show(cells, store, data, console, details=options["dry_run"])
+        return
+    summary = run.run_matrix(cells, store, data, Progress(console))
+    for problem in store.problems:
+        console.print(f"set aside: {problem}", markup=False, soft_wrap=True)
+    console.print(
+        f"{summary.done} cells done, {summary.skipped} already there, "
+        f"{len(summary.diverged)} diverged, {len(summary.failed)} failed, "
+        f"in {summary.seconds:.0f} s."
+    )
+    _report(store, figures=not options["no_figures"])
+    if not summary.whole:
+        raise SystemExit(1)
+
+
+def _report(store: Store, figures: bool) -> None:
+    from suite.report import write_report
+
+    paths = write_report(store.results, store.profile, figures=figures)
+    page = next((path for path in paths if path.name == "report.md"), None)
+    console.print(f"{len(paths)} tables and figures; begin with {page}.", soft_wrap=True)
+
+
+@cli.command()
+@click.pass_obj
+def report(options: dict) -> None:
+    """Write tables and figures again, from the records alone."""
+    store = Store(options["results"], _name(options["profile"]))
+    if not store.folder.is_dir():
+        raise UserError(f"there are no records in {str(store.folder)!r}; run the profile first.")
+    _report(store, figures=not options["no_figures"])
+
+
+@cli.command(name="list")
+def list_command() -> None:
+    """List profiles, algorithms, tasks, models and engines."""
+    from suite.matrix import listing
+
+    listing.show_registered(console)
+
+
+def main() -> None:
+    """Run the command line."""
+    cli(prog_name="run_all.py")

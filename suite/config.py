@@ -1,0 +1,340 @@
+"""The user's words -> validated profiles, protocols and cells.
+
+A profile is a TOML file: experiments x algorithms x seeds x devices. It expands into cells, each a
+complete description of one computation, known by the hash of that description.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import tomllib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, field_validator
+
+from suite import registry
+from suite.algorithms.base import Algorithm
+from suite.component import Strict, validated
+from suite.errors import UserError, unknown
+from suite.models.base import check_options
+from suite.tasks.base import EpisodeShape, Split, Task
+from suite.version import RESULTS_VERSION
+
+PROFILES = Path(__file__).parent / "profiles"
+
+
+class TrainProtocol(EpisodeShape):
+    """What meta-training sees: episodes, how many, and what else can move a number.
+
+    ``loss`` ``per_shot`` sums the cross-entropy over the examples and divides by shots, as MAML's
+    code does, so that a typed inner rate counts ways-fold (protocols.md 1.2); ``mean`` does not.
+    """
+
+    meta_batch: int = Field(ge=1)
+    steps: int = Field(ge=0)
+    loss: Literal["mean", "per_shot"] = "mean"
+    clip: float | None = Field(None, gt=0)
+    """Element-wise bound on the outer gradient; none by default."""
+
+
+class EvaluationProtocol(EpisodeShape):
+    """One meta-test: which episodes, how many inner steps, and which step is the headline.
+
+    ``batch_norm`` ``transductive`` normalises the query images with each other; ``support``
+    classifies each query image in a batch with the whole support set (Reptile, reptile.py:129).
+    """
+
+    name: str = Field(min_length=1)
+    split: Split = "test"
+    episodes: int = Field(ge=2)
+    steps: int = Field(ge=0)
+    report_step: int = Field(-1, ge=-1)
+    """The inner step whose score is the headline; -1 is the last."""
+    batch_norm: Literal["transductive", "support"] = "transductive"
+
+    @property
+    def headline(self) -> int:
+        """The inner step whose score the tables give."""
+        return self.steps if self.report_step == -1 else self.report_step
+
+
+class Protocol(Strict):
+    """Everything that can move a number and is not the algorithm's idea."""
+
+    train: TrainProtocol
+    evaluations: tuple[EvaluationProtocol, ...] = Field(min_length=1)
+    curve_points: int = Field(10, ge=0)
+    """How often the learning curve is sampled, on meta-validation episodes."""
+    curve_episodes: int = Field(50, ge=1)
+
+    @field_validator("evaluations")
+    @classmethod
+    def _checked(cls, found: tuple[EvaluationProtocol, ...]) -> tuple[EvaluationProtocol, ...]:
+        names = [evaluation.name for evaluation in found]
+        if len(set(names)) < len(names):
+            raise ValueError("two evaluations have one name")
+        for evaluation in found:
+            if evaluation.report_step > evaluation.steps:
+                raise ValueError(
+                    f"report_step {evaluation.report_step} of {evaluation.name!r} is beyond its "
+                    f"{evaluation.steps} steps"
+                )
+        return found
+
+
+class Numerics(Strict):
+    """How a cell is computed: part of its description, since it can change the last bits."""
+
+    device: str
+    engine: str = "auto"
+    threads: int = Field(1, ge=1)
+    dtype: Literal["float32", "float64"] = "float32"
+
+
+class Cell(Strict):
+    """Algorithm x task x seed x device under one protocol: a pure function of this description.
+
+    ``experiment`` and ``variant`` are what tables call it and do not enter the hash.
+    """
+
+    experiment: str
+    variant: str
+    algorithm: dict[str, Any]
+    task: dict[str, Any]
+    model: dict[str, Any]
+    seed: int
+    protocol: Protocol
+    numerics: Numerics
+    results_version: str = RESULTS_VERSION
+
+    @property
+    def label(self) -> str:
+        """A readable name, unique within a profile."""
+        return f"{self.experiment}--{self.variant}--seed{self.seed}--{self.numerics.device}"
+
+    def description(self) -> dict[str, Any]:
+        """Return what the computation depends on, as JSON values."""
+        return self.model_dump(mode="json", exclude={"experiment", "variant"})
+
+    def sha256(self) -> str:
+        """Return the hash that names this cell."""
+        return digest(self.description())
+
+    def training_sha256(self) -> str:
+        """Return the hash of the training alone: cells that share it share their weights."""
+        description = self.description()
+        del description["protocol"]["evaluations"]
+        return digest(description)
+
+    def make_algorithm(self) -> Algorithm:
+        """Build the algorithm from its recorded parameters."""
+        return make_algorithm(self.algorithm)
+
+    def make_task(self) -> Task:
+        """Build the task from its recorded parameters."""
+        return make_task(self.task)
+
+
+def digest(value: Any) -> str:
+    """Return the SHA-256 of a JSON value in canonical form."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def make_algorithm(identity: dict[str, Any]) -> Algorithm:
+    """Build an algorithm from ``{"name": ..., parameters}``; raise `UserError` if it is not one."""
+    name, parameters = _named(identity, "algorithm")
+    component = registry.algorithms.get(name)
+    return validated(component, json.dumps(parameters), f"algorithm {name}", json=True)
+
+
+def make_task(identity: dict[str, Any]) -> Task:
+    """Build a task from ``{"name": ..., parameters}``; raise `UserError` if it is not one."""
+    name, parameters = _named(identity, "task")
+    return validated(registry.tasks.get(name), json.dumps(parameters), f"task {name}", json=True)
+
+
+def _named(identity: dict[str, Any], kind: str) -> tuple[str, dict[str, Any]]:
+    parameters = dict(identity)
+    name = parameters.pop("name", None)
+    if not isinstance(name, str):
+        raise UserError(f"a {kind} without a name: write {kind} = {{ name = ... }}.")
+    return name, parameters
+
+
+class Experiment(Strict):
+    """One task, model and protocol, and the algorithms that meet on it."""
+
+    name: str = Field(min_length=1, pattern=r"^[\w.+-]+$")
+    title: str = ""
+    task: dict[str, Any]
+    model: dict[str, Any]
+    train: dict[str, Any]
+    evaluations: tuple[dict[str, Any], ...] = Field(min_length=1)
+    curve_points: int = 10
+    curve_episodes: int = 50
+    algorithms: dict[str, dict[str, Any]] = Field(min_length=1)
+    """By variant: the algorithm's parameters; ``algorithm`` where the variant's name is another;
+    ``train`` to override protocol items; ``report_steps`` by evaluation; ``grid`` of parameters,
+    every combination of which is a cell."""
+
+
+class Profile(Strict):
+    """What one run of the suite computes."""
+
+    description: str
+    seeds: tuple[int, ...] = Field(min_length=1)
+    devices: tuple[str, ...] = ("all",)
+    engine: str = "auto"
+    threads: int = Field(0, ge=0)
+    """Threads of each cell on the CPU; 0 is as many as the process may use."""
+    experiments: tuple[Experiment, ...] = Field(min_length=1)
+
+    @field_validator("seeds")
+    @classmethod
+    def _seeds(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(seeds)) < len(seeds) or min(seeds) < 0:
+            raise ValueError("seeds must be different and not negative")
+        return seeds
+
+    @field_validator("experiments")
+    @classmethod
+    def _names(cls, found: tuple[Experiment, ...]) -> tuple[Experiment, ...]:
+        names = [experiment.name for experiment in found]
+        if len(set(names)) < len(names):
+            raise ValueError("two experiments have one name")
+        return found
+
+
+def profile_names() -> list[str]:
+    """Return the names of the profiles that the suite ships."""
+    return sorted(path.stem for path in PROFILES.glob("*.toml"))
+
+
+def load_profile(name: str) -> Profile:
+    """Read a shipped profile by name, or a user's by the path of its TOML file."""
+    path = Path(name) if name.endswith(".toml") else PROFILES / f"{name}.toml"
+    if not path.is_file():
+        if name.endswith(".toml"):
+            raise UserError(f"the profile file {name!r} does not exist.")
+        raise unknown("profile", name, profile_names())
+    try:
+        # JSON and back makes TOML's lists what the strict tuples of the models accept.
+        values = json.dumps(tomllib.loads(path.read_text(encoding="utf-8")))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, TypeError) as error:
+        raise UserError(f"the profile {name!r} is not valid TOML: {error}.") from error
+    return validated(Profile, values, f"profile {name}", json=True)
+
+
+def expand(
+    profile: Profile,
+    devices: Sequence[str],
+    threads: int,
+    *,
+    algorithms: Sequence[str] = (),
+    tasks: Sequence[str] = (),
+    seeds: Sequence[int] = (),
+    engine: str | None = None,
+) -> list[Cell]:
+    """Return the cells of a profile, filtered as the user asked.
+
+    Args:
+        profile: the validated profile.
+        devices: the device kinds to run on, already resolved.
+        threads: of a cell on the CPU.
+        algorithms: variants or algorithm names to keep; all if empty.
+        tasks: experiments or task names to keep; all if empty.
+        seeds: instead of the profile's.
+        engine: instead of the profile's.
+
+    Raises:
+        UserError: an unknown name, or a parameter that its component refuses.
+    """
+    engine = engine or profile.engine
+    if engine != "auto":
+        registry.engines.get(engine)
+    experiments = [e for e in profile.experiments if _kept(tasks, e.name, e.task.get("name"))]
+    known = {name for e in profile.experiments for name in (e.name, e.task.get("name"))}
+    _all_known("task", tasks, known)
+    variants = {
+        name
+        for e in profile.experiments
+        for v, settings in e.algorithms.items()
+        for name in (v, settings.get("algorithm", v))
+    }
+    _all_known("algorithm", algorithms, variants)
+    cells = []
+    for experiment in experiments:
+        for variant, parameters, protocol in _variants(experiment):
+            base = variant.split("[")[0]
+            if not _kept(algorithms, base, parameters["name"]):
+                continue
+            algorithm = make_algorithm(parameters).identity()
+            task = make_task(experiment.task).identity()
+            model_name, options = _named(experiment.model, "model")
+            model = {"name": model_name, **check_options(model_name, options)}
+            cells += [
+                Cell(
+                    experiment=experiment.name,
+                    variant=variant,
+                    algorithm=algorithm,
+                    task=task,
+                    model=model,
+                    seed=seed,
+                    protocol=protocol,
+                    numerics=Numerics(device=device, engine=engine, threads=threads),
+                )
+                for seed in (seeds or profile.seeds)
+                for device in devices
+            ]
+    return cells
+
+
+def _variants(experiment: Experiment) -> Iterator[tuple[str, dict[str, Any], Protocol]]:
+    """Yield (variant, algorithm identity, protocol) for every algorithm and grid point."""
+    for variant, settings in experiment.algorithms.items():
+        parameters = dict(settings)
+        name = parameters.pop("algorithm", variant)
+        train = {**experiment.train, **parameters.pop("train", {})}
+        steps = parameters.pop("report_steps", {})
+        grid = parameters.pop("grid", {})
+        where = f"experiment {experiment.name}, algorithm {variant}"
+        if not isinstance(grid, dict) or not all(isinstance(v, list) and v for v in grid.values()):
+            raise UserError(f"{where}: grid must give a list of values for each parameter.")
+        names = [str(e.get("name")) for e in experiment.evaluations]
+        for evaluation in steps:
+            if evaluation not in names:
+                raise UserError(f"{where}: {unknown('evaluation', evaluation, names)}")
+        evaluations = [
+            {**e, **({"report_step": steps[e["name"]]} if e.get("name") in steps else {})}
+            for e in experiment.evaluations
+        ]
+        values = {
+            "train": train,
+            "evaluations": evaluations,
+            "curve_points": experiment.curve_points,
+            "curve_episodes": experiment.curve_episodes,
+        }
+        protocol = validated(Protocol, json.dumps(values), where, json=True)
+        for point in itertools.product(*grid.values()):
+            chosen = dict(zip(grid, point, strict=True))
+            label = ",".join(f"{key}={value}" for key, value in chosen.items())
+            yield (
+                f"{variant}[{label}]" if label else variant,
+                {"name": name, **parameters, **chosen},
+                protocol,
+            )
+
+
+def _kept(wanted: Sequence[str], *names: str | None) -> bool:
+    return not wanted or any(name in wanted for name in names)
+
+
+def _all_known(kind: str, wanted: Sequence[str], known: set[str | None]) -> None:
+    for name in wanted:
+        if name not in known:
+            raise unknown(f"{kind} of this profile", name, [k for k in known if k])

@@ -1,0 +1,153 @@
+"""The contract of an engine: gradients and Hessian-vector products over a batch of episodes.
+
+Parameters of T episodes are one tensor ``theta`` of shape (T, P): row t holds all P parameters of
+the model for episode t, one after another in the order of ``model.named_parameters()``. Algorithms
+see nothing else of a model, so their formulas read as in the papers.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from suite.episodes import Episodes, Examples
+
+if TYPE_CHECKING:
+    from suite.algorithms.base import Algorithm, Draws, Outer
+
+
+@dataclass(frozen=True)
+class Span:
+    """Where one parameter lies in the flat vector."""
+
+    name: str
+    shape: torch.Size
+    start: int
+    stop: int
+
+
+class Layout:
+    """The P parameters of a model as one flat vector."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.spans: list[Span] = []
+        start = 0
+        for name, parameter in model.named_parameters():
+            stop = start + parameter.numel()
+            self.spans.append(Span(name, parameter.shape, start, stop))
+            start = stop
+        self.size = start
+        outer_only = frozenset(getattr(model, "outer_only", ()))
+        self.adapted = torch.ones(start)
+        self.head = [span for span in self.spans if span.name in getattr(model, "head", ())]
+        for span in self.spans:
+            if span.name in outer_only:
+                self.adapted[span.start : span.stop] = 0
+
+    def flatten(self, model: nn.Module) -> Tensor:
+        """Return the model's parameters as one vector (P,)."""
+        return torch.cat([p.detach().flatten() for p in model.parameters()])
+
+    def unflatten(self, theta: Tensor) -> dict[str, Tensor]:
+        """Return views of ``theta`` (..., P) by name, each (..., *shape)."""
+        # One split, not a slice a parameter: its backward is one concatenation.
+        parts = theta.split([s.stop - s.start for s in self.spans], dim=-1)
+        return {
+            s.name: part.unflatten(-1, s.shape) for s, part in zip(self.spans, parts, strict=True)
+        }
+
+
+class Point(ABC):
+    """The loss of T episodes at ``theta``: its value, its gradient and, on demand, its Hessian.
+
+    Attributes:
+        loss: (T,) the loss of each episode.
+        gradient: (T, P) its gradient.
+    """
+
+    loss: Tensor
+    gradient: Tensor
+
+    @abstractmethod
+    def hessian_vector(self, v: Tensor) -> Tensor:
+        """Return H_t v_t for every episode, (T, P), where ``v`` is (T, P)."""
+
+
+class Engine(ABC):
+    """Gradients of one model and loss.
+
+    Args:
+        model: the base learner; only its structure is used, weights are always passed.
+        loss: ``"cross_entropy"`` (mean over the examples) or ``"squared_error"`` (mean over the
+            examples and outputs).
+        loss_scale: factor on every loss: the number of ways where a protocol sums the
+            cross-entropy over examples and divides by shots (protocols.md 1.2).
+        device, dtype: of the parameters and inputs.
+    """
+
+    name: ClassVar[str] = ""
+    #: Whether `differentiate` works: what an algorithm without an `outer` of its own needs.
+    differentiates: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        model: nn.Module,
+        loss: str,
+        *,
+        loss_scale: float = 1.0,
+        device: torch.device | None = None,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        self.device = device or torch.device("cpu")
+        self.dtype = dtype
+        self.model = model.to(self.device, dtype)
+        self.loss = loss
+        self.loss_scale = loss_scale
+        self.layout = Layout(model)
+        self.adapted = self.layout.adapted.to(self.device, dtype)
+
+    @classmethod
+    def refuses(cls, model: nn.Module, loss: str, algorithm: Algorithm) -> str | None:
+        """Return why this engine cannot run the algorithm on the model, or None if it can."""
+        return None
+
+    @abstractmethod
+    def gradient(self, theta: Tensor, data: Examples) -> tuple[Tensor, Tensor]:
+        """Return the loss (T,) and its gradient (T, P) at ``theta`` (T, P)."""
+
+    @abstractmethod
+    def linearise(self, theta: Tensor, data: Examples) -> Point:
+        """Return loss, gradient and Hessian-vector products at ``theta`` (T, P)."""
+
+    @abstractmethod
+    def outputs(self, theta: Tensor, x: Tensor) -> Tensor:
+        """Return the model's outputs (T, n, outputs) for inputs ``x`` (T, n, *input_shape)."""
+
+    def losses(self, theta: Tensor, data: Examples) -> Tensor:
+        """Return the loss (T,) at ``theta`` (T, P), without a gradient."""
+        return self.loss_scale * episode_losses(self.loss, self.outputs(theta, data.x), data.y)
+
+    def differentiate(
+        self, algorithm: Algorithm, theta: Tensor, episodes: Episodes, draws: Draws
+    ) -> Outer:
+        """Return the gradient of the query loss through ``algorithm.adapt``, where it can."""
+        raise NotImplementedError(f"engine {self.name} does not differentiate through adapt")
+
+    def meta_gradient(
+        self, algorithm: Algorithm, theta: Tensor, episodes: Episodes, draws: Draws
+    ) -> Outer:
+        """Return the outer gradient of one meta-batch at the shared weights ``theta`` (P,)."""
+        return algorithm.outer(self, theta, episodes, draws)
+
+
+def episode_losses(loss: str, outputs: Tensor, y: Tensor) -> Tensor:
+    """Return the mean loss of each episode, (T,), from outputs (T, n, outputs) and targets."""
+    if loss == "cross_entropy":
+        each = F.cross_entropy(outputs.flatten(0, 1), y.flatten(), reduction="none")
+        return each.view(y.shape).mean(-1)
+    return (outputs - y).square().flatten(1).mean(-1)

@@ -1,0 +1,167 @@
+"""Which engine computes a cell, proved at first use.
+
+``auto`` takes the fast engine where it proves itself, on this model, algorithm and protocol: in
+float64 its outer gradient and its adapted weights must equal the reference's to 1e-9 relative.
+Anything else steps aside to the reference, with the reason, which goes into the record.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import json
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from suite import registry
+from suite.algorithms.base import Algorithm, Draws
+from suite.engines.base import Engine
+from suite.episodes import Episodes, Examples
+from suite.streams import Stream
+from suite.tasks.base import EpisodeShape
+
+FAST = "explicit"
+TOLERANCE = 1e-9
+EPISODES = 2
+
+
+class Choice(NamedTuple):
+    """The engine chosen by name, the reason in words, and the measured distance if there is one."""
+
+    name: str
+    reason: str
+    distance: float | None
+
+
+def choose(
+    requested: str,
+    model: nn.Module,
+    loss: str,
+    algorithm: Algorithm,
+    shape: EpisodeShape,
+    input_shape: tuple[int, ...],
+    outputs: int,
+    loss_scale: float = 1.0,
+) -> Choice:
+    """Return the engine to use for a cell; see the module.
+
+    Raises:
+        UserError: the engine asked for by name is unknown or cannot run this.
+    """
+    from suite.errors import UserError
+
+    name = FAST if requested == "auto" else requested
+    reason = registry.engines.get(name).refuses(model, loss, algorithm)
+    if reason is None and name == "reference":
+        return Choice(name, "asked for: the plain loop", None)
+    if reason is None:
+        distance = _distance(name, model, loss, algorithm, shape, input_shape, outputs, loss_scale)
+        if distance <= TOLERANCE:
+            return Choice(name, f"proved in float64 to {distance:.0e}", distance)
+        reason = f"its float64 self-check is off by {distance:.0e} relative"
+    else:
+        distance = None
+    if requested != "auto":
+        raise UserError(
+            f"the engine {requested!r} cannot run {algorithm.name}: {reason}; use --engine auto."
+        )
+    return Choice("reference", f"{FAST} stepped aside: {reason}", distance)
+
+
+_measured: dict[str, float] = {}
+
+
+def _distance(
+    name: str,
+    model: nn.Module,
+    loss: str,
+    algorithm: Algorithm,
+    shape: EpisodeShape,
+    input_shape: tuple[int, ...],
+    outputs: int,
+    loss_scale: float,
+) -> float:
+    """Return the larger relative distance of outer gradient and adapted weights, in float64."""
+    # The same structure proves itself once a process, not once a seed.
+    key = json.dumps(
+        [name, str(model), loss, algorithm.identity(), shape.model_dump(), input_shape, outputs]
+    )
+    if key not in _measured:
+        build: Callable[[str], Engine] = functools.partial(_engine, model, loss, loss_scale)
+        _measured[key] = self_check(
+            build(name), build("reference"), algorithm, shape, input_shape, outputs
+        )
+    return _measured[key]
+
+
+def _engine(model: nn.Module, loss: str, loss_scale: float, name: str) -> Engine:
+    engine: Any = registry.engines.get(name)
+    return engine(copy.deepcopy(model).cpu(), loss, loss_scale=loss_scale, dtype=torch.float64)
+
+
+def self_check(
+    engine: Engine,
+    reference: Engine,
+    algorithm: Algorithm,
+    shape: EpisodeShape,
+    input_shape: tuple[int, ...],
+    outputs: int,
+) -> float:
+    """Return how far ``engine`` is from ``reference``, both in float64, on made-up episodes.
+
+    Distances are relative, over the parameters that the loss depends on: where the gradient is
+    zero in exact arithmetic (a bias before batch norm), Adam divides one rounding error by
+    another, and no two computations agree.
+    """
+    episodes = _made_up(shape, input_shape, outputs, engine.loss)
+    theta = engine.layout.flatten(engine.model)
+    noise = np.random.Generator(np.random.Philox(Stream("self-check").seed())).normal(
+        size=theta.shape
+    )
+    theta = theta + 0.02 * torch.from_numpy(noise)
+    draws = Draws(Stream("self-check", "draws"))
+    matters = _matters(reference, theta, episodes)
+    found = []
+    for one in (engine, reference):
+        rows = [theta.expand(EPISODES, -1)]
+        if algorithm.trains_on is not None:
+            outer = one.meta_gradient(algorithm, theta, episodes, draws)
+            rows.append(outer.gradient[None])
+        *_, adapted = algorithm.adapt(one, theta, episodes.support, 2, draws)
+        rows.append(adapted - theta)
+        found.append(rows)
+    return max(_relative(a * matters, b * matters) for a, b in zip(*found, strict=True))
+
+
+def _matters(reference: Engine, theta: Tensor, episodes: Episodes) -> Tensor:
+    """Return 1 for the parameters (P,) whose gradient is more than rounding, else 0."""
+    _, gradient = reference.gradient(theta.expand(EPISODES, -1), episodes.support)
+    size = gradient.abs().amax(0)
+    return (size > 1e-12 * size.max()).to(theta.dtype)
+
+
+def _relative(a: Tensor, b: Tensor) -> float:
+    distance, size = float((a - b).norm()), float(b.norm())
+    return distance / size if size else distance
+
+
+def _made_up(
+    shape: EpisodeShape, input_shape: tuple[int, ...], outputs: int, loss: str
+) -> Episodes:
+    generator = torch.Generator().manual_seed(Stream("self-check", "episodes").seed())
+
+    def examples(size: int) -> Examples:
+        x = torch.rand(EPISODES, size, *input_shape, generator=generator, dtype=torch.float64)
+        if loss == "cross_entropy":
+            y = torch.arange(size).expand(EPISODES, -1) % outputs
+        else:
+            y = torch.randn(EPISODES, size, outputs, generator=generator, dtype=torch.float64)
+        return Examples(x, y)
+
+    return Episodes(
+        examples(shape.support_size), examples(shape.query_size), np.zeros((EPISODES, 1))
+    )

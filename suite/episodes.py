@@ -1,0 +1,65 @@
+"""Batches of few-shot episodes, as every layer of the suite passes them on."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Labelled examples of T problems, n each.
+
+    ``x`` has shape (T, n, *input_shape); ``y`` is (T, n) int64 for classification and
+    (T, n, outputs) float for regression. ``memo`` is an engine's to keep what depends on ``x``
+    alone (the unfolded images of a first convolution), and is never part of the value.
+    """
+
+    x: Tensor
+    y: Tensor
+    memo: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
+
+    def __len__(self) -> int:
+        return self.x.shape[0]
+
+    def __getitem__(self, episodes: slice) -> Examples:
+        return Examples(self.x[episodes], self.y[episodes])
+
+    def take(self, index: Tensor) -> Examples:
+        """Return the examples ``index`` (T, b) of each episode: a mini-batch."""
+        row = torch.arange(len(self), device=self.x.device)[:, None]
+        return Examples(self.x[row, index], self.y[row, index])
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> Examples:
+        """Return the examples on ``device``, floating-point values as ``dtype``."""
+        y = self.y.to(device, dtype) if self.y.is_floating_point() else self.y.to(device)
+        return Examples(self.x.to(device, dtype), y)
+
+
+@dataclass(frozen=True)
+class Episodes:
+    """T episodes: support and query sets, and the integers and parameters they were drawn as."""
+
+    support: Examples
+    query: Examples
+    draws: np.ndarray  # (T, d), one row an episode: its identity
+
+    def __len__(self) -> int:
+        return len(self.support)
+
+    def __getitem__(self, episodes: slice) -> Episodes:
+        return Episodes(self.support[episodes], self.query[episodes], self.draws[episodes])
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> Episodes:
+        """Return the episodes on ``device``, floating-point values as ``dtype``."""
+        return Episodes(self.support.to(device, dtype), self.query.to(device, dtype), self.draws)
+
+    def sha256(self) -> str:
+        """Return the hash of the draws: equal hashes are the same episodes of the same data."""
+        draws = np.ascontiguousarray(self.draws)
+        return hashlib.sha256(str(draws.dtype).encode() + draws.tobytes()).hexdigest()

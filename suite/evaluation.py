@@ -1,0 +1,148 @@
+"""Meta-test: adapt to episodes and score the query set after every inner step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from suite.algorithms.base import Algorithm, Draws
+from suite.config import EvaluationProtocol
+from suite.engines.base import Engine
+from suite.episodes import Episodes, Examples
+from suite.streams import Stream
+from suite.tasks.base import Sampler, Task, score
+
+#: Bytes of adapted weights and inputs that one chunk of test episodes may take.
+CHUNK_BYTES = 64 * 2**20
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Scores (episodes, steps + 1) after 0 .. K inner steps, and which episodes they are of."""
+
+    values: np.ndarray
+    episodes_sha256: str
+
+
+def episode_stream(task: Task, protocol: EvaluationProtocol) -> Stream:
+    """Return the stream of the test episodes.
+
+    Its names are data, split, ways and shots alone: no setting of an algorithm, no seed and no
+    device redraws the test set, and one query image is a prefix of fifteen.
+    """
+    identity = ",".join(f"{k}={v}" for k, v in sorted(task.data_identity().items()))
+    return Stream("test", identity, protocol.split, protocol.ways, protocol.shots)
+
+
+def predict(engine: Engine, theta: Tensor, episodes: Episodes, batch_norm: str) -> Tensor:
+    """Return the outputs (T, Q, outputs) for the query sets at weights ``theta`` (T, P).
+
+    ``transductive``: all query examples are one batch. ``support``: each is the last of a batch
+    that holds the whole support set, so no query example sees another.
+    """
+    if batch_norm == "transductive":
+        return engine.outputs(theta, episodes.query.x)
+    support, query = episodes.support.x, episodes.query.x
+    return torch.cat(
+        [
+            engine.outputs(theta, torch.cat([support, query[:, q : q + 1]], dim=1))[:, -1:]
+            for q in range(query.shape[1])
+        ],
+        dim=1,
+    )
+
+
+def evaluate(
+    engine: Engine,
+    algorithm: Algorithm,
+    theta: Tensor,
+    task: Task,
+    sampler: Sampler,
+    protocol: EvaluationProtocol,
+    draws: Stream,
+) -> Scores:
+    """Adapt from ``theta`` (P,) to every test episode and score it after 0 .. K inner steps."""
+    stream = episode_stream(task, protocol)
+    episodes = sampler.sample(stream, 0, protocol.episodes, protocol, protocol.split)
+    size = chunk_size(engine, episodes)
+    columns = []
+    for first in range(0, len(episodes), size):
+        part = episodes[first : first + size].to(engine.device, engine.dtype)
+        steps = adapted_scores(engine, algorithm, theta, task, part, protocol, Draws(draws, first))
+        columns.append(torch.stack(list(steps), dim=1))
+    values = torch.cat(columns).to("cpu", torch.float32).numpy()
+    return Scores(values, episodes.sha256())
+
+
+@torch.no_grad()
+def adapted_scores(
+    engine: Engine,
+    algorithm: Algorithm,
+    theta: Tensor,
+    task: Task,
+    episodes: Episodes,
+    protocol: EvaluationProtocol,
+    draws: Draws,
+) -> Iterator[Tensor]:
+    """Yield the scores (T,) of the query sets after 0 .. K inner steps."""
+    for theta_k in algorithm.adapt(engine, theta, episodes.support, protocol.steps, draws):
+        outputs = predict(engine, theta_k, episodes, protocol.batch_norm)
+        values = score(task.kind, outputs, episodes.query.y)
+        # A label always comes out of argmax, also out of NaN: such an episode has diverged.
+        yield torch.where(outputs.isfinite().flatten(1).all(-1), values, torch.nan)
+
+
+def chunk_size(engine: Engine, episodes: Episodes) -> int:
+    """Return how many episodes to adapt at once: a function of shapes alone."""
+    sizes = [engine.layout.size, *(e.x[0].numel() for e in (episodes.support, episodes.query))]
+    return max(1, CHUNK_BYTES // (4 * 4 * max(sizes)))
+
+
+def probe(
+    engine: Engine,
+    algorithm: Algorithm,
+    theta: Tensor,
+    task: Task,
+    sampler: Sampler,
+    protocol: EvaluationProtocol,
+    draws: Stream,
+    episodes: int = 3,
+) -> dict[str, np.ndarray]:
+    """Return what a figure shows of single test episodes, as arrays (see `ArrayNames`).
+
+    Regression: the model over its inputs before and after adaptation. Images: one episode.
+    """
+    shown = sampler.sample(episode_stream(task, protocol), 0, episodes, protocol, protocol.split)
+    inputs = sampler.probe()
+    if inputs is None:
+        return _pictures(shown, protocol) if len(task.input_shape) == 3 else {}
+    shown = shown.to(engine.device, engine.dtype)
+    x = inputs.to(engine.device, engine.dtype).expand(episodes, *inputs.shape)
+    wanted = sorted({0, 1, protocol.headline, protocol.steps})
+    with torch.no_grad():
+        path = algorithm.adapt(engine, theta, shown.support, protocol.steps, Draws(draws))
+        found = [engine.outputs(t, x)[..., 0] for k, t in enumerate(path) if k in wanted]
+    arrays = {
+        "x": inputs[:, 0],
+        "before_after": torch.stack(found, dim=1),
+        "support_x": shown.support.x[..., 0],
+        "support_y": shown.support.y[..., 0],
+        "truth": torch.from_numpy(sampler.truth(shown, inputs)),
+    }
+    named = {f"probe/{k}": v.to("cpu", torch.float32).numpy() for k, v in arrays.items()}
+    return {**named, "probe/steps": np.array([k for k in wanted if k <= protocol.steps])}
+
+
+def _pictures(shown: Episodes, protocol: EvaluationProtocol) -> dict[str, np.ndarray]:
+    def grid(examples: Examples, shots: int) -> np.ndarray:
+        pixels = (examples.x[0] * 255).round().to("cpu", torch.uint8).numpy()
+        return pixels.reshape(protocol.ways, shots, *pixels.shape[1:])
+
+    return {
+        "pictures/support": grid(shown.support, protocol.shots),
+        "pictures/query": grid(shown.query, protocol.query_shots),
+    }

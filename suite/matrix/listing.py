@@ -1,0 +1,111 @@
+"""What ``--list``, ``--dry-run`` and ``list`` print."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from tabulate import tabulate
+
+from suite import registry
+from suite.algorithms.base import Draws
+from suite.config import Cell, load_profile, profile_names
+from suite.evaluation import adapted_scores, episode_stream
+from suite.matrix.cell import set_up
+from suite.records.schema import Record
+from suite.records.store import Store
+
+
+def show(
+    cells: Sequence[Cell], store: Store, data: Path | None, console: Console, details: bool
+) -> None:
+    """Print the cells; with ``details`` also parameters, what is done, and the expected time."""
+    records = [store.find(cell) for cell in cells]
+    if not details:
+        for cell in cells:
+            print(cell.label)
+        return
+    estimates = Estimates(data, [record for record in records if record is not None])
+    rows, left = [], 0.0
+    for cell, record in zip(cells, records, strict=True):
+        seconds = estimates.seconds(cell)
+        left += 0 if record else seconds
+        rows.append([cell.label, _parameters(cell), _state(record), f"{seconds:.0f} s"])
+    headers = ["cell", "parameters", "state", "time"]
+    console.print(tabulate(rows, headers, tablefmt="simple"), markup=False, soft_wrap=True)
+    done = sum(record is not None for record in records)
+    console.print(f"{len(cells)} cells, {done} done; about {left / 60:.1f} minutes to go.")
+
+
+def show_registered(console: Console) -> None:
+    """Print every name that a user may write, by kind."""
+    rows = [["profile", n, load_profile(n).description] for n in profile_names()]
+    for kind in (registry.algorithms, registry.tasks, registry.models, registry.engines):
+        for name in kind.names():
+            first = (kind.get(name).__doc__ or "").strip().splitlines()
+            rows.append([kind.kind, name, first[0] if first else ""])
+    console.print(tabulate(rows, ["kind", "name", ""], tablefmt="simple"), markup=False)
+
+
+class Estimates:
+    """Expected seconds of cells: from records of the same training, else from a short trial."""
+
+    def __init__(self, data: Path | None, records: Sequence[Record]) -> None:
+        self._data = data
+        self._known: dict[str, float] = {}
+        for record in records:
+            if record.timing is not None:
+                timing = record.timing
+                seconds = timing.training_seconds + timing.evaluation_seconds
+                self._known[_kind(record.cell)] = seconds
+
+    def seconds(self, cell: Cell) -> float:
+        """Return the expected seconds of a cell; cells that differ by seed alone are alike."""
+        kind = _kind(cell)
+        if kind not in self._known:
+            self._known[kind] = self._trial(cell)
+        return self._known[kind]
+
+    def _trial(self, cell: Cell) -> float:
+        """Do two outer steps and two test episodes, and multiply."""
+        torch.set_num_threads(cell.numerics.threads)
+        bench = set_up(cell, self._data, torch.device(cell.numerics.device))
+        train, total = cell.protocol.train, 0.0
+        if bench.algorithm.trains_on is not None and train.steps:
+            loop, batch = bench.outer_loop(), bench.source.step(0)
+            loop.step(0, batch)
+            total += train.steps * _timed(lambda: loop.step(0, batch))
+        for protocol in cell.protocol.evaluations:
+            stream = episode_stream(bench.task, protocol)
+            episodes = bench.sampler.sample(stream, 0, 2, protocol, protocol.split)
+            episodes = episodes.to(bench.engine.device, bench.engine.dtype)
+            scores = adapted_scores(
+                bench.engine, bench.algorithm, bench.initial, bench.task, episodes, protocol,
+                Draws(bench.inner_draws),
+            )  # fmt: skip
+            total += protocol.episodes / 2 * _timed(lambda scores=scores: list(scores))
+        return total
+
+
+def _timed(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def _kind(cell: Cell) -> str:
+    return cell.model_copy(update={"seed": 0}).sha256()
+
+
+def _state(record: Record | None) -> str:
+    return "to do" if record is None else record.status
+
+
+def _parameters(cell: Cell) -> str:
+    train = cell.protocol.train
+    own = ", ".join(f"{k}={v}" for k, v in cell.algorithm.items() if k != "name")
+    size = f"{train.ways}-way {train.shots}-shot"
+    return f"{size}, {train.steps} x {train.meta_batch} episodes; {own}"

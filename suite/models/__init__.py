@@ -1,0 +1,1 @@
+"""Base learners: ordinary ``nn.Module``s, found by name through `suite.registry`."""

@@ -1,0 +1,179 @@
+"""The schema of a record: one small JSON file per finished cell, beside a file of arrays."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from suite.component import Strict
+from suite.config import Cell, digest
+
+SCHEMA = 1
+
+
+class EvaluationResult(Strict):
+    """The meta-test of one evaluation; its scores per episode and step are in the arrays.
+
+    Arrays of an evaluation called NAME: ``scores/NAME`` (episodes, steps + 1) float32, accuracy in
+    [0, 1] or mean squared error after 0 .. K inner steps.
+    """
+
+    metric: Literal["accuracy", "mse"]
+    episodes: int
+    episodes_sha256: str
+    """Of the drawn integers and parameters: equal hashes are the same episodes."""
+    headline_step: int
+    mean: list[float | None]
+    """Over episodes, after 0 .. K steps; None where an episode diverged."""
+    median: list[float | None]
+    std: list[float | None]
+    """Sample standard deviation over episodes, after 0 .. K steps."""
+    diverged: list[int]
+    """Episodes with a score that is not finite, after 0 .. K steps."""
+
+
+class Curve(Strict):
+    """The learning curve, sampled along meta-training."""
+
+    steps: list[int]
+    """Outer steps done."""
+    train_loss: list[float | None]
+    """Mean outer loss since the sample before; None at step 0."""
+    validation: list[float | None]
+    """Mean score on fixed meta-validation episodes after the training number of inner steps."""
+    validation_split: str | None
+
+
+class Results(Strict):
+    """Everything that must come out the same to the bit on one machine."""
+
+    evaluations: dict[str, EvaluationResult]
+    curve: Curve
+    parameters: int
+    """Of the base learner."""
+    initial_sha256: str
+    """Of the initial weights."""
+    weights_sha256: str
+    """Of the meta-trained weights."""
+    data_sha256: str | None
+    """Of the decoded data; None where the task is a formula."""
+    arrays_sha256: str
+    """Of the contents of the arrays."""
+
+
+class Duration(Strict):
+    """Repeated timings of one piece of work, in seconds, warm-up left out, device synchronised."""
+
+    what: str
+    median: float
+    q1: float
+    q3: float
+    repetitions: int
+
+
+class Timing(Strict):
+    """What was timed, each apart; None where a cell has no such part.
+
+    ``inner_loop``: adaptation of one meta-batch by the training number of steps. ``outer_step``:
+    meta-gradient (which holds an inner loop) and optimiser. ``sampling``: the episodes of one
+    meta-batch. ``evaluation``: adapting to one test episode and scoring it at every step.
+    ``training_seconds`` and ``evaluation_seconds``: the whole phases by the wall clock.
+    """
+
+    inner_loop: Duration | None
+    outer_step: Duration | None
+    sampling: Duration | None
+    evaluation: Duration | None
+    training_seconds: float
+    evaluation_seconds: float
+    flops_per_outer_step: int | None
+    alone: bool
+    """Whether nothing else of the suite ran on the device meanwhile."""
+
+
+class Memory(Strict):
+    """Peak memory of training and timing in bytes, above what was held when the cell began."""
+
+    peak_bytes: int | None
+    kind: Literal["resident", "cuda"]
+
+
+class EngineUse(Strict):
+    """Which engine computed the cell, and why."""
+
+    requested: str
+    used: str
+    reason: str
+    self_check: float | None
+    """Largest relative distance from the reference in float64, where one was measured."""
+
+
+class Provenance(Strict):
+    """Where, when and by what code."""
+
+    suite_version: str
+    commit: str | None
+    dirty: bool | None
+    started: str
+    """UTC, ISO 8601."""
+    versions: dict[str, str]
+    platform: str
+    processor: str
+    cores: int
+    accelerator: str | None
+    threads: int
+    environment: dict[str, str]
+    """Variables that can change speed or bits (threads, allocator, determinism)."""
+
+
+class Record(Strict):
+    """What one finished cell says."""
+
+    schema_version: Literal[1] = SCHEMA
+    profile: str
+    status: Literal["done", "diverged"]
+    reason: str = ""
+    """Why it diverged, with the outer step."""
+    sha256: str
+    """Of the cell's description."""
+    training_sha256: str
+    cell: Cell
+    results: Results | None
+    """None where the cell diverged."""
+    result_sha256: str | None
+    """Of `results`: what "byte-equal" means."""
+    timing: Timing | None
+    memory: Memory | None
+    engine: EngineUse
+    provenance: Provenance
+
+    def checked(self) -> Record:
+        """Return the record; raise ValueError where its own hashes do not fit its contents."""
+        if self.sha256 != self.cell.sha256():
+            raise ValueError("its hash is not that of its cell's description")
+        found = None if self.results is None else result_sha256(self.results)
+        if self.result_sha256 != found:
+            raise ValueError("its result_sha256 is not that of its results")
+        return self
+
+
+def result_sha256(results: Results) -> str:
+    """Return the hash of results, without timing and provenance."""
+    return digest(results.model_dump(mode="json"))
+
+
+class ArrayNames:
+    """Names in a record's array file (``.npz``, no pickles).
+
+    ``scores/EVALUATION``: (episodes, steps + 1), see `EvaluationResult`.
+    ``probe/x`` (m,), ``probe/steps`` (s,), ``probe/before_after`` (e, s, m),
+    ``probe/truth`` (e, m), ``probe/support_x`` and ``probe/support_y`` (e, S): the adapted model of
+    a regression task drawn over its inputs, for e test episodes.
+    ``pictures/support`` (ways, shots, C, H, W) and ``pictures/query`` (ways, query, C, H, W) uint8:
+    one test episode of an image task.
+    """
+
+    SCORES = "scores/"
+    PROBE = "probe/"
+    PICTURES = "pictures/"
+
+

@@ -1,0 +1,150 @@
+"""The table of costs: time of each part, memory and FLOPs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from statistics import median
+from typing import Any
+
+from suite.records.schema import Duration, Record, Timing
+from suite.report import format as written
+from suite.report.collect import Collection, Runs
+from suite.report.notes import provenance, stamp
+from suite.report.render import Table
+
+#: The parts that are timed apart, with the headings of their columns.
+PARTS = {
+    "inner_loop": "Inner loop, ms",
+    "outer_step": "Outer step, ms",
+    "sampling": "Sampling, ms",
+    "evaluation": "Evaluation, ms/episode",
+}
+
+
+def alone(runs: Runs) -> list[Record]:
+    """Return the records whose times count: of cells that had the device for themselves."""
+    return [r for r in runs.records if r.timing is not None and r.timing.alone]
+
+
+def duration(records: list[Record], part: str) -> tuple[float, float, float] | None:
+    """Return the medians over seeds of a part's median and quartiles, in seconds."""
+    found = [d for r in records if (d := _part(r.timing, part)) is not None]
+    if not found:
+        return None
+    return median(d.median for d in found), median(d.q1 for d in found), median(d.q3 for d in found)
+
+
+def _part(timing: Timing | None, part: str) -> Duration | None:
+    return None if timing is None else getattr(timing, part)
+
+
+def timing(collection: Collection) -> Table:
+    """Return the table of times, memory and FLOPs."""
+    devices = len(collection.devices) > 1
+    rows, data = [], []
+    for runs in collection.runs:
+        records = alone(runs)
+        rows.append(_row(runs, records, devices))
+        data += _data(runs, records)
+    columns = (
+        "Experiment",
+        *(("Device",) if devices else ()),
+        *("Algorithm", "Engine", *PARTS.values()),
+        *("Training, s", "Peak memory, MiB", "GFLOP/outer step", "GFLOP/s", "Seeds"),
+    )
+    notes = (
+        "Inner loop: adaptation of one meta-batch by the training number of steps. Outer step: "
+        "meta-gradient (which holds an inner loop) and optimiser. Sampling: the episodes of one "
+        "meta-batch. Evaluation: adapting to one test episode and scoring it at every step. "
+        "Training: the whole phase by the wall clock.",
+        "Median (quartiles) over repetitions, warm-up left out and the device synchronised; of "
+        "these, the median over seeds. Peak memory of training and timing, above what was held "
+        "when the cell began: resident memory on a CPU, allocated memory on CUDA. GFLOP/s: the "
+        "FLOPs of an outer step by its median time.",
+        f"Only cells that had the device for themselves are timed: {_left_out(collection)}.",
+        *provenance(collection),
+    )
+    return Table(
+        "timing",
+        f"Time and memory, profile {collection.profile}",
+        columns,
+        tuple(rows),
+        notes,
+        tuple(data),
+        text_columns=3 + devices,
+    )
+
+
+def _row(runs: Runs, records: list[Record], devices: bool) -> tuple[str, ...]:
+    training = _median([r.timing.training_seconds for r in records if r.timing])
+    flops = _median([r.timing.flops_per_outer_step for r in records if r.timing])
+    memory = _median([r.memory.peak_bytes for r in records if r.memory])
+    outer = duration(records, "outer_step")
+    speed = None if flops is None or outer is None else flops / outer[0] / 1e9
+    of = len(runs.records)
+    return (
+        runs.experiment,
+        *((runs.device,) if devices else ()),
+        *(runs.variant, written.listed(r.engine.used for r in runs.records)),
+        *(_milliseconds(duration(records, part)) for part in PARTS),
+        written.number(training),
+        written.number(None if memory is None else memory / 2**20),
+        written.number(None if flops is None else flops / 1e9),
+        written.number(speed),
+        str(of) if len(records) == of else f"{len(records)} of {of}",
+    )
+
+
+def _milliseconds(found: tuple[float, float, float] | None) -> str:
+    return written.NONE if found is None else written.quartiles(*(1e3 * value for value in found))
+
+
+def _median(values: list[Any]) -> float | None:
+    found = [value for value in values if value is not None]
+    return median(found) if found else None
+
+
+def _left_out(collection: Collection) -> str:
+    count = len(collection.records) - sum(len(alone(runs)) for runs in collection.runs)
+    return f"{count} of {len(collection.records)} cells did not" if count else "all did"
+
+
+def _data(runs: Runs, records: list[Record]) -> list[Mapping[str, Any]]:
+    """Return a line for each seed and quantity."""
+    lines: list[Mapping[str, Any]] = []
+
+    def add(record: Record, quantity: str, unit: str, value: Any, **more: Any) -> None:
+        lines.append(
+            {
+                "experiment": runs.experiment,
+                "device": runs.device,
+                "variant": runs.variant,
+                "algorithm": runs.algorithm,
+                "engine": record.engine.used,
+                "seed": record.cell.seed,
+                "quantity": quantity,
+                "unit": unit,
+                "value": value,
+                "q1": more.get("q1"),
+                "q3": more.get("q3"),
+                "repetitions": more.get("repetitions"),
+                "what": more.get("what", ""),
+                "threads": record.provenance.threads,
+                **stamp([record]),
+            }
+        )
+
+    for record in records:
+        assert record.timing is not None  # `alone` keeps no other
+        for part in PARTS:
+            found = _part(record.timing, part)
+            if found is not None:
+                values = found.model_dump(exclude={"median"})
+                add(record, part, "s", found.median, **values)
+        add(record, "training", "s", record.timing.training_seconds)
+        add(record, "whole_evaluation", "s", record.timing.evaluation_seconds)
+        if record.timing.flops_per_outer_step is not None:
+            add(record, "flops_per_outer_step", "FLOP", record.timing.flops_per_outer_step)
+        if record.memory is not None and record.memory.peak_bytes is not None:
+            add(record, f"peak_memory_{record.memory.kind}", "B", record.memory.peak_bytes)
+    return lines

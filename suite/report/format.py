@@ -1,0 +1,90 @@
+"""How numbers are written in the tables that people read; CSV files hold more digits."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+#: Stands where there is no number.
+NONE = "–"
+UNITS = {"accuracy": "accuracy, %", "mse": "MSE"}
+
+
+def significant(value: float, digits: int = 3) -> str:
+    """Write ``value`` with so many significant digits, without an exponent where it is readable."""
+    if value == 0:
+        return "0"
+    scientific = f"{value:.{digits - 1}e}"
+    exponent = int(scientific.split("e")[1])
+    if not -5 <= exponent < 6:
+        return scientific
+    return f"{float(scientific):.{max(0, digits - 1 - exponent)}f}"
+
+
+def score(value: float | None, metric: str) -> str:
+    """Write a score: accuracy in percent with 2 decimals, error with 3 significant digits."""
+    if value is None:
+        return NONE
+    return f"{100 * value:.2f}" if metric == "accuracy" else significant(value)
+
+
+def half_width(width: float | None, beside: float | None, metric: str) -> str:
+    """Write a half width with the decimals of the number that it stands beside."""
+    if width is None:
+        return NONE
+    if metric == "accuracy":
+        return f"{100 * width:.2f}"
+    shown = score(beside, metric)
+    if beside is None or "e" in shown:
+        return significant(width, 2)
+    decimals = len(shown.partition(".")[2])
+    # A width below the last decimal is small, not zero.
+    return significant(width, 1) if 0 < width < 0.5 * 10**-decimals else f"{width:.{decimals}f}"
+
+
+def signed(value: float | None, metric: str) -> str:
+    """Write a difference of scores with its sign."""
+    text = score(value, metric)
+    return text if value is None or text.startswith("-") else f"+{text}"
+
+
+def p_value(p: float | None) -> str:
+    """Write a p value."""
+    if p is None:
+        return NONE
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """Write a number, or the sign for none."""
+    return NONE if value is None else significant(value, digits)
+
+
+def quartiles(middle: float | None, low: float | None, high: float | None) -> str:
+    """Write a median and, in parentheses, its quartiles."""
+    if middle is None or low is None or high is None:
+        return NONE
+    return f"{significant(middle)} ({significant(low)} to {significant(high)})"
+
+
+def listed(values: Iterable[str | int]) -> str:
+    """Write distinct values in order; a run of integers as a range."""
+    found = sorted(set(values), key=lambda value: (isinstance(value, str), value))
+    if len(found) > 2 and found == list(range(int(found[0]), int(found[0]) + len(found))):
+        return f"{found[0]} to {found[-1]}"
+    return ", ".join(str(value) for value in found)
+
+
+def exact(value: object) -> str:
+    """Write a value for a CSV file: 10 significant digits, '' for none.
+
+    The scores are float32, with 7 digits; beyond 10, two machines' last bits might differ and a
+    table made again would not be the same file.
+    """
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return f"{value:.10g}" if math.isfinite(value) else ""
+    return str(value)

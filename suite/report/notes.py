@@ -1,0 +1,76 @@
+"""What stands under every table: versions, commit, hardware, seeds, episodes, intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from suite.records.schema import Record
+from suite.report.collect import Collection
+from suite.report.format import NONE, listed
+from suite.statistics import HEADLINE_SEEDS
+
+INTERVALS = (
+    "± seeds: half width of the 95 % Student t interval over seeds, each seed being the mean of "
+    "its test episodes. ± episodes: 1.96 standard errors over the test episodes of one seed (the "
+    f"±  of the papers), averaged over seeds. With fewer than {HEADLINE_SEEDS} seeds the interval "
+    "over seeds is in parentheses, the one over episodes is the headline, and nothing is marked "
+    "as significant."
+).replace("±  ", "± ")
+
+
+def provenance(collection: Collection) -> tuple[str, ...]:
+    """Return the notes that every table carries."""
+    records = collection.records
+    stamps = stamp(records)
+    seeds = listed(record.cell.seed for record in records)
+    episodes = listed(
+        evaluation.episodes
+        for record in records
+        for evaluation in record.cell.protocol.evaluations
+    )
+    return (
+        f"Suite {stamps['suite_version']}, results version {stamps['results_version']}, commit "
+        f"{stamps['commit']}, torch {_versions(records, 'torch')}.",
+        f"Hardware: {stamps['hardware']}; threads {listed(r.provenance.threads for r in records)}.",
+        f"Seeds {seeds}; {episodes} test episodes, the same for every algorithm, seed and device.",
+    )
+
+
+def stamp(records: Sequence[Record]) -> dict[str, str]:
+    """Return what made the numbers, for every line of a CSV file."""
+    return {
+        "suite_version": listed(r.provenance.suite_version for r in records),
+        "results_version": listed(r.cell.results_version for r in records),
+        "commit": listed(_commit(r) for r in records),
+        "hardware": listed(_hardware(r) for r in records),
+    }
+
+
+def diverged_cells(collection: Collection) -> tuple[str, ...]:
+    """Return a note for each algorithm of which a training diverged."""
+    return tuple(
+        f"{runs.experiment}, {runs.variant}: {runs.diverged_cells} in training (seed "
+        f"{listed(r.cell.seed for r in runs.diverged)}: {_sentence(runs.diverged[0].reason)}); "
+        "what is shown is of the other seeds and is never marked best."
+        for runs in collection.runs
+        if runs.diverged
+    )
+
+
+def _sentence(reason: str) -> str:
+    return reason.strip().rstrip(".") or "no reason recorded"
+
+
+def _commit(record: Record) -> str:
+    commit, dirty = record.provenance.commit, record.provenance.dirty
+    return f"{commit[:10]}{' (dirty)' if dirty else ''}" if commit else "unknown"
+
+
+def _hardware(record: Record) -> str:
+    place = record.provenance
+    used = place.accelerator if record.cell.numerics.device != "cpu" else None
+    return f"{place.processor} ({place.cores} cores)" + (f" with {used}" if used else "")
+
+
+def _versions(records: Sequence[Record], name: str) -> str:
+    return listed(r.provenance.versions[name] for r in records if name in r.provenance.versions) or NONE

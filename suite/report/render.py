@@ -1,0 +1,158 @@
+"""A table, and its three renderings: Markdown, LaTeX (booktabs) and CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tabulate import tabulate
+
+from suite.report.format import exact
+
+
+class Bold(str):
+    """A cell set in bold."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True)
+class Table:
+    """What people read, and the same numbers for machines."""
+
+    name: str
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    notes: tuple[str, ...]
+    data: tuple[Mapping[str, Any], ...]
+    """For CSV: one mapping for each line, all with the same keys."""
+    text_columns: int = 1
+    """How many columns, from the left, hold text; the rest are aligned right."""
+    wide: bool = False
+    """Whether cells hold phrases that LaTeX must break."""
+
+
+def markdown(table: Table) -> str:
+    """Return the table and its notes for GitHub."""
+    aligned = [
+        "left" if table.wide or i < table.text_columns else "right"
+        for i in range(len(table.columns))
+    ]
+    body = tabulate(
+        [[_markdown_cell(cell) for cell in row] for row in table.rows],
+        [_markdown_cell(column) for column in table.columns],
+        tablefmt="github",
+        disable_numparse=True,
+        colalign=aligned,
+    )
+    notes = "\n".join(f"- {_markdown_escape(note)}" for note in table.notes)
+    return f"**{_markdown_escape(table.title)}**\n\n{body}\n\n{notes}\n"
+
+
+def _markdown_cell(cell: str) -> str:
+    text = _markdown_escape(cell)
+    return f"**{text}**" if isinstance(cell, Bold) and text else text
+
+
+def _markdown_escape(text: str) -> str:
+    return re.sub(r"([\\|*_<\[\]`])", r"\\\1", text)
+
+
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"$<$",
+    ">": r"$>$",
+    "[": "{[}",  # else \\ before it would read it as its argument
+    "]": "{]}",
+    "±": r"$\pm$",
+    "×": r"$\times$",
+    "−": r"$-$",
+    "≥": r"$\geq$",
+    "≤": r"$\leq$",
+    "†": r"$^{\dagger}$",
+    "→": r"$\to$",
+    "–": "--",
+    "—": "---",
+    "µ": r"$\mu$",
+}
+
+
+def latex_escape(text: str) -> str:
+    """Return text that LaTeX prints as it stands; a sign that its fonts may lack becomes ``?``."""
+    latin = 0x17F  # the last letter of Latin Extended-A, which the default fonts have
+    return "".join(
+        _LATEX.get(c, c if c.isascii() or (c.isalpha() and ord(c) <= latin) else "?") for c in text
+    )
+
+
+def latex(table: Table) -> str:
+    """Return a float for a document with ``\\usepackage{booktabs}``."""
+    if table.wide:
+        width = 0.94 / len(table.columns)
+        # p columns without the array package: ragged right is set inside each cell.
+        layout = f"p{{{width:.3f}\\textwidth}}" * len(table.columns)
+    else:
+        layout = "l" * table.text_columns + "r" * (len(table.columns) - table.text_columns)
+    lines = [
+        r"\begin{table}[htbp]",
+        r"\centering",
+        rf"\caption{{{latex_escape(table.title)}}}",
+        rf"\label{{tab:{table.name}}}",
+        r"\scriptsize",
+        r"\setlength{\tabcolsep}{3pt}",
+        rf"\begin{{tabular}}{{{layout}}}",
+        r"\toprule",
+        _latex_row(table.columns, table.wide),
+        r"\midrule",
+    ]
+    before: str | None = None
+    for row in table.rows:
+        if before is not None and row[0] != before:
+            lines.append(r"\addlinespace")
+        before = row[0]
+        lines.append(_latex_row(row, table.wide))
+    lines += [
+        r"\bottomrule",
+        r"\end{tabular}",
+        r"\par\medskip",
+        r"\begin{minipage}{\textwidth}\raggedright\scriptsize",
+        *[rf"{latex_escape(note)}\par" for note in table.notes],
+        r"\end{minipage}",
+        r"\end{table}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _latex_row(cells: Sequence[str], wide: bool) -> str:
+    written = []
+    for cell in cells:
+        text = latex_escape(cell)
+        text = rf"\textbf{{{text}}}" if isinstance(cell, Bold) and text else text
+        written.append(rf"\raggedright {text}\strut" if wide else text)
+    # \raggedright takes \\ for itself; \tabularnewline is always the row's end.
+    return " & ".join(written) + r" \tabularnewline"
+
+
+def comma_separated(table: Table) -> str:
+    """Return the table's data as CSV."""
+    buffer = io.StringIO()
+    if table.data:
+        writer = csv.writer(buffer, lineterminator="\n")
+        writer.writerow(table.data[0])
+        for line in table.data:
+            writer.writerow([exact(line[key]) for key in table.data[0]])
+    return buffer.getvalue()

@@ -1,0 +1,22 @@
+"""All tables of a profile."""
+
+from __future__ import annotations
+
+from suite.report.collect import Collection
+from suite.report.costs import timing
+from suite.report.protocol import protocol
+from suite.report.render import Table
+from suite.report.scores import differences, scores
+from suite.report.tune import choice, has_grid
+
+
+def tables(collection: Collection) -> list[Table]:
+    """Return the tables that the records give, in the order in which they are read."""
+    found = [
+        choice(collection) if has_grid(collection) else None,
+        scores(collection),
+        differences(collection),
+        timing(collection),
+        protocol(collection),
+    ]
+    return [table for table in found if table is not None]

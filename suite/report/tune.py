@@ -1,0 +1,176 @@
+"""The choice from a grid: rates and steps with the best score on meta-validation episodes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from suite.report import format as written
+from suite.report.collect import Collection, Group
+from suite.report.notes import provenance, stamp
+from suite.report.render import Bold, Table
+from suite.statistics import Summary, summarise
+
+
+@dataclass(frozen=True)
+class Point:
+    """One point of a grid, at its best number of inner steps."""
+
+    group: Group
+    parameters: dict[str, Any]
+    step: int | None
+    """None where it cannot be chosen: a cell, or an episode at every step, diverged."""
+    summary: Summary | None
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a grid says for one algorithm on one validation evaluation."""
+
+    experiment: str
+    variant: str
+    """Without the grid's parameters."""
+    evaluation: str
+    device: str
+    points: tuple[Point, ...]
+    chosen: Point | None
+    """None where every point diverged."""
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The chosen values of the grid's parameters."""
+        return {} if self.chosen is None else dict(self.chosen.parameters)
+
+    @property
+    def step(self) -> int | None:
+        """The chosen number of inner steps."""
+        return None if self.chosen is None else self.chosen.step
+
+    @property
+    def edges(self) -> tuple[str, ...]:
+        """Parameters whose chosen value is an end of the grid: the best may lie beyond."""
+        found = []
+        for key, value in self.parameters.items():
+            values = {point.parameters[key] for point in self.points}
+            numbers = all(isinstance(v, int | float) for v in values)
+            if numbers and len(values) > 1 and value in (min(values), max(values)):
+                found.append(key)
+        return tuple(found)
+
+
+def has_grid(collection: Collection) -> bool:
+    """Return whether a profile is a grid of parameters."""
+    return any("[" in runs.variant for runs in collection.runs)
+
+
+def choose(groups: Sequence[Group]) -> list[Choice]:
+    """Choose parameters and steps by the best mean over seeds on each validation evaluation.
+
+    The test split has no say. Among equals, the fewest steps, then the grid's first point.
+    """
+    grids: dict[tuple[str, str, str, str], list[Group]] = {}
+    for group in groups:
+        if group.evaluation.split == "validation":
+            base = group.runs.variant.partition("[")[0]
+            grids.setdefault((*group.key, base), []).append(group)
+    choices = []
+    for (experiment, evaluation, device, base), found in grids.items():
+        points = tuple(_point(group) for group in found)
+        sign = 1 if found[0].higher_is_better else -1
+        able = [
+            (sign * point.summary.mean, -point.step, point)
+            for point in points
+            if point.step is not None and point.summary and point.summary.mean is not None
+        ]
+        chosen = max(able, key=lambda entry: entry[:2])[2] if able else None
+        choices.append(Choice(experiment, base, evaluation, device, points, chosen))
+    return choices
+
+
+def _point(group: Group) -> Point:
+    label = group.runs.variant.partition("[")[2].removesuffix("]")
+    keys = [part.partition("=")[0] for part in label.split(",") if part]
+    parameters = {key: group.runs.cell.algorithm[key] for key in keys}
+    if group.runs.diverged:
+        return Point(group, parameters, None, None)
+    sign = 1 if group.higher_is_better else -1
+    steps = [
+        summarise(group.scores[:, :, step], higher_is_better=group.higher_is_better)
+        for step in range(group.evaluation.steps + 1)
+    ]
+    means = [(sign * s.mean, -step) for step, s in enumerate(steps) if s.mean is not None]
+    if not means:
+        return Point(group, parameters, None, None)
+    step = -max(means)[1]
+    return Point(group, parameters, step, steps[step])
+
+
+def choice(collection: Collection) -> Table | None:
+    """Return the table of all points of the grids, or None where there is no validation."""
+    choices = choose(collection.groups)
+    if not choices:
+        return None
+    rows, data = [], []
+    for found in choices:
+        for point in found.points:
+            rows.append(_row(found, point))
+            data.append(
+                {
+                    "experiment": found.experiment,
+                    "evaluation": found.evaluation,
+                    "device": found.device,
+                    "variant": found.variant,
+                    "parameters": _parameters(point),
+                    "metric": point.group.metric,
+                    "best_step": point.step,
+                    "mean": point.summary.mean if point.summary else None,
+                    "seed_interval_95": point.summary.seed_interval if point.summary else None,
+                    "chosen": point is found.chosen,
+                    "at_edge": " ".join(found.edges) if point is found.chosen else "",
+                    "seeds": len(point.group.runs.done),
+                    "diverged_seeds": len(point.group.runs.diverged),
+                    "grid_points": len(found.points),
+                    **stamp(point.group.runs.records),
+                }
+            )
+    notes = (
+        "Chosen (bold): the best mean over seeds on meta-validation episodes, at the best number "
+        "of inner steps; the test split has no say. Points: the size of the grid.",
+        "± seeds: half width of the 95 % Student t interval over seeds. 'edge': the chosen value "
+        "is an end of the grid. A point of which a cell or an episode diverged is not chosen.",
+        *provenance(collection),
+    )
+    columns = ("Experiment", "Evaluation", "Algorithm", "Parameters", "Device", "Metric")
+    numbers = ("Best step", "Mean", "± seeds", "Seeds", "Points", "Choice")
+    return Table(
+        "choice",
+        f"Choice of rates and steps, profile {collection.profile}",
+        columns + numbers,
+        tuple(rows),
+        notes,
+        tuple(data),
+        text_columns=len(columns),
+    )
+
+
+def _parameters(point: Point) -> str:
+    return ", ".join(f"{key} {value}" for key, value in point.parameters.items())
+
+
+def _row(found: Choice, point: Point) -> tuple[str, ...]:
+    runs, metric, summary = point.group.runs, point.group.metric, point.summary
+    chosen = point is found.chosen
+    mean = "diverged" if summary is None else written.score(summary.mean, metric)
+    width = None if summary is None else summary.seed_interval
+    edges = ", ".join(f"edge: {key}" for key in found.edges)
+    return (
+        *(found.experiment, found.evaluation, found.variant),
+        *(_parameters(point) or written.NONE, runs.device, written.UNITS.get(metric, written.NONE)),
+        written.NONE if point.step is None else str(point.step),
+        Bold(mean) if chosen else mean,
+        written.half_width(width, summary.mean if summary else None, metric),
+        f"{len(runs.done)} ({runs.diverged_cells})" if runs.diverged else str(len(runs.done)),
+        str(len(found.points)),
+        Bold(f"chosen ({edges})" if edges else "chosen") if chosen else "",
+    )

@@ -1,0 +1,167 @@
+"""Means, intervals and paired comparisons: pure functions on arrays of (seeds, episodes) scores.
+
+Two kinds of interval, never mixed: over seeds (other trainings would give another number) and over
+the episodes within a seed (other test episodes would). Episodes are averaged within a seed before
+seeds are compared: 4 seeds x 200 episodes are 4 independent trainings, not 800.
+
+A score that is not finite is a diverged episode. It has no place in a mean, and leaving it out
+would flatter: the mean is then None, the episodes are counted, and the median, in which they rank
+worst, stands beside it.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from scipy import stats
+
+#: Fewer seeds than this carry no significance mark, and the episodes' interval is the headline.
+HEADLINE_SEEDS = 4
+CONFIDENCE = 0.95
+#: Two-sided 5 % level, as in the +- of the papers.
+NORMAL_95 = 1.96
+
+
+class Summary(NamedTuple):
+    """What a table says about one number; None where it does not exist."""
+
+    mean: float | None
+    """Over the seeds' means; None where an episode diverged."""
+    seed_interval: float | None
+    """Half width of the Student t interval over seeds."""
+    episode_interval: float | None
+    """Half width over the episodes of a seed, averaged over seeds."""
+    median: float | None
+    """Over seeds, of each seed's median over episodes; None where that one diverged."""
+    diverged: int
+    """Episodes, of all seeds, whose score is not finite."""
+    seeds: int
+    episodes: int
+    """Of each seed."""
+
+
+class Difference(NamedTuple):
+    """A paired difference over seeds; None where it does not exist."""
+
+    mean: float | None
+    interval: float | None
+    """Half width of its Student t interval."""
+    p: float | None
+    """Of the two-sided paired t test; None under `HEADLINE_SEEDS` seeds."""
+    seeds: int
+
+
+def seed_means(scores: np.ndarray) -> np.ndarray:
+    """Return the mean over episodes of each seed.
+
+    Args:
+        scores: (seeds, episodes).
+
+    Returns:
+        (seeds,); NaN for a seed with a diverged episode.
+    """
+    scores = np.asarray(scores, dtype=np.float64)
+    finite = np.isfinite(scores).all(axis=1)
+    return np.where(finite, np.where(finite[:, None], scores, 0.0).mean(axis=1), np.nan)
+
+
+def seed_interval(values: np.ndarray, confidence: float = CONFIDENCE) -> float | None:
+    """Return the half width of the Student t interval for the mean over seeds.
+
+    Args:
+        values: (seeds,), one number for each seed.
+        confidence: of the two-sided interval.
+
+    Returns:
+        None with fewer than 2 seeds or where a value is not finite. The headline where there are
+        at least `HEADLINE_SEEDS` seeds.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    n = len(values)
+    if n < 2 or not np.isfinite(values).all():
+        return None
+    quantile = float(stats.t.ppf((1 + confidence) / 2, n - 1))
+    return quantile * float(values.std(ddof=1)) / math.sqrt(n)
+
+
+def episode_interval(scores: np.ndarray) -> float | None:
+    """Return the papers' +- of one training: 1.96 standard errors over its test episodes.
+
+    Args:
+        scores: (episodes,) of one seed.
+
+    Returns:
+        None with fewer than 2 episodes or where one diverged.
+    """
+    scores = np.asarray(scores, dtype=np.float64)
+    if len(scores) < 2 or not np.isfinite(scores).all():
+        return None
+    return NORMAL_95 * float(scores.std(ddof=1)) / math.sqrt(len(scores))
+
+
+def median(scores: np.ndarray, *, higher_is_better: bool) -> float | None:
+    """Return the median over seeds of the medians over episodes; diverged episodes rank worst.
+
+    Args:
+        scores: (seeds, episodes).
+        higher_is_better: accuracy, not error: which end is the worst.
+
+    Returns:
+        None without seeds, or where so many diverged that the median did.
+    """
+    scores = np.asarray(scores, dtype=np.float64)
+    if not scores.size:
+        return None
+    ranked = np.where(np.isfinite(scores), scores, -np.inf if higher_is_better else np.inf)
+    # The average of the middle two is infinite where one is, and no number where they differ in
+    # sign: both mean that the median diverged.
+    with np.errstate(invalid="ignore"):
+        found = float(np.median(np.median(ranked, axis=1)))
+    return found if math.isfinite(found) else None
+
+
+def summarise(scores: np.ndarray, *, higher_is_better: bool) -> Summary:
+    """Return all that a table says about the scores of one algorithm after one inner step.
+
+    Args:
+        scores: (seeds, episodes).
+        higher_is_better: accuracy, not error.
+    """
+    scores = np.asarray(scores, dtype=np.float64)
+    seeds, episodes = scores.shape
+    means = seed_means(scores)
+    within = [episode_interval(row) for row in scores]
+    whole = [width for width in within if width is not None]
+    return Summary(
+        mean=float(means.mean()) if seeds and np.isfinite(means).all() else None,
+        seed_interval=seed_interval(means),
+        episode_interval=float(np.mean(whole)) if whole and len(whole) == seeds else None,
+        median=median(scores, higher_is_better=higher_is_better),
+        diverged=int((~np.isfinite(scores)).sum()),
+        seeds=seeds,
+        episodes=episodes,
+    )
+
+
+def paired_difference(a: np.ndarray, b: np.ndarray, confidence: float = CONFIDENCE) -> Difference:
+    """Return ``a - b``: episodes averaged within a seed, then paired over seeds.
+
+    Args:
+        a, b: (seeds, episodes) of two algorithms; row i of both is one seed.
+        confidence: of the two-sided interval.
+    """
+    if len(a) != len(b):
+        raise ValueError(f"{len(a)} and {len(b)} seeds cannot be paired")
+    differences = seed_means(a) - seed_means(b)  # (seeds,)
+    n = len(differences)
+    if n == 0 or not np.isfinite(differences).all():
+        return Difference(None, None, None, n)
+    mean = float(differences.mean())
+    p = None
+    if n >= HEADLINE_SEEDS:
+        error = float(differences.std(ddof=1)) / math.sqrt(n)
+        # Equal differences have no spread to test against: the sign alone speaks.
+        p = float(mean == 0) if error == 0 else 2 * float(stats.t.sf(abs(mean) / error, n - 1))
+    return Difference(mean, seed_interval(differences, confidence), p, n)

@@ -1,0 +1,144 @@
+"""The contract of a task distribution.
+
+A task draws episodes from a meta-train, meta-validation or meta-test split. Its data live once on
+the device; sampling is index arithmetic on words of a named stream and a gather, for as many
+episodes ahead as the caller wants.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from suite.component import Component, Strict
+from suite.episodes import Episodes, Examples
+from suite.streams import Stream
+
+Split = Literal["train", "validation", "test"]
+
+
+class EpisodeShape(Strict):
+    """How large an episode is. In regression an episode has one "way" of ``shots`` points."""
+
+    ways: int = Field(1, ge=1)
+    shots: int = Field(ge=1)
+    query_shots: int = Field(ge=1)
+
+    @property
+    def support_size(self) -> int:
+        """Support examples of an episode."""
+        return self.ways * self.shots
+
+    @property
+    def query_size(self) -> int:
+        """Query examples of an episode."""
+        return self.ways * self.query_shots
+
+
+class Task(Component):
+    """A task distribution.
+
+    Class attributes
+        kind: ``"classification"`` (y is (T, n) int64, loss cross-entropy) or ``"regression"``
+            (y is (T, n, outputs), loss squared error).
+        metric: what `score` returns, ``"accuracy"`` in [0, 1] or ``"mse"``.
+    """
+
+    kind: ClassVar[Literal["classification", "regression"]]
+
+    @property
+    def metric(self) -> str:
+        """Name of the score: ``accuracy`` (higher is better) or ``mse`` (lower is better)."""
+        return "accuracy" if self.kind == "classification" else "mse"
+
+    @property
+    def loss(self) -> str:
+        """Name of the loss that the engines minimise."""
+        return "cross_entropy" if self.kind == "classification" else "squared_error"
+
+    @property
+    @abstractmethod
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one example, channels first for images."""
+
+    def outputs(self, shape: EpisodeShape) -> int:
+        """Return the width of the model's last layer for an episode."""
+        return shape.ways if self.kind == "classification" else 1
+
+    @abstractmethod
+    def load(self, data: Path | None, device: torch.device) -> Sampler:
+        """Read the data, put them on ``device`` and return the sampler.
+
+        Raises:
+            UserError: data missing, broken or not what the task expects.
+        """
+
+    def data_identity(self) -> dict[str, Any]:
+        """Return the part of the identity that decides which episodes a stream draws."""
+        return self.identity()
+
+
+class Sampler:
+    """A task with its data on a device. Made by `Task.load`."""
+
+    #: SHA-256 of the decoded data in canonical order; None where the data are a formula.
+    data_sha256: str | None = None
+
+    def check(self, shape: EpisodeShape, split: Split) -> None:
+        """Raise `UserError` where the split cannot give episodes of this shape."""
+
+    def sample(
+        self, stream: Stream, first: int, count: int, shape: EpisodeShape, split: Split
+    ) -> Episodes:
+        """Return episodes ``first`` .. ``first + count - 1`` of the stream, float32, on the device.
+
+        Episode i depends on the stream, i, the split and the shape alone, and an episode with
+        fewer query examples is a prefix of the one with more.
+        """
+        raise NotImplementedError
+
+    def joint_outputs(self) -> int:
+        """Return the width of the last layer for joint training: all meta-train classes, or 1."""
+        return 1
+
+    def joint(
+        self, stream: Stream, first: int, count: int, tasks: int, shape: EpisodeShape
+    ) -> Examples:
+        """Return mini-batches ``first`` .. ``first + count - 1`` pooled over meta-train tasks.
+
+        Each holds as many examples as the support sets of ``tasks`` episodes. Here it is those,
+        pooled (MAML's sinusoid pre-training, main.py:8); a classification task draws images of all
+        its meta-train classes instead, labelled among all of them.
+        """
+        support = self.sample(stream, first * tasks, count * tasks, shape, "train").support
+        return Examples(
+            support.x.reshape(count, -1, *support.x.shape[2:]),
+            support.y.reshape(count, -1, *support.y.shape[2:]),
+        )
+
+    def probe(self) -> Tensor | None:
+        """Return inputs (m, *input_shape) over which a figure draws the adapted model, if any."""
+        return None
+
+    def truth(self, episodes: Episodes, inputs: Tensor) -> np.ndarray:
+        """Return the true targets (T, m) of episodes at the `probe` inputs."""
+        raise NotImplementedError
+
+
+def score(kind: str, outputs: Tensor, y: Tensor) -> Tensor:
+    """Return the score of each episode, (T,): accuracy in [0, 1], or mean squared error.
+
+    Args:
+        kind: ``"classification"`` or ``"regression"``.
+        outputs: (T, n, outputs) of the model.
+        y: (T, n) labels or (T, n, outputs) targets.
+    """
+    if kind == "classification":
+        return (outputs.argmax(-1) == y).to(outputs.dtype).mean(-1)
+    return (outputs - y).square().flatten(1).mean(-1)

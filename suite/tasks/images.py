@@ -1,0 +1,190 @@
+"""What image classification tasks share: classes with drawings, and how episodes draw them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from suite.episodes import Episodes, Examples
+from suite.errors import UserError
+from suite.streams import Integers, Stream, below, choose
+from suite.tasks.base import EpisodeShape, Sampler, Split, Task
+
+TURNS = 4  # rotations by multiples of 90 degrees
+
+Rotations = Literal["none", "episode", "classes"]
+
+
+@dataclass(frozen=True)
+class ImageData:
+    """Classes of images.
+
+    Attributes:
+        images: (M, C, H, W) uint8, the drawings of class 0, then those of class 1, ...
+        counts: (n,) drawings of each class; classes may differ.
+        names: n class names, all different.
+        splits: class indices of each split; they share none.
+        hint: what to do about an empty split, as the end of a sentence.
+    """
+
+    images: Tensor
+    counts: Integers
+    names: tuple[str, ...]
+    splits: Mapping[Split, Integers]
+    hint: str = "ask for another split"
+
+    @cached_property
+    def offsets(self) -> Integers:
+        """Index of each class's first drawing, (n,)."""
+        return np.cumsum(self.counts) - self.counts
+
+    @cached_property
+    def sha256(self) -> str:
+        """SHA-256 of the pixels with the classes in order of name: however the data were packed."""
+        pixels = self.images.numpy()
+        digest = hashlib.sha256(json.dumps(pixels.shape[1:]).encode())
+        for i in sorted(range(len(self.names)), key=self.names.__getitem__):
+            digest.update(json.dumps([self.names[i], int(self.counts[i])]).encode())
+            digest.update(pixels[self.offsets[i] : self.offsets[i] + self.counts[i]].tobytes())
+        return digest.hexdigest()
+
+
+class ImageTask(Task):
+    """A classification task over `ImageData`.
+
+    Fields
+        rotations: ``"none"``; ``"episode"``: each character of an episode is turned by a random
+            multiple of 90 degrees, support and query alike, so that two rotations of one character
+            never meet (MAML, data_generator.py:135-151); ``"classes"``: the four rotations are
+            classes of their own and may meet (Reptile, omniglot.py:47-63).
+        rotate_test: whether that holds in meta-validation and meta-test too (MAML yes, Reptile no).
+    """
+
+    kind = "classification"
+
+    rotations: Rotations = "none"
+    rotate_test: bool = True
+
+    def rotations_in(self, split: Split) -> Rotations:
+        """Return how characters are turned in a split."""
+        return self.rotations if split == "train" or self.rotate_test else "none"
+
+
+class ImageSampler(Sampler):
+    """Draws episodes of images: index arithmetic on words of the stream, then one gather.
+
+    Examples are in class-major order (all shots of class 0, then of class 1, ...) with labels
+    0 .. ways - 1; x is float32 in [0, 1]. Drawings of a class are dealt without replacement,
+    support first, so each class's queries are a prefix of those of an episode with more.
+    ``draws`` holds the class indices, rotations, and support and query drawings (index in
+    `ImageData.images`).
+    """
+
+    def __init__(self, task: ImageTask, data: ImageData, device: torch.device) -> None:
+        self.task = task
+        self.data = data
+        self.device = device
+        self.data_sha256 = data.sha256
+        images = data.images.to(device)
+        # All rotations lie ready one after another: rotation r of drawing i is r * M + i.
+        turns = TURNS if task.rotations != "none" else 1
+        self._images = torch.cat([torch.rot90(images, turn, (2, 3)) for turn in range(turns)])
+
+    def check(self, shape: EpisodeShape, split: Split) -> None:
+        """Raise `UserError` where the split has too few classes, or a class too few drawings."""
+        name = self.task.name
+        classes = self.data.splits[split]
+        if len(classes) == 0:
+            raise UserError(f"{name} has no {split} classes; {self.data.hint}.")
+        if shape.ways < 2:
+            raise UserError(f"{shape.ways} way: {name} is a classification; ask for 2 or more.")
+        most = self._choices(split)
+        if shape.ways > most:
+            raise UserError(
+                f"{shape.ways} ways: the {split} split of {name} has {most} classes; "
+                f"ask for at most {most} ways."
+            )
+        smallest = int(self.data.counts[classes].min())
+        if shape.shots + shape.query_shots > smallest:
+            raise UserError(
+                f"{shape.shots} shots and {shape.query_shots} query shots: a {split} class of "
+                f"{name} has {smallest} drawings; ask for at most {smallest} in all."
+            )
+
+    def sample(
+        self, stream: Stream, first: int, count: int, shape: EpisodeShape, split: Split
+    ) -> Episodes:
+        """Return image episodes; see `Sampler.sample` and the class."""
+        self.check(shape, split)
+        ways, shots = shape.ways, shape.shots
+        chosen = choose(stream.child("classes").rows(first, count, ways), self._choices(split))
+        classes, rotation = self._classes(chosen, split)  # (T, ways) each
+        if self.task.rotations_in(split) == "episode":
+            rotation = below(stream.child("rotations").rows(first, count, ways), TURNS)
+        # The j-th drawing of each class has a stream of its own: more of them move nothing.
+        words = [
+            stream.child("drawings", j).rows(first, count, ways).reshape(-1)
+            for j in range(shots + shape.query_shots)
+        ]
+        dealt = choose(np.stack(words, axis=1), self.data.counts[classes].reshape(-1))
+        drawing = dealt.reshape(count, ways, -1) + self.data.offsets[classes][..., None]
+        index = drawing + rotation[..., None] * len(self.data.images)
+
+        size = count * shape.support_size
+        x = self._take(np.concatenate([index[..., :shots], index[..., shots:]], axis=None))
+        support = x[:size].unflatten(0, (count, shape.support_size))
+        query = x[size:].unflatten(0, (count, shape.query_size))
+        flat = [a.reshape(count, -1) for a in (drawing[..., :shots], drawing[..., shots:])]
+        return Episodes(
+            Examples(support, self._labels(count, ways, shots)),
+            Examples(query, self._labels(count, ways, shape.query_shots)),
+            np.concatenate([classes, rotation, *flat], axis=1),
+        )
+
+    def joint_outputs(self) -> int:
+        """Return the number of meta-train classes, each rotation a class where training rotates."""
+        turns = TURNS if self.task.rotations != "none" else 1
+        return turns * len(self.data.splits["train"])
+
+    def joint(
+        self, stream: Stream, first: int, count: int, tasks: int, shape: EpisodeShape
+    ) -> Examples:
+        """Return mini-batches of images drawn, with replacement, from all meta-train classes.
+
+        Shapes: x (count, tasks * support size, C, H, W), y (count, tasks * support size) with
+        labels below `joint_outputs`.
+        """
+        size = tasks * shape.support_size
+        words = stream.child("joint").rows(first, count, 2 * size)
+        label = below(words[:, :size], self.joint_outputs())
+        classes, rotation = self._classes(label, "train")
+        drawing = below(words[:, size:], self.data.counts[classes]) + self.data.offsets[classes]
+        index = drawing + rotation * len(self.data.images)
+        x = self._take(index.reshape(-1)).unflatten(0, (count, size))
+        return Examples(x, torch.from_numpy(label).to(self.device))
+
+    def _choices(self, split: Split) -> int:
+        turns = TURNS if self.task.rotations_in(split) == "classes" else 1
+        return turns * len(self.data.splits[split])
+
+    def _classes(self, choice: Integers, split: Split) -> tuple[Integers, Integers]:
+        """Split choices among classes and their rotations into class indices and rotations."""
+        classes = self.data.splits[split]
+        rotation, place = np.divmod(choice, len(classes))
+        return classes[place], rotation
+
+    def _take(self, index: Integers) -> Tensor:
+        chosen = self._images.index_select(0, torch.from_numpy(index).to(self.device))
+        return chosen.to(torch.float32).div_(255)
+
+    def _labels(self, count: int, ways: int, shots: int) -> Tensor:
+        labels = torch.arange(ways, device=self.device).repeat_interleave(shots)
+        return labels.repeat(count, 1)

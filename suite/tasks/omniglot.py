@@ -1,0 +1,82 @@
+"""Omniglot (Lake, Salakhutdinov and Tenenbaum 2015): 1623 characters, 20 drawings each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from suite import registry
+from suite.streams import Integers, Stream, choose
+from suite.tasks import omniglot_data
+from suite.tasks.base import Split
+from suite.tasks.images import ImageData, ImageSampler, ImageTask, Rotations
+
+Rule = Literal["random_1100", "random_1200", "alphabets"]
+
+# Meta-training and meta-validation classes of the shuffled rules; meta-test has the rest, 423.
+SIZES: dict[str, tuple[int, int]] = {"random_1100": (1100, 100), "random_1200": (1200, 0)}
+
+
+@registry.task("omniglot")
+class Omniglot(ImageTask):
+    """Hand-drawn characters at 28x28.
+
+    Fields
+        split: ``"random_1100"``: characters shuffled, 1100 / 100 / 423 (MAML,
+            data_generator.py:46-54); ``"random_1200"``: 1200 / none / 423 (Reptile);
+            ``"alphabets"``: the official background / evaluation alphabets, 964 / none / 659.
+        split_seed: names the shuffle. The papers' own cannot be had again: MAML's starts from an
+            unsorted directory listing.
+        rotations, rotate_test: see `ImageTask`; the defaults are MAML's.
+        resize: how 105 becomes 28 pixels. Both papers' numbers come from ``"nearest"``: MAML asks
+            PIL for LANCZOS (resize_images.py:23), but on 1-bit images PIL then takes the nearest
+            pixel; ``"lanczos"`` is the filter itself, on grey images.
+        ink: value of ink, 1 in MAML (inverted, data_generator.py:117-118), 0 in Reptile.
+    """
+
+    rotations: Rotations = "episode"
+    split: Rule = "random_1100"
+    split_seed: int = 1
+    resize: omniglot_data.Resize = "nearest"
+    ink: Literal[0, 1] = 1
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """One channel of 28x28."""
+        return (1, omniglot_data.SIDE, omniglot_data.SIDE)
+
+    def data_identity(self) -> dict[str, Any]:
+        """Return the identity without what changes pixels only."""
+        pixels = ("resize", "ink")
+        return {key: value for key, value in self.identity().items() if key not in pixels}
+
+    def load(self, data: Path | None, device: torch.device) -> ImageSampler:
+        """Read a folder that holds Omniglot or, for None, torchvision's download; see `Task.load`.
+
+        ``data`` may be (or hold, as ``omniglot`` or torchvision's ``omniglot-py``) a folder with
+        ``images_background`` and ``images_evaluation``, each a zip archive or unpacked.
+        """
+        arrays = omniglot_data.read(data, self.resize)
+        names = tuple(arrays["names"].tolist())
+        drawn = arrays["images"]
+        images = torch.from_numpy(255 - drawn if self.ink else drawn)[:, None]
+        counts = np.full(len(names), omniglot_data.DRAWINGS)
+        splits = split_classes(self.split, self.split_seed, names)
+        hint = "set split = 'random_1100', or ask for another split"
+        return ImageSampler(self, ImageData(images, counts, names, splits, hint), device)
+
+
+def split_classes(rule: Rule, seed: int, names: tuple[str, ...]) -> dict[Split, Integers]:
+    """Return the class indices of each split, into the sorted ``names``."""
+    n = len(names)
+    if rule == "alphabets":
+        background = np.array([name.startswith("images_background/") for name in names])
+        train, validation, test = background.nonzero()[0], np.arange(0), (~background).nonzero()[0]
+    else:
+        order = choose(Stream("omniglot", "split", seed).rows(0, 1, n), n)[0]
+        first, second = SIZES[rule]
+        train, validation, test = np.split(order, [first, first + second])
+    return {"train": train, "validation": validation, "test": test}

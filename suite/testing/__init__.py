@@ -1,0 +1,1 @@
+"""Public contract tests: what a plug-in is checked against."""

@@ -1,0 +1,89 @@
+"""Clocks and meters: what is timed is repeated, warmed up and synchronised with the device.
+
+Every figure is the median and quartiles over repetitions of one piece of work in seconds, with the
+device synchronised before each reading of the clock, after warm-up rounds that are left out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from suite.records.schema import Duration, Memory
+
+WARM_UP = 2
+REPETITIONS = (5, 15)  # at least, at most
+BUDGET = 0.4  # seconds for one piece of work, once it was repeated often enough
+
+
+def synchronise(device: torch.device) -> None:
+    """Wait until the device has done everything asked of it."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def measure(what: str, work: Callable[[], object], device: torch.device) -> Duration:
+    """Time ``work``, repeated until the budget is spent, within the stated repetitions."""
+    for _ in range(WARM_UP):
+        work()
+    seconds: list[float] = []
+    while len(seconds) < REPETITIONS[0] or (
+        len(seconds) < REPETITIONS[1] and sum(seconds) < BUDGET
+    ):
+        synchronise(device)
+        start = time.perf_counter()
+        work()
+        synchronise(device)
+        seconds.append(time.perf_counter() - start)
+    q1, median, q3 = np.quantile(seconds, [0.25, 0.5, 0.75]).tolist()
+    return Duration(what=what, median=median, q1=q1, q3=q3, repetitions=len(seconds))
+
+
+def count_flops(work: Callable[[], object]) -> int | None:
+    """Return the floating-point operations of matrix products and convolutions in ``work``."""
+    with FlopCounterMode(display=False) as counter:
+        work()
+    return int(counter.get_total_flops()) or None
+
+
+class PeakMemory:
+    """Peak memory between its making and `read`, above what was held at the start.
+
+    On the CPU it is resident memory, for which Linux lets a process reset its own high-water mark;
+    where it does not, the figure is None.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+            self._start: int | None = torch.cuda.memory_allocated(device)
+            return
+        self._start = None
+        with contextlib.suppress(OSError):
+            Path("/proc/self/clear_refs").write_text("5")
+            self._start = _high_water()
+
+    def read(self) -> Memory:
+        """Return the peak so far."""
+        if self._device.type == "cuda":
+            peak = torch.cuda.max_memory_allocated(self._device) - (self._start or 0)
+            return Memory(peak_bytes=peak, kind="cuda")
+        now = _high_water()
+        known = self._start is not None and now is not None
+        return Memory(peak_bytes=now - self._start if known else None, kind="resident")  # type: ignore[operator]
+
+
+def _high_water() -> int | None:
+    """Return the peak resident memory of this process in bytes, where Linux tells it."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    return None

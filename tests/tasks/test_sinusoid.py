@@ -1,0 +1,51 @@
+"""Sinusoid regression: the distribution of MAML section 5.1."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from suite import registry
+from suite.streams import Stream
+from suite.tasks.base import EpisodeShape
+
+CPU = torch.device("cpu")
+
+
+def draw(first=0, count=4, shots=10, query=10, split="train"):
+    sampler = registry.tasks.get("sinusoid")().load(None, CPU)
+    shape = EpisodeShape(shots=shots, query_shots=query)
+    return sampler.sample(Stream("sinusoid"), first, count, shape, split)
+
+
+def test_points_lie_on_their_curve():
+    episodes = draw(count=500)
+    amplitude, phase = torch.from_numpy(episodes.draws[:, :2]).T[..., None, None]
+    for part in (episodes.support, episodes.query):
+        assert part.x.shape == part.y.shape == (500, 10, 1)
+        torch.testing.assert_close(
+            part.y.double(), amplitude * torch.sin(part.x.double() - phase), rtol=0, atol=1e-5
+        )
+
+
+@pytest.mark.parametrize(("column", "low", "high"), [(0, 0.1, 5), (1, 0, math.pi), (2, -5, 5)])
+def test_ranges_are_the_papers(column, low, high):
+    values = draw(count=4000).draws[:, column]
+    assert low <= values.min() < low + 0.01 * (high - low)
+    assert high - 0.01 * (high - low) < values.max() < high
+    assert abs(values.mean() - (low + high) / 2) < 0.03 * (high - low)
+
+
+def test_episodes_can_be_drawn_again_from_the_middle():
+    whole, part = draw(count=10), draw(first=3, count=4)
+    assert torch.equal(part.support.x, whole.support.x[3:7])
+    assert torch.equal(part.query.y, whole.query.y[3:7])
+    assert part.sha256() == whole[3:7].sha256()
+
+
+def test_fewer_queries_are_a_prefix():
+    many, few = draw(query=15), draw(query=2)
+    assert torch.equal(few.support.x, many.support.x)
+    assert torch.equal(few.query.x, many.query.x[:, :2])
+    assert np.array_equal(few.draws, many.draws[:, : few.draws.shape[1]])
