@@ -39,7 +39,8 @@ def validated(model: type[M], values: Any, where: str, *, json: bool = False) ->
 
 
 def _sentence(error: ValidationError, model: type[BaseModel], where: str) -> str:
-    first = error.errors()[0]
+    # A misspelt key is also a missing one: name what the user wrote, not what he did not.
+    first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
     *parents, last = [str(part) for part in first["loc"]] or [""]
     place = f"{where}: " + "".join(f"{part}." for part in parents)
     if first["type"] == "extra_forbidden":

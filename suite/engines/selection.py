@@ -127,9 +127,11 @@ def self_check(
     matters = _matters(reference, theta, episodes)
     found = []
     for one in (engine, reference):
-        rows = [theta.expand(EPISODES, -1)]
+        rows = []
         if algorithm.trains_on is not None:
-            outer = one.meta_gradient(algorithm, theta, episodes, draws)
+            # A joint batch is one support set; a meta-batch is many.
+            batch = episodes[:1] if algorithm.trains_on == "joint" else episodes
+            outer = one.meta_gradient(algorithm, theta, batch, draws)
             rows.append(outer.gradient[None])
         *_, adapted = algorithm.adapt(one, theta, episodes.support, 2, draws)
         rows.append(adapted - theta)

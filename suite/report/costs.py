@@ -8,7 +8,7 @@ from typing import Any
 
 from suite.records.schema import Duration, Record, Timing
 from suite.report import format as written
-from suite.report.collect import Collection, Runs
+from suite.report.groups import Collection, Runs
 from suite.report.notes import provenance, stamp
 from suite.report.render import Table
 

@@ -64,7 +64,7 @@ def quartiles(middle: float | None, low: float | None, high: float | None) -> st
     """Write a median and, in parentheses, its quartiles."""
     if middle is None or low is None or high is None:
         return NONE
-    return f"{significant(middle)} ({significant(low)} to {significant(high)})"
+    return f"{significant(middle)} ({significant(low)}–{significant(high)})"
 
 
 def listed(values: Iterable[str | int]) -> str:

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from suite.records.schema import Record
-from suite.report.collect import Collection
 from suite.report.format import NONE, listed
+from suite.report.groups import Collection
 from suite.statistics import HEADLINE_SEEDS
 
 INTERVALS = (
     "± seeds: half width of the 95 % Student t interval over seeds, each seed being the mean of "
-    "its test episodes. ± episodes: 1.96 standard errors over the test episodes of one seed (the "
-    f"±  of the papers), averaged over seeds. With fewer than {HEADLINE_SEEDS} seeds the interval "
+    "its test episodes. ± episodes: 1.96 standard errors over the test episodes of one seed (the ± "
+    f"of the papers), averaged over seeds. With fewer than {HEADLINE_SEEDS} seeds the interval "
     "over seeds is in parentheses, the one over episodes is the headline, and nothing is marked "
     "as significant."
-).replace("±  ", "± ")
+)
 
 
 def provenance(collection: Collection) -> tuple[str, ...]:
@@ -24,9 +24,7 @@ def provenance(collection: Collection) -> tuple[str, ...]:
     stamps = stamp(records)
     seeds = listed(record.cell.seed for record in records)
     episodes = listed(
-        evaluation.episodes
-        for record in records
-        for evaluation in record.cell.protocol.evaluations
+        evaluation.episodes for record in records for evaluation in record.cell.protocol.evaluations
     )
     return (
         f"Suite {stamps['suite_version']}, results version {stamps['results_version']}, commit "
@@ -51,7 +49,7 @@ def diverged_cells(collection: Collection) -> tuple[str, ...]:
     return tuple(
         f"{runs.experiment}, {runs.variant}: {runs.diverged_cells} in training (seed "
         f"{listed(r.cell.seed for r in runs.diverged)}: {_sentence(runs.diverged[0].reason)}); "
-        "what is shown is of the other seeds and is never marked best."
+        "the numbers are of the other seeds alone, flatter it, and are never marked best."
         for runs in collection.runs
         if runs.diverged
     )
@@ -73,4 +71,7 @@ def _hardware(record: Record) -> str:
 
 
 def _versions(records: Sequence[Record], name: str) -> str:
-    return listed(r.provenance.versions[name] for r in records if name in r.provenance.versions) or NONE
+    return (
+        listed(r.provenance.versions[name] for r in records if name in r.provenance.versions)
+        or NONE
+    )

@@ -6,12 +6,15 @@ from collections.abc import Sequence
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from suite.report.collect import Collection
+from suite.report.figures import left_out
+from suite.report.groups import Collection
 from suite.report.notes import diverged_cells
 from suite.report.render import Table, markdown
 
 
-def page(collection: Collection, tables: Sequence[Table], figures: Sequence[tuple[str, str]]) -> str:
+def page(
+    collection: Collection, tables: Sequence[Table], figures: Sequence[tuple[str, str]]
+) -> str:
     """Return the page.
 
     Args:
@@ -34,5 +37,6 @@ def page(collection: Collection, tables: Sequence[Table], figures: Sequence[tupl
         problems=collection.problems,
         tables=[(table, markdown(table)) for table in tables],
         figures=figures,
+        left_out=left_out(collection),
         figure_folder=f"../../figures/{collection.profile}",
     )

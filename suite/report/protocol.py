@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from suite.config import Cell, EvaluationProtocol
-from suite.report.collect import Collection, Runs
 from suite.report.format import listed
+from suite.report.groups import Collection, Runs
 from suite.report.notes import provenance, stamp
 from suite.report.render import Table
 from suite.tasks.base import EpisodeShape
@@ -19,10 +19,10 @@ COLUMNS = (
     "Training",
     "Inner loop",
     "Outer loop",
-    "Other parameters",
     "Model",
     "Evaluations",
 )
+NONE_USED = "none"
 _SHOWN = {
     "name",
     *("inner_rate", "inner_steps", "inner_batch", "inner_optimiser"),
@@ -38,7 +38,8 @@ def protocol(collection: Collection) -> Table:
     notes = (
         "ways/shots/query of an episode; in regression, the numbers of points. Inner batch 'all': "
         "the whole support set in every inner step. Batch norm: 'transductive' normalises the "
-        "query images of an episode with each other; 'support' each with the support set alone.",
+        "query images of an episode with each other; 'support' each with the support set alone. "
+        "'same': as first said for the experiment.",
         "Every recorded setting is in the CSV file.",
         *provenance(collection),
     )
@@ -46,7 +47,7 @@ def protocol(collection: Collection) -> Table:
         "protocol",
         f"Protocols, profile {collection.profile}",
         COLUMNS,
-        tuple(_row(runs) for runs in shared.values()),
+        tuple(_brief([_row(runs) for runs in shared.values()])),
         notes,
         tuple(_data(collection)),
         text_columns=len(COLUMNS),
@@ -54,19 +55,41 @@ def protocol(collection: Collection) -> Table:
     )
 
 
+def _brief(rows: Sequence[tuple[str, ...]]) -> Iterator[tuple[str, ...]]:
+    """Write "same" for what an experiment's algorithms share, but where it is first said."""
+    common = {COLUMNS.index(name) for name in ("Task", "Training", "Model", "Evaluations")}
+    said: dict[int, str] = {}
+    before = None
+    for row in rows:
+        if row[0] != before:
+            said = {}
+        yield tuple("same" if said.get(i) == cell else cell for i, cell in enumerate(row))
+        said |= {i: row[i] for i in common if row[i] != NONE_USED and i not in said}
+        before = row[0]
+
+
 def _row(runs: Runs) -> tuple[str, ...]:
     cell = runs.cell
-    meta_trained = cell.protocol.train.steps > 0
+    trained = _meta_trained(runs)
+    other = {k: v for k, v in cell.algorithm.items() if k not in _SHOWN}
     return (
         runs.experiment,
         runs.variant,
         _call(cell.task),
-        _training(cell) if meta_trained else "none",
-        _inner(cell.algorithm),
-        _outer(cell.algorithm) if meta_trained else "none",
-        _settings({k: v for k, v in cell.algorithm.items() if k not in _SHOWN}),
+        _training(cell) if trained else NONE_USED,
+        ", ".join(filter(None, [_inner(cell.algorithm, trained), _settings(other)])),
+        _outer(cell.algorithm) if trained else NONE_USED,
         _call(cell.model),
-        "; ".join(_evaluation(evaluation) for evaluation in cell.protocol.evaluations),
+        "; ".join(_evaluation(e, cell.model) for e in cell.protocol.evaluations),
+    )
+
+
+def _meta_trained(runs: Runs) -> bool:
+    """Return whether any seed's weights moved: the records know, whatever the algorithm."""
+    if runs.diverged or not runs.done:
+        return runs.cell.protocol.train.steps > 0
+    return any(
+        r.results and r.results.initial_sha256 != r.results.weights_sha256 for r in runs.done
     )
 
 
@@ -81,11 +104,12 @@ def _training(cell: Cell) -> str:
     return f"{_shape(train)}, {train.meta_batch} episodes x {train.steps} outer steps{loss}{clip}"
 
 
-def _inner(algorithm: Mapping[str, Any]) -> str:
+def _inner(algorithm: Mapping[str, Any], trained: bool) -> str:
     batch = algorithm.get("inner_batch") or "all"
     optimiser = algorithm.get("inner_optimiser", "sgd")
     rate, steps = algorithm.get("inner_rate"), algorithm.get("inner_steps")
-    return f"{optimiser} {_value(rate)}, {steps} steps in training, batch {batch}"
+    in_training = f", {steps} step{'' if steps == 1 else 's'} in training" if trained else ""
+    return f"{optimiser} {_value(rate)}{in_training}, batch {batch}"
 
 
 def _outer(algorithm: Mapping[str, Any]) -> str:
@@ -94,11 +118,12 @@ def _outer(algorithm: Mapping[str, Any]) -> str:
     return f"{name} {rate}, {schedule}"
 
 
-def _evaluation(evaluation: EvaluationProtocol) -> str:
+def _evaluation(evaluation: EvaluationProtocol, model: Mapping[str, Any]) -> str:
+    normed = model.get("norm") != "none"
     return (
         f"{evaluation.name}: {evaluation.split}, {_shape(evaluation)}, {evaluation.episodes} "
-        f"episodes, {evaluation.headline} of {evaluation.steps} steps, batch norm "
-        f"{evaluation.batch_norm}"
+        f"episodes, score after {evaluation.headline} of {evaluation.steps} steps"
+        + (f", batch norm {evaluation.batch_norm}" if normed else "")
     )
 
 

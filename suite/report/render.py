@@ -100,11 +100,13 @@ def latex_escape(text: str) -> str:
 
 
 def latex(table: Table) -> str:
-    """Return a float for a document with ``\\usepackage{booktabs}``."""
+    """Return a float for a document with ``\\usepackage{booktabs}``.
+
+    A table wider than the text is shrunk to it where the document loads graphicx.
+    """
     if table.wide:
-        width = 0.94 / len(table.columns)
         # p columns without the array package: ragged right is set inside each cell.
-        layout = f"p{{{width:.3f}\\textwidth}}" * len(table.columns)
+        layout = "".join(f"p{{{width:.3f}\\textwidth}}" for width in _widths(table))
     else:
         layout = "l" * table.text_columns + "r" * (len(table.columns) - table.text_columns)
     lines = [
@@ -114,9 +116,10 @@ def latex(table: Table) -> str:
         rf"\label{{tab:{table.name}}}",
         r"\scriptsize",
         r"\setlength{\tabcolsep}{3pt}",
+        r"\setbox0=\hbox{%",
         rf"\begin{{tabular}}{{{layout}}}",
         r"\toprule",
-        _latex_row(table.columns, table.wide),
+        _latex_row([_heading(column, table) for column in table.columns], table.wide),
         r"\midrule",
     ]
     before: str | None = None
@@ -124,10 +127,12 @@ def latex(table: Table) -> str:
         if before is not None and row[0] != before:
             lines.append(r"\addlinespace")
         before = row[0]
-        lines.append(_latex_row(row, table.wide))
+        lines.append(_latex_row([_latex_cell(cell) for cell in row], table.wide))
     lines += [
         r"\bottomrule",
-        r"\end{tabular}",
+        r"\end{tabular}}",
+        r"\ifdim\wd0>\textwidth\ifdefined\resizebox\resizebox{\textwidth}{!}{\box0}"
+        r"\else\box0\fi\else\box0\fi",
         r"\par\medskip",
         r"\begin{minipage}{\textwidth}\raggedright\scriptsize",
         *[rf"{latex_escape(note)}\par" for note in table.notes],
@@ -137,12 +142,31 @@ def latex(table: Table) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _widths(table: Table) -> list[float]:
+    """Return shares of the text width, 1.3 in all: for the longest word and the longest cell."""
+    needs = []
+    for column in zip(table.columns, *table.rows, strict=True):
+        word = max(len(word) for cell in column for word in re.split(r"[ -]", cell))
+        needs.append(max(1.4 * word, 2.5 * max(map(len, column)) ** 0.5))
+    return [1.3 * need / sum(needs) for need in needs]
+
+
+def _heading(column: str, table: Table) -> str:
+    text = latex_escape(column)
+    if table.wide or " " not in column:
+        return text
+    side = "l" if table.columns.index(column) < table.text_columns else "r"
+    stacked = text.replace(" ", r"\\")
+    return rf"\shortstack[{side}]{{{stacked}}}"
+
+
+def _latex_cell(cell: str) -> str:
+    text = latex_escape(cell)
+    return rf"\textbf{{{text}}}" if isinstance(cell, Bold) and text else text
+
+
 def _latex_row(cells: Sequence[str], wide: bool) -> str:
-    written = []
-    for cell in cells:
-        text = latex_escape(cell)
-        text = rf"\textbf{{{text}}}" if isinstance(cell, Bold) and text else text
-        written.append(rf"\raggedright {text}\strut" if wide else text)
+    written = [rf"\raggedright {text}\strut" if wide else text for text in cells]
     # \raggedright takes \\ for itself; \tabularnewline is always the row's end.
     return " & ".join(written) + r" \tabularnewline"
 

@@ -8,16 +8,14 @@ from typing import Any
 import numpy as np
 
 from suite.report import format as written
-from suite.report.collect import Collection, Group
+from suite.report.groups import Collection, Group
 from suite.report.notes import INTERVALS, diverged_cells, provenance, stamp
 from suite.report.render import Bold, Table
 from suite.statistics import (
     HEADLINE_SEEDS,
     Difference,
-    Summary,
     paired_difference,
     seed_means,
-    summarise,
 )
 
 LEVEL = 0.05
@@ -28,11 +26,11 @@ BASELINES = ("sgd", "finetune")
 def scores(collection: Collection) -> Table:
     """Return the table of headline scores with both intervals."""
     devices = len(collection.devices) > 1
-    ragged = any(_summary(group).diverged for group in collection.groups)
+    ragged = any(_ragged(groups) for groups in collection.compared())
     rows = []
     for groups in collection.compared():
         best = best_of(groups)
-        rows += [_score_row(group, best, devices, ragged) for group in groups]
+        rows += [_score_row(group, groups, best, devices, ragged) for group in groups]
     columns = (
         *("Experiment", "Evaluation"),
         *(("Device",) if devices else ()),
@@ -50,7 +48,8 @@ def scores(collection: Collection) -> Table:
         *(
             (
                 "An episode whose score is not finite has diverged: it is counted, the mean that "
-                "it touches is not given, and the median, in which it ranks worst, stands beside.",
+                "it touches is not given, and the "
+                "medians, in which it ranks worst, stand beside the means.",
             )
             if ragged
             else ()
@@ -71,7 +70,7 @@ def scores(collection: Collection) -> Table:
 
 def best_of(groups: Sequence[Group]) -> Group | None:
     """Return the group with the best mean, among those that nothing diverged of."""
-    whole = [(group, _summary(group).mean) for group in groups if not group.runs.diverged]
+    whole = [(group, group.summary.mean) for group in groups if not group.runs.diverged]
     found = [(group, mean) for group, mean in whole if mean is not None]
     if len(groups) < 2 or not found:
         return None
@@ -86,12 +85,15 @@ def paired(a: Group, b: Group) -> Difference:
     return paired_difference(a.headline()[pick[0]], b.headline()[pick[1]])
 
 
-def _summary(group: Group) -> Summary:
-    return summarise(group.headline(), higher_is_better=group.higher_is_better)
+def _ragged(groups: Sequence[Group]) -> bool:
+    return any(group.summary.diverged for group in groups)
 
 
-def _score_row(group: Group, best: Group | None, devices: bool, ragged: bool) -> tuple[str, ...]:
-    found, metric = _summary(group), group.metric
+def _score_row(
+    group: Group, groups: Sequence[Group], best: Group | None, devices: bool, ragged: bool
+) -> tuple[str, ...]:
+    found, metric = group.summary, group.metric
+    beside = _ragged(groups)
     first = seed_means(group.scores[:, :, 0])
     step0 = float(first.mean()) if len(first) and np.isfinite(first).all() else None
     mean = written.score(found.mean, metric)
@@ -105,9 +107,6 @@ def _score_row(group: Group, best: Group | None, devices: bool, ragged: bool) ->
     over_seeds = written.half_width(found.seed_interval, found.mean, metric)
     if found.seeds < HEADLINE_SEEDS and found.seed_interval is not None:
         over_seeds = f"({over_seeds})"
-    seeds = str(found.seeds)
-    if group.runs.diverged:
-        seeds += f" ({group.runs.diverged_cells})"
     count = f"{found.diverged} of {found.seeds * found.episodes}" if found.diverged else "0"
     return (
         *(group.runs.experiment, group.evaluation.name),
@@ -115,17 +114,17 @@ def _score_row(group: Group, best: Group | None, devices: bool, ragged: bool) ->
         *(group.runs.variant, written.UNITS.get(metric, written.NONE)),
         *(str(group.evaluation.headline), mean, over_seeds),
         written.half_width(found.episode_interval, found.mean, metric),
-        *((written.score(found.median, metric), count) if ragged else ()),
-        *(written.score(step0, metric), seeds, str(found.episodes)),
+        *((written.score(found.median if beside else None, metric), count) if ragged else ()),
+        *(written.score(step0, metric), group.runs.seed_count, str(found.episodes)),
     )
 
 
 def _score_data(collection: Collection) -> list[Mapping[str, Any]]:
     """Return a line for each algorithm and inner step."""
-    lines = []
+    lines: list[Mapping[str, Any]] = []
     for group in collection.groups:
         for step in range(group.evaluation.steps + 1):
-            found = summarise(group.scores[:, :, step], higher_is_better=group.higher_is_better)
+            found = group.summarise(step)
             lines.append(
                 {
                     **_names(group),
@@ -148,7 +147,8 @@ def _score_data(collection: Collection) -> list[Mapping[str, Any]]:
 def differences(collection: Collection) -> Table | None:
     """Return the table of paired differences to SGD from scratch and to fine-tuning, if any."""
     devices = len(collection.devices) > 1
-    rows, data = [], []
+    rows: list[tuple[str, ...]] = []
+    data: list[Mapping[str, Any]] = []
     for groups in collection.compared():
         baselines = {name: _baseline(groups, name) for name in BASELINES}
         for group in groups:

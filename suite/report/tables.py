@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from suite.report.collect import Collection
 from suite.report.costs import timing
+from suite.report.groups import Collection
 from suite.report.protocol import protocol
 from suite.report.render import Table
 from suite.report.scores import differences, scores

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from suite.report import format as written
-from suite.report.collect import Collection, Group
-from suite.report.notes import provenance, stamp
+from suite.report.groups import Collection, Group
+from suite.report.notes import diverged_cells, provenance, stamp
 from suite.report.render import Bold, Table
-from suite.statistics import Summary, summarise
+from suite.statistics import Summary
 
 
 @dataclass(frozen=True)
@@ -95,10 +95,7 @@ def _point(group: Group) -> Point:
     if group.runs.diverged:
         return Point(group, parameters, None, None)
     sign = 1 if group.higher_is_better else -1
-    steps = [
-        summarise(group.scores[:, :, step], higher_is_better=group.higher_is_better)
-        for step in range(group.evaluation.steps + 1)
-    ]
+    steps = [group.summarise(step) for step in range(group.evaluation.steps + 1)]
     means = [(sign * s.mean, -step) for step, s in enumerate(steps) if s.mean is not None]
     if not means:
         return Point(group, parameters, None, None)
@@ -139,6 +136,7 @@ def choice(collection: Collection) -> Table | None:
         "of inner steps; the test split has no say. Points: the size of the grid.",
         "± seeds: half width of the 95 % Student t interval over seeds. 'edge': the chosen value "
         "is an end of the grid. A point of which a cell or an episode diverged is not chosen.",
+        *diverged_cells(collection),
         *provenance(collection),
     )
     columns = ("Experiment", "Evaluation", "Algorithm", "Parameters", "Device", "Metric")
@@ -170,7 +168,7 @@ def _row(found: Choice, point: Point) -> tuple[str, ...]:
         written.NONE if point.step is None else str(point.step),
         Bold(mean) if chosen else mean,
         written.half_width(width, summary.mean if summary else None, metric),
-        f"{len(runs.done)} ({runs.diverged_cells})" if runs.diverged else str(len(runs.done)),
+        runs.seed_count,
         str(len(found.points)),
         Bold(f"chosen ({edges})" if edges else "chosen") if chosen else "",
     )

@@ -1,0 +1,160 @@
+"""Figures with lines: learning curves and adaptation curves, means over seeds with t bands."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+
+from suite.report.groups import Group, Runs
+from suite.report.style import Look, handle, legend_below, panels
+from suite.statistics import seed_interval, seed_means
+
+LABELS = {"accuracy": "accuracy (%)", "mse": "mean squared error"}
+#: Above this multiple of the scores before adaptation an error is off the chart: it diverges.
+OFF_CHART = 10.0
+
+
+def adaptation_curves(compared: Sequence[list[Group]], styles: dict[str, Look]) -> Figure:
+    """Return test score against inner steps, a panel for each list of compared groups."""
+    figure, axes = panels(len(compared))
+    several = len({group.runs.device for groups in compared for group in groups}) > 1
+    for ax, groups in zip(axes, compared, strict=True):
+        first = groups[0]
+        lines = {g.runs.variant: _over_seeds(g) for g in groups if len(g.runs.done)}
+        _draw(ax, lines, styles, first.metric)
+        _x_label(ax, "inner steps", lines, [group.runs for group in groups])
+        experiment, evaluation, device = first.key
+        ax.set_title(f"{experiment}: {evaluation}" + (f" ({device})" if several else ""))
+        ax.set_ylabel(f"{first.evaluation.split} {LABELS.get(first.metric, 'score')}")
+        if first.metric == "accuracy":
+            _chance(ax, first.evaluation.ways)
+    extra = [_chance_handle()] if any(g[0].metric == "accuracy" for g in compared) else []
+    _legend(figure, [g.runs.variant for groups in compared for g in groups], styles, extra)
+    return figure
+
+
+def learning_curves(
+    panels_of: Sequence[tuple[list[Runs], str, int]], styles: dict[str, Look]
+) -> Figure:
+    """Return validation score against outer steps.
+
+    Args:
+        panels_of: for each panel the algorithms, the metric and the number of ways.
+        styles: by variant.
+    """
+    figure, axes = panels(len(panels_of))
+    several = len({runs.device for found, *_ in panels_of for runs in found}) > 1
+    drawn = []
+    for ax, (found, metric, ways) in zip(axes, panels_of, strict=True):
+        lines = {runs.variant: curve for runs in found if (curve := validation(runs)) is not None}
+        drawn += list(lines)
+        _draw(ax, lines, styles, metric)
+        ax.set_title(found[0].experiment + (f" ({found[0].device})" if several else ""))
+        _x_label(ax, "outer steps", lines, found)
+        ax.set_ylabel(f"validation {LABELS.get(metric, 'score')}")
+        if metric == "accuracy":
+            _chance(ax, ways)
+    extra = [_chance_handle()] if any(metric == "accuracy" for _, metric, _ in panels_of) else []
+    _legend(figure, drawn, styles, extra)
+    return figure
+
+
+def validation(runs: Runs) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return outer steps (n,) and validation scores (seeds, n), or None without a curve."""
+    curves = [record.results.curve for record in runs.done if record.results]
+    if not curves or len(curves[0].steps) < 2:
+        return None
+    values = [[np.nan if v is None else v for v in curve.validation] for curve in curves]
+    if len({tuple(curve.steps) for curve in curves}) > 1 or not np.isfinite(values).any():
+        return None
+    return np.array(curves[0].steps), np.array(values, dtype=np.float64)
+
+
+def _over_seeds(group: Group) -> tuple[np.ndarray, np.ndarray]:
+    """Return inner steps (n,) and means over episodes (seeds, n)."""
+    steps = np.arange(group.evaluation.steps + 1)
+    return steps, np.stack([seed_means(group.scores[:, :, k]) for k in steps], axis=1)
+
+
+def _draw(
+    ax: Axes,
+    lines: dict[str, tuple[np.ndarray, np.ndarray]],
+    styles: dict[str, Look],
+    metric: str,
+) -> None:
+    scale = 100.0 if metric == "accuracy" else 1.0
+    tops, bottoms, starts = [], [], []
+    for variant, (x, values) in lines.items():
+        look, values = styles[variant], scale * values  # (seeds, n)
+        mean = values.mean(axis=0)  # NaN, a gap, where an episode diverged
+        band = np.array([seed_interval(column) or 0.0 for column in values.T])
+        ax.plot(
+            x,
+            mean,
+            color=look.colour,
+            marker=look.marker,
+            linestyle=look.line,
+            markevery=max(1, len(x) // 8),
+            zorder=3,
+        )
+        ax.fill_between(x, mean - band, mean + band, color=look.colour, alpha=0.18, linewidth=0)
+        if np.isfinite(mean).any():
+            tops.append(np.nanmax(mean + band))
+            bottoms.append(np.nanmin(mean))
+            starts.append(mean[np.isfinite(mean)][0])
+    ax.margins(x=0.02)
+    top = max((int(x[-1]) for x, _ in lines.values()), default=0)
+    if 0 < top <= 5:
+        ax.set_xticks(range(top + 1))
+    else:
+        ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    _limits(ax, metric, tops, bottoms, starts)
+
+
+def _x_label(
+    ax: Axes,
+    label: str,
+    lines: dict[str, tuple[np.ndarray, np.ndarray]],
+    found: Sequence[Runs],
+) -> None:
+    """Name the axis, and under it, where no line can run through it, what has diverged."""
+    cells = [f"{runs.variant}: {runs.diverged_cells}" for runs in found if runs.diverged]
+    gaps = [variant for variant, (_, values) in lines.items() if not np.isfinite(values).all()]
+    cells += [f"gap: {', '.join(gaps)} diverged"] if gaps else []
+    ax.set_xlabel("\n".join([label, "; ".join(cells)] if cells else [label]))
+
+
+def _limits(
+    ax: Axes, metric: str, tops: list[float], bottoms: list[float], starts: list[float]
+) -> None:
+    if metric == "accuracy":
+        ax.set_ylim(0, 101)
+    elif tops and min(bottoms) > 0:
+        ax.set_yscale("log")
+        ax.set_ylim(0.6 * min(bottoms), 1.3 * min(max(tops), OFF_CHART * max(starts)))
+        # 0.1, 0.2, 0.5, 1 ...: within one decade, powers of ten alone would leave no number.
+        decades = np.log10(ax.get_ylim()[1] / ax.get_ylim()[0])
+        ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if decades < 4 else (1,)))
+        ax.yaxis.set_minor_locator(NullLocator())
+        ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+
+
+def _chance(ax: Axes, ways: int) -> None:
+    look = _chance_handle()
+    ax.axhline(100 / ways, color=look.get_color(), linestyle=look.get_linestyle(), linewidth=0.9)
+
+
+def _chance_handle() -> Line2D:
+    return Line2D([], [], color="#9a9a9a", linestyle="--", linewidth=0.9, label="chance")
+
+
+def _legend(
+    figure: Figure, variants: Sequence[str], styles: dict[str, Look], extra: list[Line2D]
+) -> None:
+    shown = [variant for variant in styles if variant in variants]
+    legend_below(figure, [handle(variant, styles[variant]) for variant in shown] + extra, 6)

@@ -1,0 +1,160 @@
+"""The seeds of one algorithm, their scores, and all records of a profile: what a report reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from suite.config import Cell, EvaluationProtocol
+from suite.errors import UserError
+from suite.records.schema import ArrayNames, Record
+from suite.records.store import Arrays, Store, file_stem
+from suite.statistics import Summary, summarise
+
+
+@dataclass(frozen=True, eq=False)
+class Runs:
+    """The cells of one algorithm on one experiment and device: they differ in their seed."""
+
+    store: Store
+    done: tuple[Record, ...]
+    """By seed."""
+    diverged: tuple[Record, ...]
+    """Cells whose training diverged: they have no results."""
+
+    @property
+    def records(self) -> tuple[Record, ...]:
+        """All records, those without results too."""
+        return self.done + self.diverged
+
+    @property
+    def cell(self) -> Cell:
+        """One of the cells, for what they have in common."""
+        return self.records[0].cell
+
+    @property
+    def experiment(self) -> str:
+        """Name of the experiment."""
+        return self.cell.experiment
+
+    @property
+    def variant(self) -> str:
+        """What the profile calls the algorithm with these parameters."""
+        return self.cell.variant
+
+    @property
+    def device(self) -> str:
+        """Kind of device."""
+        return self.cell.numerics.device
+
+    @property
+    def algorithm(self) -> str:
+        """Registered name of the algorithm."""
+        return str(self.cell.algorithm["name"])
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Of the cells that have results."""
+        return tuple(record.cell.seed for record in self.done)
+
+    @property
+    def diverged_cells(self) -> str:
+        """How many cells diverged, in words; '' if none."""
+        return f"{len(self.diverged)} of {len(self.records)} diverged" if self.diverged else ""
+
+    @property
+    def seed_count(self) -> str:
+        """How many seeds have results, and of how many where some diverged."""
+        of = f" of {len(self.records)}" if self.diverged else ""
+        return f"{len(self.done)}{of}"
+
+    @cached_property
+    def scores(self) -> list[Arrays]:
+        """Scores of each record of `done` by evaluation; no other arrays are kept."""
+        prefix = ArrayNames.SCORES
+        return [
+            {
+                name: values
+                for name, values in self.store.arrays(r).items()
+                if name.startswith(prefix)
+            }
+            for r in self.done
+        ]
+
+
+@dataclass(frozen=True, eq=False)
+class Group:
+    """The scores of one algorithm on one evaluation and device."""
+
+    runs: Runs
+    evaluation: EvaluationProtocol
+    metric: str
+    """``accuracy``, ``mse``, or '' where no cell of the experiment has results."""
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """Experiment, evaluation and device: groups with one key are compared."""
+        return self.runs.experiment, self.evaluation.name, self.runs.device
+
+    @property
+    def higher_is_better(self) -> bool:
+        """Whether a larger score is a better one."""
+        return self.metric == "accuracy"
+
+    @cached_property
+    def scores(self) -> np.ndarray:
+        """Scores (seeds, episodes, steps + 1) of the seeds that have results."""
+        shape = (self.evaluation.episodes, self.evaluation.steps + 1)
+        name = ArrayNames.SCORES + self.evaluation.name
+        found = [arrays.get(name) for arrays in self.runs.scores]
+        for record, values in zip(self.runs.done, found, strict=True):
+            if values is None or values.shape != shape:
+                raise UserError(
+                    f"the arrays of {file_stem(record.cell)!r} have no scores {shape} called "
+                    f"{name!r}; remove that record and run again."
+                )
+        return np.stack([v for v in found if v is not None]) if found else np.empty((0, *shape))
+
+    def headline(self) -> np.ndarray:
+        """Return the scores (seeds, episodes) after the headline number of steps."""
+        return self.scores[:, :, self.evaluation.headline]
+
+    def summarise(self, step: int) -> Summary:
+        """Return what a table says of the scores after ``step`` inner steps."""
+        return summarise(self.scores[:, :, step], higher_is_better=self.higher_is_better)
+
+    @cached_property
+    def summary(self) -> Summary:
+        """What a table says of the headline scores."""
+        return self.summarise(self.evaluation.headline)
+
+
+@dataclass(frozen=True, eq=False)
+class Collection:
+    """The records of one profile, in the order in which tables show them."""
+
+    profile: str
+    runs: tuple[Runs, ...]
+    groups: tuple[Group, ...]
+    problems: tuple[str, ...]
+    """Files that were left out, with the reason."""
+
+    @property
+    def records(self) -> list[Record]:
+        """All records."""
+        return [record for runs in self.runs for record in runs.records]
+
+    @property
+    def devices(self) -> list[str]:
+        """Kinds of devices."""
+        return sorted({runs.device for runs in self.runs})
+
+    def compared(self) -> Iterator[list[Group]]:
+        """Yield the groups of each experiment, evaluation and device."""
+        by_key: dict[tuple[str, str, str], list[Group]] = {}
+        for group in self.groups:
+            by_key.setdefault(group.key, []).append(group)
+        yield from by_key.values()

@@ -1,0 +1,129 @@
+"""How figures look: sizes of a printed column, fonts, one colour, marker and line per algorithm."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Literal, NamedTuple
+
+import matplotlib
+import seaborn
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+#: Inches: one column, and the text width, of a two-column paper.
+COLUMN, PAGE = 3.4, 6.9
+#: A figure with more lines than this says nothing.
+MOST_VARIANTS = 8
+DPI = 200
+
+
+class Look(NamedTuple):
+    """Colour, marker, line and hatch: any one of them tells two algorithms apart."""
+
+    colour: str
+    marker: str
+    line: Literal["-"] | tuple[int, tuple[float, ...]]
+
+
+# Okabe and Ito's colours, which colour-blind readers tell apart; markers and lines for grey print.
+_LOOKS = {
+    "sgd": Look("#4d4d4d", "x", (0, (1, 1))),
+    "finetune": Look("#e69f00", "s", (0, (5, 1.5))),
+    "reptile": Look("#009e73", "^", (0, (3, 1, 1, 1))),
+    "fomaml": Look("#56b4e9", "D", (0, (7, 1.5, 1, 1.5))),
+    "maml": Look("#0072b2", "o", "-"),
+}
+_OTHERS = (
+    Look("#d55e00", "v", (0, (4, 2))),
+    Look("#cc79a7", "P", (0, (2, 1))),
+    Look("#8c8c00", "*", (0, (6, 1, 1, 1, 1, 1))),
+)
+
+
+def looks(variants: Iterable[tuple[str, str]]) -> dict[str, Look]:
+    """Return the look of each (variant, algorithm): an algorithm's own, for its first variant."""
+    names = dict(variants)
+    found: dict[str, Look] = {}
+    free = dict(_LOOKS)
+    for variant, algorithm in sorted(names.items(), key=lambda item: (item[0] != item[1], item)):
+        if algorithm in free:
+            found[variant] = free.pop(algorithm)
+    left = [*_OTHERS, *free.values()] or list(_LOOKS.values())
+    others = [variant for variant in names if variant not in found]
+    found |= {variant: left[i % len(left)] for i, variant in enumerate(others)}
+    return {variant: found[variant] for variant in names}
+
+
+@contextmanager
+def printed() -> Iterator[None]:
+    """Set fonts and lines for print, inside only."""
+    settings = {
+        **seaborn.axes_style("ticks"),
+        **seaborn.plotting_context("paper"),
+        "font.family": ["DejaVu Sans"],  # ships with matplotlib: the same everywhere
+        "font.size": 8,
+        "axes.titlesize": 8.5,
+        "axes.titlelocation": "left",
+        "axes.labelsize": 8,
+        "xtick.labelsize": 7.5,
+        "ytick.labelsize": 7.5,
+        "legend.fontsize": 8,
+        "axes.linewidth": 0.7,
+        "lines.linewidth": 1.3,
+        "lines.markersize": 4,
+        "axes.grid": True,
+        "axes.grid.axis": "y",
+        "grid.color": "#e4e4e4",
+        "grid.linewidth": 0.6,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "pdf.fonttype": 42,  # TrueType, which journals ask for
+    }
+    with matplotlib.rc_context(settings):
+        yield
+
+
+def panels(count: int, height: float = 2.2, columns: int = 2) -> tuple[Figure, list[Axes]]:
+    """Return a figure of ``count`` panels, a column wide if there is one, else the page."""
+    wide = min(count, columns)
+    rows = math.ceil(count / wide)
+    size = (COLUMN if wide == 1 else PAGE, height * rows + 0.45)
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots(rows, wide, squeeze=False)
+    for extra in axes.flat[count:]:
+        extra.set_visible(False)
+    return figure, list(axes.flat[:count])
+
+
+def legend_below(figure: Figure, handles: Sequence[Line2D], columns: int = 5) -> None:
+    """Put one legend under all panels, where it covers nothing."""
+    figure.legend(
+        handles=list(handles),
+        loc="outside lower center",
+        ncols=min(columns, len(handles)) or 1,
+        frameon=False,
+        handlelength=2.8,
+        columnspacing=1.4,
+    )
+
+
+def handle(label: str, look: Look) -> Line2D:
+    """Return a legend entry."""
+    return Line2D([], [], color=look.colour, marker=look.marker, linestyle=look.line, label=label)
+
+
+def encoded(figure: Figure) -> dict[str, bytes]:
+    """Return the figure as PDF and PNG, with no time or version inside."""
+    files = {}
+    for kind, metadata in (
+        ("pdf", {"CreationDate": None, "Producer": None, "Creator": None}),
+        ("png", {"Software": None}),
+    ):
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format=kind, dpi=DPI, metadata=metadata)
+        files[kind] = buffer.getvalue()
+    return files

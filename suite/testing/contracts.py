@@ -1,0 +1,322 @@
+"""The checks, by kind of component; each takes a registered name and raises AssertionError."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from suite import registry
+from suite.algorithms.base import Algorithm, Draws
+from suite.component import Component, validated
+from suite.engines import selection
+from suite.engines.base import Engine
+from suite.episodes import Episodes, Examples
+from suite.errors import UserError
+from suite.models.base import build, check_options
+from suite.streams import Stream
+from suite.tasks.base import EpisodeShape, Sampler, Task
+
+Check = Callable[[str], None]
+CHECKS: dict[str, list[Check]] = {"algorithm": [], "task": [], "model": []}
+_WAYS, _STEPS = 3, 3
+_REGISTRIES = {
+    "algorithm": registry.algorithms,
+    "task": registry.tasks,
+    "model": registry.models,
+}
+
+
+def _check(kind: str) -> Callable[[Check], Check]:
+    def file(check: Check) -> Check:
+        CHECKS[kind].append(check)
+        return check
+
+    return file
+
+
+def contract_tests(plugin: str | Path | None = None, data: Path | None = None) -> Callable:
+    """Return one parametrised pytest function: every check on every component of a plug-in.
+
+    Args:
+        plugin: the plug-in's file, relative to the calling test file; None takes what is built in.
+        data: folder of data sets for tasks that read some, from then on.
+
+    Raises:
+        UserError: the plug-in cannot be imported.
+    """
+    import pytest
+
+    before = {kind: set(r.names()) for kind, r in _REGISTRIES.items()}
+    if plugin is not None:
+        frame = inspect.stack()[1]
+        registry.load_plugin(Path(frame.filename).parent / plugin)
+        wanted = {kind: set(r.names()) - before[kind] for kind, r in _REGISTRIES.items()}
+    else:
+        wanted = before
+    _Data.folder = data
+    cases = [
+        pytest.param(check, name, id=f"{kind}-{name}-{check.__name__}")
+        for kind, checks in CHECKS.items()
+        for name in sorted(wanted[kind])
+        for check in checks
+    ]
+    if not cases:
+        raise UserError(f"{plugin} registers no algorithm, task or model; nothing to check.")
+
+    @pytest.mark.parametrize(("check", "name"), cases)
+    def test_contract(check: Check, name: str) -> None:
+        try:
+            check(name)
+        except _DataMissing as missing:
+            pytest.skip(str(missing))
+
+    return test_contract
+
+
+class _Data:
+    folder: Path | None = None
+
+
+class _DataMissing(Exception):
+    """A task's data are not on this machine."""
+
+
+# ------------------------------------------------------------------ algorithms
+
+
+def _engine(name: str = "reference") -> Engine:
+    model = build("mlp", {"hidden": (6,), "norm": "layer"}, (4,), _WAYS, Stream("contract"))
+    return registry.engines.get(name)(model, "cross_entropy", dtype=torch.float64)
+
+
+def _episodes(count: int = 2, n: int = 6) -> Episodes:
+    generator = torch.Generator().manual_seed(0)
+
+    def examples() -> Examples:
+        x = torch.randn(count, n, 4, generator=generator, dtype=torch.float64)
+        return Examples(x, (torch.arange(n) % _WAYS).repeat(count, 1))
+
+    return Episodes(examples(), examples(), np.zeros((count, 1)))
+
+
+def _path(algorithm: Algorithm, episodes: Episodes, first: int = 0) -> list[Tensor]:
+    engine = _engine()
+    theta = engine.layout.flatten(engine.model).double()
+    draws = Draws(Stream("contract"), first)
+    with torch.no_grad():
+        return list(algorithm.adapt(engine, theta, episodes.support, _STEPS, draws))
+
+
+@_check("algorithm")
+def is_its_parameters(name: str) -> None:
+    """An algorithm can be built again, equal, from its identity; the constructor does no more."""
+    cls = registry.algorithms.get(name)
+    made = cls()
+    identity = made.identity()
+    assert identity.pop("name") == name
+    assert validated(cls, identity, name) == made
+    assert isinstance(made, Component)
+    try:
+        validated(cls, {"no_such_parameter": 1}, name)
+    except UserError as error:
+        assert "no_such_parameter" in str(error)
+    else:
+        raise AssertionError("an unknown parameter was accepted")
+
+
+@_check("algorithm")
+def adapts_step_by_step(name: str) -> None:
+    """Adaptation yields theta_0 .. theta_K, (T, P) each, finite, and moves the weights."""
+    path = _path(registry.algorithms.get(name)(), _episodes())
+    assert len(path) == _STEPS + 1
+    assert all(theta.shape == path[0].shape for theta in path)
+    assert all(bool(theta.isfinite().all()) for theta in path)
+    assert not torch.equal(path[0], path[-1])
+
+
+@_check("algorithm")
+def is_deterministic(name: str) -> None:
+    """The same draws give the same bits, and a shorter path is a prefix of a longer one."""
+    one, two = (_path(registry.algorithms.get(name)(), _episodes()) for _ in range(2))
+    assert all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
+
+
+@_check("algorithm")
+def treats_episodes_apart(name: str) -> None:
+    """An episode adapts alike whether alone or in a batch, wherever it stands in the stream."""
+    algorithm, episodes = registry.algorithms.get(name)(), _episodes()
+    together = _path(algorithm, episodes)[-1]
+    for t in range(2):
+        alone = _path(algorithm, episodes[t : t + 1], first=t)[-1]
+        torch.testing.assert_close(alone[0], together[t], rtol=1e-9, atol=1e-12)
+
+
+@_check("algorithm")
+def gives_an_outer_gradient(name: str) -> None:
+    """Where weights are meta-trained, the outer gradient is finite, (P,), and not zero."""
+    algorithm, engine, episodes = registry.algorithms.get(name)(), _engine(), _episodes()
+    if algorithm.trains_on is None:
+        return
+    if algorithm.trains_on == "joint":
+        episodes = episodes[:1]
+    theta = engine.layout.flatten(engine.model).double()
+    outer = engine.meta_gradient(algorithm, theta, episodes, Draws(Stream("contract")))
+    assert outer.gradient.shape == theta.shape
+    assert outer.loss.shape == ()
+    assert bool(outer.gradient.isfinite().all())
+    assert bool(outer.gradient.any())
+
+
+@_check("algorithm")
+def runs_on_the_engine_chosen(name: str) -> None:
+    """The engine that ``auto`` chooses equals the reference, or is the reference with a reason."""
+    algorithm, engine = registry.algorithms.get(name)(), _engine()
+    choice = selection.choose(
+        "auto", engine.model, engine.loss, algorithm,
+        EpisodeShape(ways=_WAYS, shots=2, query_shots=2), (4,), _WAYS,
+    )  # fmt: skip
+    assert choice.reason
+    assert choice.name == "reference" or (choice.distance or 0.0) <= selection.TOLERANCE
+
+
+# ----------------------------------------------------------------------- tasks
+
+
+def _sampler(name: str) -> tuple[Task, Sampler, EpisodeShape]:
+    task = registry.tasks.get(name)()
+    try:
+        sampler = task.load(_Data.folder, torch.device("cpu"))
+    except UserError as error:
+        raise _DataMissing(str(error)) from error
+    ways = _WAYS if task.kind == "classification" else 1
+    return task, sampler, EpisodeShape(ways=ways, shots=2, query_shots=2)
+
+
+@_check("task")
+def draws_what_it_says(name: str) -> None:
+    """Shapes, types and labels are those of the contract, in every split that there is."""
+    task, sampler, shape = _sampler(name)
+    for split in ("train", "validation", "test"):
+        try:
+            sampler.check(shape, split)  # type: ignore[arg-type]
+        except UserError:
+            assert split == "validation", f"{name} has no {split} split"
+            continue
+        episodes = sampler.sample(Stream("contract"), 0, 4, shape, split)  # type: ignore[arg-type]
+        for part, n in ((episodes.support, shape.support_size), (episodes.query, shape.query_size)):
+            assert part.x.shape == (4, n, *task.input_shape)
+            assert part.x.dtype == torch.float32
+            if task.kind == "classification":
+                assert part.y.shape == (4, n)
+                assert part.y.dtype == torch.int64
+                counts = torch.stack([(part.y == way).sum(1) for way in range(shape.ways)])
+                assert bool((counts == n // shape.ways).all()), "every way has its shots"
+            else:
+                assert part.y.shape == (4, n, 1)
+        assert len(episodes.draws) == 4
+
+
+@_check("task")
+def redraws_any_episode(name: str) -> None:
+    """Episode i is a function of the stream and i: drawn alone it is the same to the bit."""
+    _, sampler, shape = _sampler(name)
+    many = sampler.sample(Stream("contract"), 0, 6, shape, "test")
+    few = sampler.sample(Stream("contract"), 4, 2, shape, "test")
+    for part in ("support", "query"):
+        assert torch.equal(getattr(few, part).x, getattr(many, part).x[4:])
+        assert torch.equal(getattr(few, part).y, getattr(many, part).y[4:])
+    assert few.sha256() == many[4:6].sha256()
+    assert few.sha256() != many[:2].sha256()
+
+
+@_check("task")
+def more_queries_move_nothing(name: str) -> None:
+    """The support set stays, and fewer query examples of a class are a prefix of more."""
+    task, sampler, shape = _sampler(name)
+    more = shape.model_copy(update={"query_shots": 4})
+    a = sampler.sample(Stream("contract"), 0, 3, shape, "test")
+    b = sampler.sample(Stream("contract"), 0, 3, more, "test")
+    assert torch.equal(a.support.x, b.support.x)
+    few = a.query.x.unflatten(1, (shape.ways, 2))
+    many = b.query.x.unflatten(1, (shape.ways, 4))
+    assert torch.equal(few, many[:, :, :2])
+
+
+@_check("task")
+def pools_for_joint_training(name: str) -> None:
+    """A joint batch has the size asked for, and labels among all meta-train classes."""
+    task, sampler, shape = _sampler(name)
+    batch = sampler.joint(Stream("contract"), 0, 2, 3, shape)
+    assert batch.x.shape == (2, 3 * shape.support_size, *task.input_shape)
+    if task.kind == "classification":
+        assert 0 <= int(batch.y.min()) and int(batch.y.max()) < sampler.joint_outputs()
+
+
+@_check("task")
+def refuses_the_impossible(name: str) -> None:
+    """More ways than classes, or more shots than drawings, is a `UserError`, not a crash."""
+    task, sampler, shape = _sampler(name)
+    if task.kind == "regression":
+        return
+    for update in ({"ways": 10**6}, {"shots": 10**6}):
+        try:
+            sampler.check(shape.model_copy(update=update), "test")
+        except UserError:
+            continue
+        raise AssertionError(f"{update} was accepted")
+
+
+# ---------------------------------------------------------------------- models
+
+_IMAGE = (1, 28, 28)
+
+
+def _model(name: str, stream: Stream) -> Any:
+    return build(name, {}, _IMAGE, _WAYS, stream)
+
+
+@_check("model")
+def maps_examples_to_outputs(name: str) -> None:
+    """(n, *input_shape) goes to (n, outputs), for any number of outputs and examples."""
+    model = _model(name, Stream("contract"))
+    assert model(torch.randn(6, *_IMAGE)).shape == (6, _WAYS)
+
+
+@_check("model")
+def starts_from_its_stream(name: str) -> None:
+    """One stream gives one initialisation, another gives another; options are checked."""
+    first, again, other = (_model(name, Stream(s)) for s in ("a", "a", "b"))
+    flat = [torch.cat([p.flatten() for p in m.parameters()]) for m in (first, again, other)]
+    assert torch.equal(flat[0], flat[1])
+    assert not torch.equal(flat[0], flat[2])
+    try:
+        check_options(name, {"no_such_option": 1})
+    except UserError as error:
+        assert "no_such_option" in str(error)
+    else:
+        raise AssertionError("an unknown option was accepted")
+
+
+@_check("model")
+def names_its_own_parameters(name: str) -> None:
+    """`head` and `outer_only`, where there are any, are names of parameters."""
+    model = _model(name, Stream("contract"))
+    names = {n for n, _ in model.named_parameters()}
+    assert set(getattr(model, "head", ())) <= names
+    assert set(getattr(model, "outer_only", ())) <= names
+
+
+@_check("model")
+def runs_on_an_engine(name: str) -> None:
+    """Second-order MAML runs on the engine that ``auto`` chooses."""
+    model = _model(name, Stream("contract"))
+    maml = registry.algorithms.get("maml")(inner_rate=0.1)
+    shape = EpisodeShape(ways=_WAYS, shots=1, query_shots=2)
+    choice = selection.choose("auto", model, "cross_entropy", maml, shape, _IMAGE, _WAYS)
+    assert choice.reason

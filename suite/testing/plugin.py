@@ -1,1 +1,0 @@
-"""The pytest plug-in of the suite."""

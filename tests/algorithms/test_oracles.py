@@ -1,0 +1,204 @@
+"""Each algorithm against an oracle that shares no code with it."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch.func import functional_call
+from torch.nn import functional as F
+
+from suite.algorithms.base import Draws
+from suite.algorithms.finetune import FineTune
+from suite.algorithms.fomaml import FOMAML
+from suite.algorithms.maml import MAML
+from suite.algorithms.reptile import Reptile
+from suite.algorithms.sgd import SGD
+from suite.episodes import Episodes, Examples
+from suite.streams import Stream
+from tests.problems import DRAWS, PROBLEMS, distance
+
+ENGINES = ("reference", "explicit")
+NAMES = ("sinusoid-mlp", "smooth-mlp-batch", "conv4-batch-stride-mean", "beta-mlp-kept")
+
+
+def _torch_path(problem, theta, batches, make_optimiser):
+    """Adapt one episode with torch.optim on an ordinary module; return the flat weights."""
+    engine = problem.engine("reference")
+    model = copy.deepcopy(engine.model)
+    with torch.no_grad():
+        for name, value in engine.layout.unflatten(theta).items():
+            model.get_parameter(name).copy_(value)
+    outer_only = getattr(model, "outer_only", frozenset())
+    optimiser = make_optimiser([p for n, p in model.named_parameters() if n not in outer_only])
+    path = [theta]
+    for x, y in batches:
+        optimiser.zero_grad()
+        outputs = model(x)
+        if problem.loss == "cross_entropy":
+            F.cross_entropy(outputs, y).backward()
+        else:
+            F.mse_loss(outputs, y).backward()
+        optimiser.step()
+        path.append(torch.cat([p.detach().flatten() for p in model.parameters()]))
+    return path
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("batch", [0, 4])
+def test_sgd_is_torch_optim_sgd(name, engine, batch):
+    problem = PROBLEMS[name]
+    rule = SGD(inner_rate=0.07, inner_batch=batch)
+    theta, support = problem.theta(), problem.episodes().support
+    path = list(rule.adapt(problem.engine(engine), theta, support, 4, DRAWS))
+    batches = DRAWS.minibatches(support, batch, 4)
+    for t in range(len(support)):
+        pairs = [(b.x[t], b.y[t]) for b in batches]
+        truth = _torch_path(problem, theta, pairs, lambda p: torch.optim.SGD(p, lr=0.07))
+        for found, wanted in zip(path, truth, strict=True):
+            assert distance(found[t].detach(), wanted) < 1e-12
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_reptile_is_torch_optim_adam_without_momentum(engine):
+    problem = PROBLEMS["smooth-mlp"]
+    rule = Reptile(inner_rate=0.02, inner_batch=4)
+    theta, support = problem.theta(), problem.episodes().support
+    path = list(rule.adapt(problem.engine(engine), theta, support, 5, DRAWS))
+    batches = DRAWS.minibatches(support, 4, 5)
+    for t in range(len(support)):
+        pairs = [(b.x[t], b.y[t]) for b in batches]
+        truth = _torch_path(
+            problem, theta, pairs, lambda p: torch.optim.Adam(p, lr=0.02, betas=(0.0, 0.999))
+        )
+        for found, wanted in zip(path, truth, strict=True):
+            assert distance(found[t].detach(), wanted) < 1e-10
+
+
+def test_minibatches_walk_shuffles_without_replacement():
+    x = torch.arange(7.0).repeat(3, 1)[..., None]
+    batches = DRAWS.minibatches(Examples(x, x), 3, 5)
+    walked = torch.cat([b.x[..., 0] for b in batches], dim=1)  # 15 = 7 + 7 + 1
+    assert walked.shape == (3, 15)
+    for row in walked.tolist():
+        assert sorted(row[:7]) == sorted(row[7:14]) == list(range(7))
+    assert walked[0].tolist() != walked[1].tolist()
+    assert walked[0, :7].tolist() != walked[0, 7:14].tolist()
+    # An episode's shuffle depends on its number in the stream alone.
+    alone = DRAWS._replace(first=1).minibatches(Examples(x[1:2], x[1:2]), 3, 5)
+    assert torch.equal(torch.cat([b.x for b in alone], 1)[0], torch.cat([b.x for b in batches], 1)[1])
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_fomaml_is_its_definition(engine):
+    """The query gradient at theta_3, by plain autograd on an ordinary module."""
+    problem = PROBLEMS["conv4-batch-stride-mean"]
+    rule, theta, episodes = FOMAML(inner_rate=0.1, inner_steps=3), problem.theta(), problem.episodes()
+    outer = problem.engine(engine).meta_gradient(rule, theta, episodes, DRAWS)
+    reference = problem.engine("reference")
+    total = torch.zeros_like(theta)
+    for t in range(len(episodes)):
+        pairs = [(episodes.support.x[t], episodes.support.y[t])] * 3
+        *_, end = _torch_path(problem, theta, pairs, lambda p: torch.optim.SGD(p, lr=0.1))
+        leaf = end.clone().requires_grad_()
+        outputs = functional_call(
+            reference.model, reference.layout.unflatten(leaf), (episodes.query.x[t],)
+        )
+        loss = F.cross_entropy(outputs, episodes.query.y[t])
+        total += torch.autograd.grad(loss, leaf)[0]
+    assert distance(outer.gradient, total / len(episodes)) < 1e-10
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_maml_minus_fomaml_is_minus_alpha_h_v(engine):
+    problem, alpha = PROBLEMS["smooth-conv4-batch"], 0.1
+    one, theta, episodes = problem.engine(engine), problem.theta(), problem.episodes()
+    maml = one.meta_gradient(MAML(inner_rate=alpha), theta, episodes, DRAWS).gradient
+    fomaml = one.meta_gradient(FOMAML(inner_rate=alpha), theta, episodes, DRAWS).gradient
+    reference = problem.engine("reference")
+    total = torch.zeros_like(theta)
+    for t in range(len(episodes)):
+
+        def support_loss(at, t=t):
+            return reference.loss_of(at, episodes.support, t)
+
+        gradient = torch.func.grad(support_loss)
+        adapted = theta - alpha * gradient(theta)
+        v = torch.func.grad(lambda at, t=t: reference.loss_of(at, episodes.query, t))(adapted)
+        total -= alpha * torch.autograd.functional.hvp(support_loss, theta, v)[1]
+    assert distance(maml - fomaml, total / len(episodes)) < 1e-9
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_reptile_with_one_full_batch_step_is_joint_training(engine):
+    """theta - mean theta_i,1 = alpha * gradient of the pooled loss (Nichol et al., section 5.1)."""
+    problem = PROBLEMS["smooth-mlp"]
+    one, theta, episodes = problem.engine(engine), problem.theta(), problem.episodes()
+    rule = Reptile(inner_rate=0.05, inner_steps=1, inner_optimiser="sgd")
+    reptile = one.meta_gradient(rule, theta, episodes, DRAWS).gradient
+    support = episodes.support
+    pooled = Examples(support.x.flatten(0, 1)[None], support.y.flatten(0, 1)[None])
+    batch = Episodes(pooled, pooled, episodes.draws[:1])
+    joint = one.meta_gradient(FineTune(), theta, batch, DRAWS).gradient
+    assert distance(reptile, 0.05 * joint) < 1e-10
+
+
+@pytest.mark.parametrize("engine", [*ENGINES, "higher"])
+@pytest.mark.parametrize("steps", [1, 4])
+def test_maml_on_a_quadratic_has_a_closed_form(engine, steps):
+    """A linear model and squared error: w_K - w* = (I - alpha A)^K (w_0 - w*).
+
+    With A = 2 X'X / n over inputs with a constant column, the meta-gradient is
+    ((I - alpha A)^K)' 2 Z'(Z w_K - y) / m for query inputs Z.
+    """
+    from tests.problems import Problem
+
+    problem = Problem("quadratic", "mlp", {"hidden": ()}, (3,), "squared_error")
+    object.__setattr__(problem, "loss", "squared_error")
+    one, theta, episodes, alpha = problem.engine(engine), problem.theta(), problem.episodes(), 0.05
+    outer = one.meta_gradient(MAML(inner_rate=alpha, inner_steps=steps), theta, episodes, DRAWS)
+    weight, bias = theta[:6].view(2, 3), theta[6:]
+    w0 = torch.cat([weight, bias[:, None]], dim=1).T  # (4, 2)
+    total = torch.zeros_like(w0)
+    for t in range(len(episodes)):
+
+        def with_ones(x):
+            return torch.cat([x, torch.ones(len(x), 1, dtype=x.dtype)], dim=1)
+
+        x, z = with_ones(episodes.support.x[t]), with_ones(episodes.query.x[t])
+        y, u = episodes.support.y[t], episodes.query.y[t]
+        a = 2 * x.T @ x / y.numel()
+        best = torch.linalg.lstsq(x, y).solution
+        shrink = torch.linalg.matrix_power(torch.eye(4, dtype=a.dtype) - alpha * a, steps)
+        w = best + shrink @ (w0 - best)
+        total += shrink.T @ (2 * z.T @ (z @ w - u) / u.numel())
+    total /= len(episodes)
+    truth = torch.cat([total[:3].T.flatten(), total[3]])
+    assert distance(outer.gradient, truth) < 1e-10
+
+
+def test_fine_tuning_gives_every_episode_a_fresh_head():
+    problem = PROBLEMS["mlp-none"]
+    engine, theta, support = problem.engine("explicit"), problem.theta(), problem.episodes().support
+    zero = next(FineTune().adapt(engine, theta, support, 1, DRAWS))
+    random = next(FineTune(new_head="random").adapt(engine, theta, support, 1, DRAWS))
+    head = slice(engine.layout.head[0].start, None)
+    assert not zero[:, head].any()
+    assert random[:, head].abs().max() <= 4**-0.5
+    assert not torch.equal(random[0, head], random[1, head])
+    for start in (zero, random):
+        assert torch.equal(start[0, : head.start], theta[: head.start])
+
+
+def test_inner_loop_leaves_the_parameters_that_are_not_its_own():
+    problem = PROBLEMS["conv4-beta-kept"]
+    engine, theta, episodes = problem.engine("explicit"), problem.theta(), problem.episodes()
+    *_, adapted = MAML(inner_rate=0.1).adapt(engine, theta, episodes.support, 3, DRAWS)
+    kept = engine.adapted == 0
+    assert int(kept.sum()) == 4 * 4
+    assert torch.equal(adapted[0][kept], theta[kept])
+    assert (adapted[0][~kept] != theta[~kept]).double().mean() > 0.8
+    outer = engine.meta_gradient(MAML(inner_rate=0.1), theta, episodes, Draws(Stream("x")))
+    assert outer.gradient[kept].abs().min() > 0  # the outer loop trains them

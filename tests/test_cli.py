@@ -1,0 +1,258 @@
+"""The command line: what it prints, and that bad input is one sentence and exit status 2."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+from click.testing import CliRunner
+
+from suite.cli import cli
+
+PROFILE = """
+description = "two tiny cells"
+seeds = [0]
+threads = 1
+
+[[experiments]]
+name = "tiny"
+task = { name = "sinusoid" }
+model = { name = "mlp", hidden = [8] }
+train = { shots = 5, query_shots = 5, meta_batch = 4, steps = 6 }
+evaluations = [ { name = "test", shots = 5, query_shots = 5, episodes = 8, steps = 2 } ]
+curve_points = 2
+curve_episodes = 4
+
+[experiments.algorithms.maml]
+inner_rate = 0.01
+
+[experiments.algorithms.sgd]
+inner_rate = 0.01
+"""
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "tiny.toml").write_text(PROFILE)
+    return tmp_path
+
+
+def run(folder, *words, profile="tiny.toml"):
+    options = ["--profile", str(folder / profile), "--results", str(folder / "out"), "--device",
+               "cpu", "--no-figures"]  # fmt: skip
+    return CliRunner().invoke(cli, [*options, *map(str, words)])
+
+
+def records(folder):
+    paths = sorted((folder / "out" / "records" / "tiny").glob("*.json"))
+    return [json.loads(path.read_text()) for path in paths]
+
+
+def test_runs_then_has_nothing_to_do(folder):
+    first = run(folder)
+    assert first.exit_code == 0, first.output
+    assert "[2/2]" in first.output
+    before = records(folder)
+    assert {r["cell"]["variant"] for r in before} == {"maml", "sgd"}
+    second = run(folder)
+    assert second.exit_code == 0
+    assert "2 cells are done already" in second.output
+    assert records(folder) == before
+    assert (folder / "out" / "tables" / "tiny" / "report.md").is_file()
+
+
+def test_same_seed_same_results_and_another_seed_others(folder):
+    run(folder)
+    first = [r["result_sha256"] for r in records(folder)]
+    (folder / "out").rename(folder / "old")
+    run(folder)
+    assert [r["result_sha256"] for r in records(folder)] == first
+    (folder / "out").rename(folder / "older")
+    run(folder, "--seeds", "1")
+    assert not {r["result_sha256"] for r in records(folder)} & set(first)
+
+
+def test_list_and_dry_run_compute_nothing(folder):
+    listed = run(folder, "--list")
+    assert listed.output.split() == ["tiny--maml--seed0--cpu", "tiny--sgd--seed0--cpu"]
+    dry = run(folder, "--dry-run")
+    assert "to do" in dry.output
+    assert "inner_rate=0.01" in dry.output
+    assert not (folder / "out").exists()
+    run(folder, "--algorithms", "sgd")
+    assert "2 cells, 1 done" in run(folder, "--dry-run").output
+
+
+def test_options_choose_cells(folder):
+    chosen = run(folder, "--list", "--algorithms", "maml", "--seeds", "3,4").output.split()
+    assert chosen == ["tiny--maml--seed3--cpu", "tiny--maml--seed4--cpu"]
+
+
+def test_list_command_names_everything(folder):
+    output = CliRunner().invoke(cli, ["list"]).output
+    for name in ("quick", "omniglot", "maml", "reptile", "sinusoid", "glyphs", "conv4", "explicit"):
+        assert re.search(rf"\b{name}\b", output), name
+
+
+def test_report_from_records_alone(folder):
+    run(folder)
+    page = folder / "out" / "tables" / "tiny" / "report.md"
+    text = page.read_text()
+    page.unlink()
+    assert run(folder, "report").exit_code == 0
+    assert page.read_text() == text
+
+
+def test_a_plugin_file_is_run_only_when_named(folder):
+    (folder / "extra.py").write_text(
+        "from suite import registry\nfrom suite.algorithms.sgd import SGD\n"
+        "@registry.algorithm('halfway')\nclass Halfway(SGD):\n    '''SGD by another name.'''\n"
+    )
+    profile = PROFILE.replace("[experiments.algorithms.sgd]", "[experiments.algorithms.halfway]")
+    (folder / "tiny.toml").write_text(profile)
+    without = run(folder, "--list")
+    assert without.exit_code == 2
+    with_it = run(folder, "--plugin", folder / "extra.py", "--list")
+    assert "tiny--halfway--seed0--cpu" in with_it.output
+
+
+def test_diverged_cell_is_said_and_the_matrix_goes_on(folder):
+    profile = PROFILE.replace("steps = 6", "steps = 400").replace("seeds = [0]", "seeds = [0]")
+    profile = profile.replace("[experiments.algorithms.maml]\ninner_rate = 0.01",
+                              "[experiments.algorithms.maml]\ninner_rate = 50.0\ninner_steps = 5")
+    (folder / "tiny.toml").write_text(profile)
+    result = run(folder)
+    assert result.exit_code == 1
+    assert "1 diverged" in result.output
+    status = {r["cell"]["variant"]: r["status"] for r in records(folder)}
+    assert status == {"maml": "diverged", "sgd": "done"}
+    maml = next(r for r in records(folder) if r["status"] == "diverged")
+    assert "outer step" in maml["reason"]
+    assert maml["results"] is None
+    assert "diverged" in (folder / "out" / "tables" / "tiny" / "report.md").read_text()
+
+
+def test_a_cell_that_raises_is_no_result_and_is_tried_again(folder, monkeypatch):
+    from suite.algorithms.maml import MAML
+
+    def broken(self, *_):
+        raise RuntimeError("out of luck")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MAML, "outer", broken)
+        patch.setattr("suite.engines.selection._measured", {})
+        result = run(folder, "--engine", "reference")  # whose MAML does not call `outer`
+        assert result.exit_code == 0
+        (folder / "out").rename(folder / "old")
+        patch.setattr("suite.engines.selection._distance", lambda *_: 0.0)
+        result = run(folder)
+    assert result.exit_code == 1
+    assert "failed: RuntimeError: out of luck" in result.output
+    assert [r["cell"]["variant"] for r in records(folder)] == ["sgd"]
+    log = folder / "out" / "logs" / "tiny" / "tiny--maml--seed0--cpu.log"
+    assert "out of luck" in log.read_text()
+    assert run(folder).exit_code == 0
+    assert len(records(folder)) == 2
+
+
+REPLACED = {
+    "unknown algorithm": ("[experiments.algorithms.maml]", "[experiments.algorithms.mmal]",
+                          "'mmal': did you mean 'maml'"),
+    "unknown task": ('name = "sinusoid"', 'name = "sinusiod"', "did you mean 'sinusoid'"),
+    "unknown model": ('name = "mlp"', 'name = "mpl"', "unknown model 'mpl'"),
+    "unknown profile key": ("threads = 1", "thread = 1", "did you mean 'threads'"),
+    "unknown train key": ("meta_batch = 4", "meta_bach = 4", "did you mean 'meta_batch'"),
+    "unknown algorithm key": ("inner_rate = 0.01", "inner_rte = 0.01", "did you mean 'inner_rate'"),
+    "unknown model option": ("hidden = [8]", "hiden = [8]", "did you mean 'hidden'"),
+    "wrong type": ("inner_rate = 0.01", 'inner_rate = "fast"', "inner_rate"),
+    "negative rate": ("inner_rate = 0.01", "inner_rate = -1.0", "inner_rate"),
+    "not finite": ("inner_rate = 0.01", "inner_rate = nan", "inner_rate"),
+    "zero shots": ("shots = 5, query_shots = 5, meta", "shots = 0, query_shots = 5, meta", "shots"),
+    "negative steps": ("steps = 6", "steps = -6", "steps"),
+    "zero meta-batch": ("meta_batch = 4", "meta_batch = 0", "meta_batch"),
+    "zero width": ("hidden = [8]", "hidden = [0]", "hidden"),
+    "no seeds": ("seeds = [0]", "seeds = []", "seeds"),
+    "equal seeds": ("seeds = [0]", "seeds = [1, 1]", "seeds must be different"),
+    "step beyond the last": ("steps = 2 }", "steps = 2, report_step = 3 }", "beyond its 2 steps"),
+    "report step of nothing": ("inner_rate = 0.01", "inner_rate = 0.01\nreport_steps = { tets = 1 }",
+                               "did you mean 'test'"),
+    "grid that is no list": ("inner_rate = 0.01", "grid = { inner_rate = 0.01 }", "grid"),
+    "not TOML": ("seeds = [0]", "seeds = [0", "not valid TOML"),
+    "missing key": ('name = "tiny"', "", "name is missing"),
+    "images for a number": ('model = { name = "mlp", hidden = [8] }', 'model = { name = "conv4" }',
+                            "conv4 needs images"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", REPLACED)
+def test_bad_profiles(folder, case):
+    old, new, said = REPLACED[case]
+    assert old in PROFILE
+    (folder / "tiny.toml").write_text(PROFILE.replace(old, new))
+    refused(run(folder), said)
+    assert not (folder / "out" / "records").exists() or not records(folder)
+
+
+OPTIONS = {
+    "algorithm": (["--algorithms", "mamal"], "did you mean 'maml'"),
+    "task": (["--tasks", "sinus"], "unknown task"),
+    "device": (["--device", "gpu"], "unknown device 'gpu'"),
+    "engine": (["--engine", "higer"], "did you mean 'higher'"),
+    "seeds": (["--seeds", "one"], "--seeds"),
+    "negative seed": (["--seeds", "-1"], "--seeds"),
+    "data": (["--data", "no/such/folder"], "no/such/folder"),
+    "plugin": (["--plugin", "no_such.py"], "no_such.py"),
+}
+
+
+@pytest.mark.parametrize("case", OPTIONS)
+def test_bad_options(folder, case):
+    words, said = OPTIONS[case]
+    refused(run(folder, *words), said)
+
+
+def test_unknown_profile_option_and_command(folder):
+    refused(CliRunner().invoke(cli, ["--profile", "quik"]), "did you mean 'quick'")
+    for words in (["--profiles", "quick"], ["reprot"], ["--threads", "0"]):
+        result = CliRunner().invoke(cli, words)
+        assert result.exit_code == 2
+        assert words[0] in result.output
+
+
+def test_cuda_where_there_is_none(folder, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    refused(run(folder, "--device", "cuda"), "'cuda'")
+
+
+def test_results_folder_that_cannot_be_written(folder):
+    (folder / "out").write_text("a file, not a folder")
+    refused(run(folder), "out")
+
+
+def test_plugin_that_raises_or_doubles_a_name(folder):
+    bad = folder / "bad.py"
+    bad.write_text("1 / 0")
+    refused(run(folder, "--plugin", bad), "bad.py")
+    bad.write_text("from suite import registry\n@registry.algorithm('maml')\nclass Other: pass\n")
+    refused(run(folder, "--plugin", bad, "--list"), "'maml'")
+
+
+def refused(result, said):
+    assert result.exit_code == 2, result.output
+    assert result.exception is None or isinstance(result.exception, SystemExit)
+    lines = [line for line in result.output.splitlines() if line.startswith("error:")]
+    assert len(lines) == 1, result.output
+    assert said in lines[0]
+    assert "Traceback" not in result.output
+
+
+def test_impossible_episodes_are_refused_before_anything_runs(folder):
+    glyphs = PROFILE + PROFILE[PROFILE.index("[[exp") :].replace('"tiny"', '"many"').replace(
+        'name = "sinusoid"', 'name = "glyphs"'
+    ).replace("steps = 6", "steps = 6, ways = 5000").replace(
+        "steps = 2", "steps = 2, ways = 5000"
+    )
+    (folder / "tiny.toml").write_text(glyphs)
+    refused(run(folder), "5000 ways")
+    assert not records(folder)
