@@ -33,9 +33,7 @@ class Problem:
 
     def engine(self, name: str, dtype: torch.dtype = torch.float64) -> Engine:
         model = build(self.model, self.options, self.input_shape, self.outputs, Stream("m"))
-        return registry.engines.get(name)(
-            model, self.loss, loss_scale=self.loss_scale, dtype=dtype
-        )
+        return registry.engines.get(name)(model, self.loss, loss_scale=self.loss_scale, dtype=dtype)
 
     def theta(self, dtype: torch.dtype = torch.float64) -> torch.Tensor:
         model = build(self.model, self.options, self.input_shape, self.outputs, Stream("m"))
@@ -60,27 +58,40 @@ class Problem:
 def _problems() -> list[Problem]:
     found = [
         Problem("sinusoid-mlp", "mlp", {"hidden": (7, 5)}, (1,), "squared_error"),
-        Problem("smooth-mlp", "mlp", {"hidden": (7, 5), "activation": "softplus"}, (1,),
-                "squared_error", smooth=True),
+        Problem(
+            "smooth-mlp",
+            "mlp",
+            {"hidden": (7, 5), "activation": "softplus"},
+            (1,),
+            "squared_error",
+            smooth=True,
+        ),
         Problem("leaky-mlp", "mlp", {"hidden": (7,), "activation": "leaky_relu"}, (4,)),
         Problem("linear", "mlp", {"hidden": ()}, (4,), smooth=True),
         Problem("scaled-loss", "mlp", {"hidden": (6,)}, (4,), loss_scale=3.0),
-        Problem("beta-mlp-kept", "mlp",
-                {"hidden": (6, 5), "norm": "batch_beta", "norm_adapted": False}),
+        Problem(
+            "beta-mlp-kept", "mlp", {"hidden": (6, 5), "norm": "batch_beta", "norm_adapted": False}
+        ),
     ]
     for norm in ("batch", "batch_beta", "layer", "group", "none"):
         widths = {"hidden": (8, 4), "norm": norm}
         found.append(Problem(f"mlp-{norm}", "mlp", widths, (5,)))
-        found.append(Problem(f"smooth-mlp-{norm}", "mlp", {**widths, "activation": "softplus"},
-                             (5,), smooth=True))
+        found.append(
+            Problem(
+                f"smooth-mlp-{norm}", "mlp", {**widths, "activation": "softplus"}, (5,), smooth=True
+            )
+        )
         for down in ("stride", "max_pool"):
             for head in ("mean", "flatten"):
                 options = {"filters": 4, "norm": norm, "down": down, "head": head}
                 found.append(Problem(f"conv4-{norm}-{down}-{head}", "conv4", options))
         smooth = {"filters": 4, "norm": norm, "down": "mean_pool", "activation": "softplus"}
         found.append(Problem(f"smooth-conv4-{norm}", "conv4", smooth, smooth=True))
-    found.append(Problem("conv4-beta-kept", "conv4",
-                         {"filters": 4, "norm": "batch_beta", "norm_adapted": False}))
+    found.append(
+        Problem(
+            "conv4-beta-kept", "conv4", {"filters": 4, "norm": "batch_beta", "norm_adapted": False}
+        )
+    )
     found.append(Problem("conv4-colour", "conv4", {"filters": 4}, (3, 17, 16)))
     return found
 

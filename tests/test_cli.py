@@ -119,8 +119,10 @@ def test_a_plugin_file_is_run_only_when_named(folder):
 
 def test_diverged_cell_is_said_and_the_matrix_goes_on(folder):
     profile = PROFILE.replace("steps = 6", "steps = 400").replace("seeds = [0]", "seeds = [0]")
-    profile = profile.replace("[experiments.algorithms.maml]\ninner_rate = 0.01",
-                              "[experiments.algorithms.maml]\ninner_rate = 50.0\ninner_steps = 5")
+    profile = profile.replace(
+        "[experiments.algorithms.maml]\ninner_rate = 0.01",
+        "[experiments.algorithms.maml]\ninner_rate = 50.0\ninner_steps = 5",
+    )
     (folder / "tiny.toml").write_text(profile)
     result = run(folder)
     assert result.exit_code == 1
@@ -174,9 +176,16 @@ REPLACED = {
     "zero width": ("hidden = [8]", "hidden = [0]", "hidden"),
     "no seeds": ("seeds = [0]", "seeds = []", "seeds"),
     "equal seeds": ("seeds = [0]", "seeds = [1, 1]", "seeds must be different"),
-    "step beyond the last": ("steps = 2 }", "steps = 2, report_step = 3 }", "beyond its 2 steps"),
-    "report step of nothing": ("inner_rate = 0.01", "inner_rate = 0.01\nreport_steps = { tets = 1 }",
-                               "did you mean 'test'"),
+    "step beyond the last": (
+        "steps = 2 }",
+        "steps = 2, report_step = 3 }",
+        "beyond its 2 steps",
+    ),
+    "report step of nothing": (
+        "inner_rate = 0.01",
+        "inner_rate = 0.01\nreport_steps = { tets = 1 }",
+        "did you mean 'test'",
+    ),
     "grid that is no list": ("inner_rate = 0.01", "grid = { inner_rate = 0.01 }", "grid"),
     "not TOML": ("seeds = [0]", "seeds = [0", "not valid TOML"),
     "missing key": ('name = "tiny"', "", "name is missing"),
@@ -250,9 +259,7 @@ def refused(result, said):
 def test_impossible_episodes_are_refused_before_anything_runs(folder):
     glyphs = PROFILE + PROFILE[PROFILE.index("[[exp") :].replace('"tiny"', '"many"').replace(
         'name = "sinusoid"', 'name = "glyphs"'
-    ).replace("steps = 6", "steps = 6, ways = 5000").replace(
-        "steps = 2", "steps = 2, ways = 5000"
-    )
+    ).replace("steps = 6", "steps = 6, ways = 5000").replace("steps = 2", "steps = 2, ways = 5000")
     (folder / "tiny.toml").write_text(glyphs)
     refused(run(folder), "5000 ways")
     assert not records(folder)

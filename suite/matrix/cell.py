@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -157,7 +158,7 @@ def run_cell(
     bench = set_up(cell, data, device)
     memory = PeakMemory(device)
     curves = Curves()
-    base = {
+    base: dict[str, Any] = {
         "profile": profile,
         "sha256": cell.sha256(),
         "training_sha256": cell.training_sha256(),
@@ -169,7 +170,12 @@ def run_cell(
     try:
         theta = _train(bench, curves, report)
     except Diverged as reason:
-        nothing = {"results": None, "result_sha256": None, "timing": None, "memory": memory.read()}
+        nothing: dict[str, Any] = {
+            "results": None,
+            "result_sha256": None,
+            "timing": None,
+            "memory": memory.read(),
+        }
         return Record(status="diverged", reason=str(reason), **base, **nothing), {}
     trained = time.perf_counter()
     arrays, evaluations = _evaluate(bench, theta, report)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -86,7 +87,7 @@ class Estimates:
                 bench.engine, bench.algorithm, bench.initial, bench.task, episodes, protocol,
                 Draws(bench.inner_draws),
             )  # fmt: skip
-            total += protocol.episodes / 2 * _timed(lambda scores=scores: list(scores))
+            total += protocol.episodes / 2 * _timed(partial(list, scores))
         return total
 
 

@@ -7,7 +7,7 @@ from typing import Literal
 from suite.component import Strict
 from suite.config import Cell, digest
 
-SCHEMA = 1
+SCHEMA: Literal[1] = 1
 
 
 class EvaluationResult(Strict):

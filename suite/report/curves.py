@@ -157,4 +157,4 @@ def _legend(
     figure: Figure, variants: Sequence[str], styles: dict[str, Look], extra: list[Line2D]
 ) -> None:
     shown = [variant for variant in styles if variant in variants]
-    legend_below(figure, [handle(variant, styles[variant]) for variant in shown] + extra, 6)
+    legend_below(figure, [handle(variant, styles[variant]) for variant in shown] + extra)

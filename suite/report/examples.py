@@ -81,8 +81,8 @@ def _panel(ax: Axes, arrays: Arrays, episode: int, look: Look) -> None:
     ax.plot(x, models[steps[-1]], color=look.colour, linewidth=1.6)
     points = arrays["probe/support_x"][episode], arrays["probe/support_y"][episode]
     ax.plot(*points, markersize=4.5, markeredgewidth=0.4, zorder=4, clip_on=False, **_SUPPORT)
-    # The truth sets the scale, the same for every algorithm; a model far off it leaves the panel.
-    reach = 1.4 * max(1.0, float(np.abs(truth).max()))
+    # Truth and data set the scale, the same for every algorithm; a model far off leaves the panel.
+    reach = 1.4 * max(1.0, float(np.abs(truth).max()), float(np.abs(points[1]).max()))
     ax.set_ylim(-reach, reach)
     ax.margins(x=0)
 

@@ -44,8 +44,10 @@ def half_width(width: float | None, beside: float | None, metric: str) -> str:
 
 def signed(value: float | None, metric: str) -> str:
     """Write a difference of scores with its sign."""
+    if value is None:
+        return NONE
     text = score(value, metric)
-    return text if value is None or text.startswith("-") else f"+{text}"
+    return text.replace("-", "−", 1) if text.startswith("-") else f"+{text}"
 
 
 def p_value(p: float | None) -> str:

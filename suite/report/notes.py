@@ -49,7 +49,7 @@ def diverged_cells(collection: Collection) -> tuple[str, ...]:
     return tuple(
         f"{runs.experiment}, {runs.variant}: {runs.diverged_cells} in training (seed "
         f"{listed(r.cell.seed for r in runs.diverged)}: {_sentence(runs.diverged[0].reason)}); "
-        "the numbers are of the other seeds alone, flatter it, and are never marked best."
+        "the numbers are those of the other seeds, which flatters them, and are never marked best."
         for runs in collection.runs
         if runs.diverged
     )

@@ -99,12 +99,14 @@ def panels(count: int, height: float = 2.2, columns: int = 2) -> tuple[Figure, l
     return figure, list(axes.flat[:count])
 
 
-def legend_below(figure: Figure, handles: Sequence[Line2D], columns: int = 5) -> None:
-    """Put one legend under all panels, where it covers nothing."""
+def legend_below(figure: Figure, handles: Sequence[Line2D]) -> None:
+    """Put one legend under all panels, where it covers nothing, in as many lines as it needs."""
+    longest = max((len(str(entry.get_label())) for entry in handles), default=0)
+    fits = int(figure.get_figwidth() / (0.55 + 0.065 * longest))  # inches of an entry
     figure.legend(
         handles=list(handles),
         loc="outside lower center",
-        ncols=min(columns, len(handles)) or 1,
+        ncols=max(1, min(fits, len(handles))),
         frameon=False,
         handlelength=2.8,
         columnspacing=1.4,

@@ -238,7 +238,7 @@ def redraws_any_episode(name: str) -> None:
 @_check("task")
 def more_queries_move_nothing(name: str) -> None:
     """The support set stays, and fewer query examples of a class are a prefix of more."""
-    task, sampler, shape = _sampler(name)
+    _, sampler, shape = _sampler(name)
     more = shape.model_copy(update={"query_shots": 4})
     a = sampler.sample(Stream("contract"), 0, 3, shape, "test")
     b = sampler.sample(Stream("contract"), 0, 3, more, "test")
@@ -255,7 +255,8 @@ def pools_for_joint_training(name: str) -> None:
     batch = sampler.joint(Stream("contract"), 0, 2, 3, shape)
     assert batch.x.shape == (2, 3 * shape.support_size, *task.input_shape)
     if task.kind == "classification":
-        assert 0 <= int(batch.y.min()) and int(batch.y.max()) < sampler.joint_outputs()
+        assert int(batch.y.min()) >= 0
+        assert int(batch.y.max()) < sampler.joint_outputs()
 
 
 @_check("task")

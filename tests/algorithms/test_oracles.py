@@ -88,14 +88,20 @@ def test_minibatches_walk_shuffles_without_replacement():
     assert walked[0, :7].tolist() != walked[0, 7:14].tolist()
     # An episode's shuffle depends on its number in the stream alone.
     alone = DRAWS._replace(first=1).minibatches(Examples(x[1:2], x[1:2]), 3, 5)
-    assert torch.equal(torch.cat([b.x for b in alone], 1)[0], torch.cat([b.x for b in batches], 1)[1])
+    assert torch.equal(
+        torch.cat([b.x for b in alone], 1)[0], torch.cat([b.x for b in batches], 1)[1]
+    )
 
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_fomaml_is_its_definition(engine):
     """The query gradient at theta_3, by plain autograd on an ordinary module."""
     problem = PROBLEMS["conv4-batch-stride-mean"]
-    rule, theta, episodes = FOMAML(inner_rate=0.1, inner_steps=3), problem.theta(), problem.episodes()
+    rule, theta, episodes = (
+        FOMAML(inner_rate=0.1, inner_steps=3),
+        problem.theta(),
+        problem.episodes(),
+    )
     outer = problem.engine(engine).meta_gradient(rule, theta, episodes, DRAWS)
     reference = problem.engine("reference")
     total = torch.zeros_like(theta)

@@ -113,7 +113,8 @@ def provenance(**more):
 
 
 def statistic(function, column):
-    value = float(function(column))
+    with np.errstate(invalid="ignore"):
+        value = float(function(column))
     return value if np.isfinite(value) else None
 
 

@@ -1,0 +1,198 @@
+"""One cell: determinism, what enters its hash, what its record says."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from suite.config import Cell, Numerics, Protocol
+from suite.matrix.cell import run_cell, set_up, summarise
+from suite.records.store import Store, arrays_sha256
+from suite.training import OuterLoop, curve_points, transfer
+
+PROTOCOL = {
+    "train": {"shots": 5, "query_shots": 5, "meta_batch": 4, "steps": 12},
+    "evaluations": [{"name": "test", "shots": 5, "query_shots": 5, "episodes": 8, "steps": 2}],
+    "curve_points": 3,
+    "curve_episodes": 4,
+}
+IMAGES = {
+    "train": {"ways": 3, "shots": 2, "query_shots": 2, "meta_batch": 2, "steps": 4},
+    "evaluations": [
+        {"name": "test", "ways": 3, "shots": 2, "query_shots": 2, "episodes": 6, "steps": 2},
+        {"name": "alone", "ways": 3, "shots": 2, "query_shots": 2, "episodes": 6, "steps": 2,
+         "batch_norm": "support"},
+    ],
+    "curve_points": 2,
+    "curve_episodes": 4,
+}  # fmt: skip
+
+
+def make(algorithm="maml", images=False, seed=0, engine="auto", **changes):
+    protocol = json.loads(json.dumps(IMAGES if images else PROTOCOL))
+    protocol["train"].update(changes)
+    return Cell(
+        experiment="e",
+        variant=algorithm,
+        algorithm={"name": algorithm},
+        task={"name": "glyphs"} if images else {"name": "sinusoid"},
+        model={"name": "conv4", "filters": 4} if images else {"name": "mlp", "hidden": [8]},
+        seed=seed,
+        protocol=Protocol.model_validate_json(json.dumps(protocol)),
+        numerics=Numerics(device="cpu", engine=engine),
+    )
+
+
+def run(cell):
+    return run_cell(cell, "test", None, torch.device("cpu"))
+
+
+@pytest.mark.parametrize("algorithm", ["sgd", "finetune", "maml", "fomaml", "reptile"])
+@pytest.mark.parametrize("images", [False, True])
+def test_same_cell_same_bits(algorithm, images):
+    (one, arrays), (two, _) = (run(make(algorithm, images)) for _ in range(2))
+    assert one.result_sha256 == two.result_sha256
+    assert one.status == "done"
+    other, _ = run(make(algorithm, images, seed=1))
+    assert other.result_sha256 != one.result_sha256
+    for name, evaluation in one.results.evaluations.items():
+        assert evaluation.episodes_sha256 == other.results.evaluations[name].episodes_sha256
+        scores = arrays[f"scores/{name}"]
+        assert scores.shape == (evaluation.episodes, 3)
+        assert evaluation.mean == pytest.approx(scores.mean(0).tolist(), rel=1e-5)
+    trained = algorithm != "sgd"
+    assert (one.results.weights_sha256 != one.results.initial_sha256) == trained
+    assert (one.timing.outer_step is not None) == trained
+    assert one.timing.inner_loop.median > 0
+    assert one.engine.used == "explicit"
+
+
+def test_engines_agree_on_a_whole_cell():
+    """Not to the bit, but on what the cell says: scores after twelve outer steps."""
+    arrays = [
+        run(make(engine=name))[1]["scores/test"] for name in ("explicit", "reference", "higher")
+    ]
+    np.testing.assert_allclose(arrays[0], arrays[1], rtol=2e-4)
+    np.testing.assert_allclose(arrays[2], arrays[1], rtol=2e-4)
+
+
+def test_batch_norm_mode_changes_scores():
+    _, arrays = run(make("maml", images=True))
+    assert not np.array_equal(arrays["scores/test"], arrays["scores/alone"])
+
+
+def test_hash_names_what_is_computed():
+    cell = make()
+    renamed = cell.model_copy(update={"experiment": "other", "variant": "x"})
+    assert renamed.sha256() == cell.sha256()
+    changed = [
+        make("fomaml"), make(seed=1), make(engine="reference"), make(steps=13), make(clip=1.0),
+        cell.model_copy(update={"results_version": "9.9"}),
+    ]  # fmt: skip
+    assert len({c.sha256() for c in [cell, *changed]}) == len(changed) + 1
+    more = json.loads(json.dumps(PROTOCOL))
+    more["evaluations"][0]["episodes"] = 9
+    other = cell.model_copy(update={"protocol": Protocol.model_validate_json(json.dumps(more))})
+    assert other.sha256() != cell.sha256()
+    assert other.training_sha256() == cell.training_sha256()
+    assert changed[1].training_sha256() != cell.training_sha256()
+
+
+@pytest.mark.parametrize("lookahead", [1, 3])
+def test_episodes_do_not_depend_on_how_far_ahead_they_are_drawn(lookahead, monkeypatch):
+    whole, _ = run(make())
+    monkeypatch.setattr("suite.training.MAX_LOOKAHEAD", lookahead)
+    assert run(make())[0].result_sha256 == whole.result_sha256
+
+
+def test_evaluation_does_not_depend_on_its_chunks(monkeypatch):
+    _, whole = run(make())
+    monkeypatch.setattr("suite.evaluation.CHUNK_BYTES", 1)
+    _, single = run(make())
+    np.testing.assert_allclose(single["scores/test"], whole["scores/test"], rtol=1e-5)
+
+
+def test_outer_loop_is_torch_adam_on_the_meta_gradient():
+    """Against torch.optim.Adam over the module's own parameters, fed the same gradients."""
+    bench = set_up(make(engine="reference"), None, torch.device("cpu"))
+    loop = bench.outer_loop()
+    model = bench.engine.model
+    parameters = [torch.nn.Parameter(p.detach().clone()) for p in model.parameters()]
+    optimiser = torch.optim.Adam(parameters, lr=bench.algorithm.outer_rate)
+    for step in range(3):
+        theta = loop.theta.clone()
+        episodes = loop.source.step(step)
+        from suite.algorithms.base import Draws
+
+        draws = Draws(bench.inner_draws, step * 4)
+        gradient = bench.engine.meta_gradient(bench.algorithm, theta, episodes, draws).gradient
+        for p, g in zip(parameters, gradient.split([p.numel() for p in parameters]), strict=True):
+            p.grad = g.view(p.shape)
+        optimiser.step()
+        loop.step(step, episodes)
+        flat = torch.cat([p.detach().flatten() for p in parameters])
+        torch.testing.assert_close(loop.theta, flat, rtol=1e-6, atol=1e-8)
+
+
+def test_clip_and_schedule():
+    bench = set_up(make(clip=1e-3), None, torch.device("cpu"))
+    loop = bench.outer_loop()
+    loop.step(0, loop.source.step(0))
+    assert loop.weights.grad.abs().max() <= 1e-3
+    reptile = set_up(make("reptile"), None, torch.device("cpu")).outer_loop()
+    assert [reptile.rate(s) for s in (0, 6, 11)] == pytest.approx([1.0, 0.5, 1 / 12])
+    assert isinstance(reptile, OuterLoop)
+
+
+def test_curve_points_and_transfer():
+    assert curve_points(10, 3) == [4, 7, 10]
+    assert curve_points(2, 10) == [1, 2]
+    bench = set_up(make("finetune", images=True), None, torch.device("cpu"))
+    wide, narrow = bench.trainer.layout, bench.engine.layout
+    assert wide.size > narrow.size
+    theta = torch.arange(float(wide.size))
+    handed = transfer(theta, wide, narrow, bench.initial)
+    body = narrow.head[0].start
+    assert torch.equal(handed[:body], theta[:body])
+    assert torch.equal(handed[body:], bench.initial[body:])
+
+
+def test_summary_counts_diverged_episodes():
+    protocol = make().protocol.evaluations[0]
+    scores = np.array([[1.0, 2.0, np.nan], [3.0, 4.0, 5.0]], dtype=np.float32)
+    found = summarise("mse", protocol, scores, "hash")
+    assert found.mean == [2.0, 3.0, None]
+    assert found.diverged == [0, 0, 1]
+    assert found.std[0] == pytest.approx(2**0.5)
+    assert found.headline_step == 2
+
+
+def test_store_keeps_and_checks(tmp_path):
+    store = Store(tmp_path, "test")
+    record, arrays = run(make())
+    path = store.write(record, arrays)
+    assert store.find(record.cell) == record
+    assert arrays_sha256(store.arrays(record)) == record.results.arrays_sha256
+    assert path.stat().st_size < 64 * 1024
+    text = path.read_text()
+    for broken in (
+        text[: len(text) // 2],
+        text.replace('"seed": 0', '"seed": 1'),
+        text.replace('"parameters": ', '"parameters": 1'),
+        "<html>not a record</html>",
+    ):
+        path.write_text(broken)
+        fresh = Store(tmp_path, "test")
+        assert fresh.find(record.cell) is None
+        assert len(fresh.problems) == 1
+        assert path.name in fresh.problems[0]
+    path.write_text(text)
+    assert Store(tmp_path, "test").records() == [record]
+    path.with_suffix(".npz").write_bytes(b"PK torn")
+    from suite.errors import UserError
+
+    with pytest.raises(UserError, match="cannot be read"):
+        store.arrays(record)
