@@ -12,6 +12,7 @@ worst, stands beside it.
 from __future__ import annotations
 
 import math
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -82,8 +83,12 @@ def seed_interval(values: np.ndarray, confidence: float = CONFIDENCE) -> float |
     n = len(values)
     if n < 2 or not np.isfinite(values).all():
         return None
-    quantile = float(stats.t.ppf((1 + confidence) / 2, n - 1))
-    return quantile * float(values.std(ddof=1)) / math.sqrt(n)
+    return _t_quantile((1 + confidence) / 2, n - 1) * float(values.std(ddof=1)) / math.sqrt(n)
+
+
+@cache
+def _t_quantile(probability: float, degrees: int) -> float:
+    return float(stats.t.ppf(probability, degrees))
 
 
 def episode_interval(scores: np.ndarray) -> float | None:

@@ -126,6 +126,10 @@ def _x_label(
     cells = [f"{runs.variant}: {runs.diverged_cells}" for runs in found if runs.diverged]
     gaps = [variant for variant, (_, values) in lines.items() if not np.isfinite(values).all()]
     cells += [f"gap: {', '.join(gaps)} diverged"] if gaps else []
+    top = ax.get_ylim()[1]
+    off = [v for v, (_, values) in lines.items() if (values.mean(axis=0) > top).any()]
+    if ax.get_yscale() == "log" and off:
+        cells.append(f"off the chart: {', '.join(off)}")
     ax.set_xlabel("\n".join([label, "; ".join(cells)] if cells else [label]))
 
 

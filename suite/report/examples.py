@@ -14,6 +14,8 @@ from suite.report.style import COLUMN, PAGE, Look, legend_below
 
 MOST_COLUMNS = 5
 EPISODES = 2
+#: Classes, and support or query images of each, that a figure of an episode holds.
+MOST_PICTURES = 10
 _BEFORE: dict[str, Any] = {"color": "#8a8a8a", "linestyle": (0, (1, 1)), "linewidth": 1.2}
 _TRUTH: dict[str, Any] = {"color": "black", "linestyle": "-", "linewidth": 0.8}
 _SUPPORT: dict[str, Any] = {
@@ -94,18 +96,18 @@ def episode_pictures(arrays: Arrays) -> Figure:
         arrays: ``pictures/support`` (ways, shots, C, H, W) and ``pictures/query``, uint8.
     """
     support, query = arrays["pictures/support"], arrays["pictures/query"]
-    most = 10
-    left, right = support[:, :most], query[:, :most]
-    ways = min(len(support), 20)
+    left, right = support[:MOST_PICTURES, :MOST_PICTURES], query[:MOST_PICTURES, :MOST_PICTURES]
+    ways = len(left)
+    sheets = _sheet(left), _sheet(right)
     # Side by side at one scale, with half a picture between.
     columns = left.shape[1] + right.shape[1] + 0.5
     side = min(0.5, (PAGE - 0.6) / columns)
     figure = Figure(
         figsize=(max(side * columns + 0.45, 1.9), side * ways + 0.3), layout="constrained"
     )
-    axes = figure.subplots(1, 2, width_ratios=[left.shape[1], right.shape[1]])
-    for ax, pictures, title in zip(axes, (left, right), ("support", "query"), strict=True):
-        ax.imshow(_sheet(pictures[:ways]), cmap="gray_r", vmin=0, vmax=255, interpolation="nearest")
+    axes = figure.subplots(1, 2, width_ratios=[sheet.shape[1] for sheet in sheets])
+    for ax, sheet, title in zip(axes, sheets, ("support", "query"), strict=True):
+        ax.imshow(sheet, cmap="gray_r", vmin=0, vmax=255, interpolation="nearest")
         ax.set_title(title)
         ax.set_xticks([])
         ax.grid(visible=False)

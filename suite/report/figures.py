@@ -12,7 +12,7 @@ from suite.records.store import Arrays
 from suite.report.bars import timing_bars
 from suite.report.costs import alone, duration
 from suite.report.curves import adaptation_curves, learning_curves, validation
-from suite.report.examples import before_after, episode_pictures
+from suite.report.examples import MOST_PICTURES, before_after, episode_pictures
 from suite.report.groups import Collection, Runs
 from suite.report.style import MOST_VARIANTS, Look, encoded, looks, printed
 
@@ -122,7 +122,10 @@ def _examples(
             yield Picture(f"before_after-{experiment}", caption, draw)
         pictured = [a for a in arrays.values() if "pictures/support" in a]
         if pictured:
-            caption = f"{experiment}: one test episode, support and query images."
+            caption = (
+                f"{experiment}: one test episode, support and query images (at most "
+                f"{MOST_PICTURES} classes and {MOST_PICTURES} images of each)."
+            )
             draw = partial(episode_pictures, pictured[0])
             yield Picture(f"episode-{experiment}", caption, draw)
 

@@ -122,14 +122,18 @@ class Group:
         """Return the scores (seeds, episodes) after the headline number of steps."""
         return self.scores[:, :, self.evaluation.headline]
 
-    def summarise(self, step: int) -> Summary:
-        """Return what a table says of the scores after ``step`` inner steps."""
-        return summarise(self.scores[:, :, step], higher_is_better=self.higher_is_better)
-
     @cached_property
+    def summaries(self) -> list[Summary]:
+        """What a table says of the scores after 0 .. K inner steps."""
+        return [
+            summarise(self.scores[:, :, step], higher_is_better=self.higher_is_better)
+            for step in range(self.evaluation.steps + 1)
+        ]
+
+    @property
     def summary(self) -> Summary:
         """What a table says of the headline scores."""
-        return self.summarise(self.evaluation.headline)
+        return self.summaries[self.evaluation.headline]
 
 
 @dataclass(frozen=True, eq=False)

@@ -123,8 +123,8 @@ def _score_data(collection: Collection) -> list[Mapping[str, Any]]:
     """Return a line for each algorithm and inner step."""
     lines: list[Mapping[str, Any]] = []
     for group in collection.groups:
-        for step in range(group.evaluation.steps + 1):
-            found = group.summarise(step)
+        made_by = stamp(group.runs.records)
+        for step, found in enumerate(group.summaries):
             lines.append(
                 {
                     **_names(group),
@@ -138,7 +138,7 @@ def _score_data(collection: Collection) -> list[Mapping[str, Any]]:
                     "diverged_seeds": len(group.runs.diverged),
                     "episodes": found.episodes,
                     "diverged_episodes": found.diverged,
-                    **stamp(group.runs.records),
+                    **made_by,
                 }
             )
     return lines

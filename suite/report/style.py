@@ -103,10 +103,11 @@ def legend_below(figure: Figure, handles: Sequence[Line2D]) -> None:
     """Put one legend under all panels, where it covers nothing, in as many lines as it needs."""
     longest = max((len(str(entry.get_label())) for entry in handles), default=0)
     fits = int(figure.get_figwidth() / (0.55 + 0.065 * longest))  # inches of an entry
+    lines = math.ceil(len(handles) / max(1, fits))
     figure.legend(
         handles=list(handles),
         loc="outside lower center",
-        ncols=max(1, min(fits, len(handles))),
+        ncols=math.ceil(len(handles) / max(1, lines)),
         frameon=False,
         handlelength=2.8,
         columnspacing=1.4,

@@ -1,0 +1,70 @@
+"""The committed results: whole records of committed code, and tables that follow from them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from suite.config import expand, load_profile
+from suite.records.store import Store
+from suite.report import write_report
+from suite.report.collect import collect
+from suite.report.tune import choose
+from suite.version import RESULTS_VERSION
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "results"
+PROFILES = ("quick", "omniglot", "tune")
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_records_are_whole_and_of_clean_commits(profile):
+    store = Store(RESULTS, profile)
+    records = store.records()
+    assert records
+    assert store.problems == []
+    for record in records:
+        assert record.provenance.commit
+        assert record.provenance.dirty is False
+        assert record.cell.results_version == RESULTS_VERSION
+        if record.status == "done":
+            store.arrays(record)  # checks their hash
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_records_are_the_profile_as_it_is_now(profile):
+    cells = expand(load_profile(profile), ["cpu"], threads=2)
+    described = {json.dumps(cell.description(), sort_keys=True) for cell in cells}
+    kept = {
+        json.dumps(record.cell.description(), sort_keys=True)
+        for record in Store(RESULTS, profile).records()
+    }
+    assert kept == described
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_committed_tables_follow_from_the_records_byte_for_byte(profile, tmp_path):
+    shutil.copytree(RESULTS / "records" / profile, tmp_path / "records" / profile)
+    write_report(tmp_path, profile, figures=False)
+    made = {path.name: path.read_bytes() for path in (tmp_path / "tables" / profile).iterdir()}
+    kept = {path.name: path.read_bytes() for path in (RESULTS / "tables" / profile).iterdir()}
+    assert made == kept
+
+
+def test_rates_of_quick_are_the_choice_of_tune():
+    """Rates and steps of every method follow from the committed tune records alone."""
+    choices = choose(collect(Store(RESULTS, "tune")).groups)
+    assert len({len(choice.points) for choice in choices}) == 1, "grids of one size"
+    cells = {
+        (cell.experiment, cell.variant): cell
+        for cell in expand(load_profile("quick"), ["cpu"], threads=2)
+    }
+    assert {(c.experiment, c.variant) for c in choices} == set(cells)
+    for choice in choices:
+        cell = cells[choice.experiment, choice.variant]
+        chosen = {key: cell.algorithm[key] for key in choice.parameters}
+        assert chosen == choice.parameters, (choice.experiment, choice.variant)
+        assert {e.headline for e in cell.protocol.evaluations} == {choice.step}
