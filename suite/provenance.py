@@ -29,7 +29,7 @@ VARIABLES = (
 _ROOT = Path(__file__).resolve().parent.parent
 
 
-def provenance(device: torch.device) -> Provenance:
+def provenance(device: torch.device, threads: int) -> Provenance:
     """Return the provenance of a cell that starts now on ``device``."""
     commit, dirty = commit_of(_ROOT)
     cuda = device.type == "cuda"
@@ -43,7 +43,7 @@ def provenance(device: torch.device) -> Provenance:
         processor=processor(),
         cores=usable_cores(),
         accelerator=torch.cuda.get_device_name(device) if cuda else None,
-        threads=torch.get_num_threads(),
+        threads=threads,
         environment={name: os.environ[name] for name in VARIABLES if name in os.environ},
     )
 

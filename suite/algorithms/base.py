@@ -76,6 +76,11 @@ class Algorithm(Component):
     outer_schedule: Literal["constant", "linear"] = "constant"
     """``linear`` anneals the outer rate from its value to 0 over the run."""
 
+    @property
+    def tolerance(self) -> float:
+        """Relative distance from the reference that an engine may have in float64."""
+        return 1e-9
+
     def start(self, engine: Engine, theta: Tensor, count: int, draws: Draws) -> Tensor:
         """Return the weights (count, P) with which ``count`` episodes start their inner loop."""
         return theta.expand(count, -1)

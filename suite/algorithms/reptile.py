@@ -36,6 +36,11 @@ class Reptile(Algorithm):
     inner_optimiser: Literal["adam", "sgd"] = "adam"
     inner_beta2: float = Field(0.999, ge=0, lt=1)
 
+    @property
+    def tolerance(self) -> float:
+        """Adam divides by |g| + 1e-8: it magnifies a rounding error of 1e-16 in a small g to 1e-8."""
+        return 1e-7 if self.inner_optimiser == "adam" else super().tolerance
+
     def adapt(
         self, engine: Engine, theta: Tensor, support: Examples, steps: int, draws: Draws
     ) -> Iterator[Tensor]:

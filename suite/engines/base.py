@@ -88,11 +88,14 @@ class Engine(ABC):
         loss_scale: factor on every loss: the number of ways where a protocol sums the
             cross-entropy over examples and divides by shots (protocols.md 1.2).
         device, dtype: of the parameters and inputs.
+        shards: threads that an engine with `shards_episodes` spreads the episodes over.
     """
 
     name: ClassVar[str] = ""
     #: Whether `differentiate` works: what an algorithm without an `outer` of its own needs.
     differentiates: ClassVar[bool] = False
+    #: Whether the engine spreads episodes over cores itself, one thread each.
+    shards_episodes: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -102,12 +105,14 @@ class Engine(ABC):
         loss_scale: float = 1.0,
         device: torch.device | None = None,
         dtype: torch.dtype = torch.float32,
+        shards: int = 1,
     ) -> None:
         self.device = device or torch.device("cpu")
         self.dtype = dtype
         self.model = model.to(self.device, dtype)
         self.loss = loss
         self.loss_scale = loss_scale
+        self.shards = shards
         self.layout = Layout(model)
         self.adapted = self.layout.adapted.to(self.device, dtype)
 

@@ -8,7 +8,11 @@ what the gradient pass saved. A model with a layer outside the table is refused,
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import itertools
+import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor, fx, nn
@@ -17,10 +21,15 @@ from torch.nn import functional as F
 from suite import registry
 from suite.engines import layers
 from suite.engines.base import Engine, Point
-from suite.episodes import Examples
+from suite.episodes import Episodes, Examples
 
 if TYPE_CHECKING:
-    from suite.algorithms.base import Algorithm
+    from suite.algorithms.base import Algorithm, Draws, Outer
+
+R = TypeVar("R")
+
+#: Numbers that the widest layer of one part may have: a megabyte in float32.
+PART = 2**18
 
 LOSSES = {"cross_entropy": layers.CrossEntropy, "squared_error": layers.SquaredError}
 
@@ -58,12 +67,26 @@ def compile_layers(model: nn.Module) -> list[layers.Layer]:
                 new, channels_last = _function(node, channels_last)
             chain += new
         previous = node
+    return _simplified(chain)
+
+
+def _simplified(chain: list[layers.Layer]) -> list[layers.Layer]:
+    """Return a chain with the same function and gradient, and less to do."""
+    chain = list(chain)
+    for i, (layer, after) in enumerate(itertools.pairwise(chain)):
+        match layer, after:
+            case layers.Linear() | layers.Convolution(), layers.BatchNormalisation():
+                layer.drop_bias()  # the mean takes it away: its gradient is 0
+            case layers.Rectifier(), layers.MaxPool():
+                chain[i : i + 2] = after, layer  # the same for a rising function; a quarter to do
+    for layer, after in itertools.pairwise(chain):
+        if isinstance(after, layers.Rectifier):
+            kept = layers.Linear, layers.Convolution, layers.BatchNormalisation, layers.MaxPool
+            after.in_place = isinstance(layer, kept)
     return chain
 
 
-def _layer(
-    module: nn.Module, name: str, channels_last: bool
-) -> tuple[list[layers.Layer], bool]:
+def _layer(module: nn.Module, name: str, channels_last: bool) -> tuple[list[layers.Layer], bool]:
     """Return the table layers of a module, and whether values are channels-last after it."""
 
     def parameter(which: str) -> str | None:
@@ -90,13 +113,10 @@ def _layer(
                 )
                 return [*entry, convolution], True
         case nn.BatchNorm1d(track_running_stats=False):
-            axes = (1,)
-            norm = layers.Normalisation(parameter("weight"), parameter("bias"), module.eps, axes)
+            norm = layers.BatchNormalisation(parameter("weight"), parameter("bias"), module.eps)
             return [norm], channels_last
         case nn.BatchNorm2d(track_running_stats=False):
-            norm = layers.Normalisation(
-                parameter("weight"), parameter("bias"), module.eps, (1, 2, 3)
-            )
+            norm = layers.BatchNormalisation(parameter("weight"), parameter("bias"), module.eps)
             return [*entry, norm], True
         case nn.LayerNorm() if len(module.normalized_shape) == 1 and not channels_last:
             norm = layers.Normalisation(parameter("weight"), parameter("bias"), module.eps, (2,))
@@ -108,9 +128,9 @@ def _layer(
             )
             return [norm], channels_last
         case nn.ReLU():
-            return [_relu()], channels_last
-        case nn.LeakyReLU(negative_slope=slope):
-            return [_leaky_relu(slope)], channels_last
+            return [layers.Rectifier(0)], channels_last
+        case nn.LeakyReLU(negative_slope=slope) if slope >= 0:
+            return [layers.Rectifier(slope)], channels_last
         case nn.Softplus(beta=1):
             softplus = layers.Activation(
                 F.softplus, torch.sigmoid, lambda x: torch.sigmoid(x) * torch.sigmoid(-x)
@@ -128,21 +148,12 @@ def _layer(
 def _function(node: fx.Node, channels_last: bool) -> tuple[list[layers.Layer], bool]:
     """Return the table layer of a function or method call: ReLU or flatten."""
     if node.target in (F.relu, torch.relu, "relu"):
-        return [_relu()], channels_last
-    if node.target in (torch.flatten, "flatten") and (*node.args[1:], *node.kwargs.values()) == (1,):
+        return [layers.Rectifier(0)], channels_last
+    if node.target in (torch.flatten, "flatten") and (*node.args[1:], *node.kwargs.values()) == (
+        1,
+    ):
         return [layers.Flatten(channels_last)], False
     raise _Outside(f"the table of layers has no call of {node.target}")
-
-
-def _relu() -> layers.Activation:
-    return layers.Activation(torch.relu, lambda x: (x > 0).to(x.dtype))
-
-
-def _leaky_relu(slope: float) -> layers.Activation:
-    def derivative(x: Tensor) -> Tensor:
-        return torch.where(x > 0, 1.0, slope).to(x.dtype)
-
-    return layers.Activation(lambda x: F.leaky_relu(x, slope), derivative)
 
 
 def _halves(module: nn.MaxPool2d | nn.AvgPool2d) -> bool:
@@ -156,43 +167,68 @@ class _Point(Point):
     def __init__(self, engine: ExplicitEngine, theta: Tensor, data: Examples) -> None:
         self._engine = engine
         self._p = engine.layout.unflatten(theta)
-        outputs, self._saved = engine.forward(self._p, data)
-        self.loss, self._dz, self._loss_saved = engine.loss_layer.forward(
+        self._kept = engine.kept()
+        outputs = engine.forward(self._p, data, self._kept)
+        self.loss, dz, self._loss_kept = engine.loss_layer.forward(
             outputs, data.y, engine.loss_scale
         )
-        self._dys: list[Tensor] = []
-        self.gradient = engine.backward(self._p, self._saved, self._dz, theta, self._dys)
+        self.gradient = torch.empty_like(theta, memory_format=torch.contiguous_format)
+        engine.backward(self._p, self._kept, dz, self.gradient)
 
     def hessian_vector(self, v: Tensor) -> Tensor:
-        engine, p = self._engine, self._p
+        engine, p, kept = self._engine, self._p, self._kept
         p_t = engine.layout.unflatten(v)
         value_t: Tensor | None = None
-        saved_t = []
-        for layer, saved in zip(engine.layers, self._saved, strict=True):
-            value_t, kept = layer.tangent(p, p_t, saved, value_t)
-            saved_t.append(kept)
+        for layer, own in zip(engine.layers, kept, strict=True):
+            value_t = layer.tangent(p, p_t, own, value_t)
         assert value_t is not None, "a model without parameters has no Hessian"
-        dy_t: Tensor | None = engine.loss_layer.tangent(self._loss_saved, value_t)
-        product = torch.zeros_like(v)
+        dy_t: Tensor | None = engine.loss_layer.tangent(self._loss_kept, value_t)
+        product = torch.empty_like(v)
         found = engine.layout.unflatten(product)
-        for i in reversed(range(len(engine.layers))):
+        for i in reversed(range(engine.first, len(engine.layers))):
             assert dy_t is not None
             dy_t, gradients = engine.layers[i].tangent_backward(
-                p, p_t, self._saved[i], saved_t[i], self._dys[i], dy_t, i > engine.first
+                p, p_t, kept[i], dy_t, i > engine.first
             )
             for name, value in gradients.items():
-                found[name].copy_(value)
-            if i == engine.first:
-                break
+                found.pop(name).copy_(value)
+        for value in found.values():
+            value.zero_()
         return product
+
+
+class _Points(Point):
+    """The points of consecutive parts of the episodes, as one."""
+
+    def __init__(self, engine: ExplicitEngine, parts: list[slice], points: list[Point]) -> None:
+        self._engine, self._parts, self._points = engine, parts, points
+        self.loss = torch.cat([point.loss for point in points])
+        self.gradient = torch.cat([point.gradient for point in points])
+
+    def hessian_vector(self, v: Tensor) -> Tensor:
+        rows = [v[part] for part in self._parts]
+        return torch.cat(self._engine.each(_Point.hessian_vector, self._points, rows))
 
 
 @registry.engine("explicit")
 class ExplicitEngine(Engine):
-    """Forward, backward and their directional derivatives, layer by layer, over all episodes."""
+    """Forward, backward and their directional derivatives, layer by layer, over many episodes.
+
+    Episodes are worked through in parts, so that the values in flight stay in a core's cache and
+    the memory is that of a few episodes. How they are cut depends on shapes alone, and so do the
+    results: how many threads share the parts (``shards``) changes no bit.
+
+    Args:
+        model, loss, options: see `Engine`; with 1 shard the calling thread does all parts.
+    """
+
+    shards_episodes = True
 
     def __init__(self, model: nn.Module, loss: str, **options: Any) -> None:
         super().__init__(model, loss, **options)
+        self._widths: dict[torch.Size, int] = {}
+        self._pool: ThreadPoolExecutor | None = None
+        self._worker = threading.local()
         self.layers = compile_layers(model)
         self.loss_layer = LOSSES[loss]()
         #: The first layer with parameters: nothing before it needs a gradient.
@@ -213,53 +249,126 @@ class ExplicitEngine(Engine):
             return str(reason)
         return None
 
-    def forward(self, p: layers.Parameters, data: Examples) -> tuple[Tensor, list[Any]]:
-        """Return the outputs (T, n, outputs) and what every layer saved."""
-        value, kept = data.x, []
+    def kept(self) -> list[layers.Kept]:
+        """Return an empty place for what each layer keeps."""
+        return [layers.Kept() for _ in self.layers]
+
+    def forward(self, p: layers.Parameters, data: Examples, kept: list[layers.Kept]) -> Tensor:
+        """Return the outputs (T, n, outputs)."""
+        value = data.x
         for i, layer in enumerate(self.layers):
-            value, saved = layer.forward(p, value, data.memo if i == self.first else None)
-            kept.append(saved)
-        return value, kept
+            value = layer.forward(p, value, kept[i], data.memo if i == self.first else None)
+        return value
 
     def backward(
-        self,
-        p: layers.Parameters,
-        saved: list[Any],
-        dy: Tensor | None,
-        theta: Tensor,
-        dys: list[Tensor] | None = None,
-    ) -> Tensor:
-        """Return the gradient (T, P); append each layer's dy to ``dys``, first layer first."""
-        gradient = torch.zeros(theta.shape, dtype=theta.dtype, device=theta.device)
+        self, p: layers.Parameters, kept: list[layers.Kept], dy: Tensor | None, gradient: Tensor
+    ) -> None:
+        """Write the gradient (T, P)."""
         found = self.layout.unflatten(gradient)
-        kept: list[Any] = [None] * len(self.layers)
         for i in reversed(range(self.first, len(self.layers))):
             assert dy is not None
-            kept[i] = dy
-            dy, gradients = self.layers[i].backward(p, saved[i], dy, i > self.first)
+            dy, gradients = self.layers[i].backward(p, kept[i], dy, i > self.first)
             for name, value in gradients.items():
-                found[name].copy_(value)
-        if dys is not None:
-            dys.extend(kept)
-        return gradient
+                found.pop(name).copy_(value)
+        for value in found.values():
+            value.zero_()
+
+    def parts(self, x: Tensor) -> list[slice]:
+        """Cut the episodes with inputs ``x`` (T, n, *input_shape) into parts that fit a cache."""
+        size = max(1, PART // self._width(x.shape[1:])) if x.is_cpu else len(x)
+        return [slice(i, i + size) for i in range(0, len(x), size)]
+
+    def _width(self, shape: torch.Size) -> int:
+        """Return the numbers of one episode's largest value, for inputs (n, *input_shape)."""
+        if shape not in self._widths:
+            value = torch.empty(1, *shape, device="meta")
+            p = self.layout.unflatten(torch.empty(1, self.layout.size, device="meta"))
+            widest = 0
+            for layer in self.layers:
+                value = layer.forward(p, value, layers.Kept(), None)
+                widest = max(widest, value.numel())
+            self._widths[shape] = widest
+        return self._widths[shape]
+
+    def each(self, work: Callable[..., R], *arguments: Iterable[Any]) -> list[R]:
+        """Return ``work`` of each part, in order, by `shards` threads at a time."""
+        if self.shards == 1 or getattr(self._worker, "busy", False):
+            return [work(*one) for one in zip(*arguments, strict=True)]
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(self.shards, initializer=self._start)
+        with_gradients = torch.is_grad_enabled()
+
+        def there(*one: Any) -> R:
+            with torch.set_grad_enabled(with_gradients):
+                return work(*one)
+
+        return list(self._pool.map(there, *arguments))
+
+    def _start(self) -> None:
+        """Give a thread of the pool one core, and let it do all of a part itself."""
+        torch.set_num_threads(1)
+        self._worker.busy = True
+
+    def meta_gradient(
+        self, algorithm: Algorithm, theta: Tensor, episodes: Episodes, draws: Draws
+    ) -> Outer:
+        """Return the outer gradient, a mean over episodes: part by part, summed in their order."""
+        parts = self.parts(episodes.support.x)
+        if len(parts) == 1:
+            return algorithm.outer(self, theta, episodes, draws)
+
+        def outer(part: slice) -> Outer:
+            first = draws._replace(first=draws.first + part.start)
+            return algorithm.outer(self, theta, episodes[part], first)
+
+        gradient, loss = torch.zeros_like(theta), theta.new_zeros(())
+        for part, found in zip(parts, self.each(outer, parts), strict=True):
+            share = len(range(len(episodes))[part]) / len(episodes)
+            gradient.add_(found.gradient, alpha=share)
+            loss.add_(found.loss, alpha=share)
+        return type(found)(gradient, loss)
 
     @torch.no_grad()
     def gradient(self, theta: Tensor, data: Examples) -> tuple[Tensor, Tensor]:
         """Return losses (T,) and gradients (T, P)."""
-        p = self.layout.unflatten(theta)
-        outputs, saved = self.forward(p, data)
+        parts = self.parts(data.x)
+        if len(parts) == 1:
+            return self._gradient(theta, data)
+        rows, examples = [theta[part] for part in parts], [_part(data, part) for part in parts]
+        losses, gradients = zip(*self.each(self._gradient, rows, examples), strict=True)
+        return torch.cat(losses), torch.cat(gradients)
+
+    def _gradient(self, theta: Tensor, data: Examples) -> tuple[Tensor, Tensor]:
+        p, kept = self.layout.unflatten(theta), self.kept()
+        outputs = self.forward(p, data, kept)
         loss, dz, _ = self.loss_layer.forward(outputs, data.y, self.loss_scale)
-        return loss, self.backward(p, saved, dz, theta)
+        gradient = torch.empty_like(theta, memory_format=torch.contiguous_format)
+        self.backward(p, kept, dz, gradient)
+        return loss, gradient
 
     @torch.no_grad()
     def linearise(self, theta: Tensor, data: Examples) -> Point:
         """Return the gradient pass with what its directional derivative needs."""
-        return _Point(self, theta, data)
+        parts = self.parts(data.x)
+        if len(parts) == 1:
+            return _Point(self, theta, data)
+        rows, examples = [theta[part] for part in parts], [_part(data, part) for part in parts]
+        points = self.each(_Point, [self] * len(parts), rows, examples)
+        return _Points(self, parts, points)
 
     @torch.no_grad()
     def outputs(self, theta: Tensor, x: Tensor) -> Tensor:
         """Return outputs (T, n, outputs)."""
+        parts = self.parts(x)
+        return torch.cat(self.each(self._outputs, [theta[i] for i in parts], [x[i] for i in parts]))
+
+    def _outputs(self, theta: Tensor, x: Tensor) -> Tensor:
         p, value = self.layout.unflatten(theta), x
         for layer in self.layers:
-            value, _ = layer.forward(p, value, None)
+            value = layer.forward(p, value, layers.Kept(), None)
         return value
+
+
+def _part(data: Examples, part: slice) -> Examples:
+    """Return some of the episodes, the same object every time."""
+    return data.memo.setdefault((part.start, part.stop), data[part])

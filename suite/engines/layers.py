@@ -9,15 +9,21 @@ backward pass along v gives the Hessian-vector product, layer by layer and exact
     forward            y    = f(p, x)
     backward           dx, dp
     tangent forward    y_t  = d/de f(p + e p_t, x + e x_t)
-    tangent backward   dx_t, dp_t = d/de of backward, given dy and dy_t
+    tangent backward   dx_t, dp_t = d/de of backward, given dy_t
 
-A layer keeps in ``saved`` what the later three need. ``x_t`` is None where the input does not
-depend on the parameters (the first layer), and ``need_dx`` is False there.
+The passes run in this order over one ``kept``, in which a layer leaves what its later passes need.
+``x_t`` is None where the input does not depend on the parameters (the first layer), and
+``need_dx`` is False there.
+
+What is fast depends on whether one episode's values fit in a core's cache. Where they do, all
+episodes go through one batched operation, and the formulas are arranged to pass over the values
+few times; where they do not (`large`), each episode goes through the library's fused operation.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -26,56 +32,66 @@ from torch.nn import functional as F
 
 Parameters = dict[str, Tensor]
 Gradients = dict[str, Tensor]
+Found = tuple[Tensor | None, Gradients]
+
+LARGE = 150_000  # numbers of one episode: 0.6 MB in float32, a third of the cache of a core
+
+aten = torch.ops.aten
+
+
+def large(x: Tensor, numbers: int) -> bool:
+    """Return whether so many numbers of one episode are better left to the library's operation."""
+    return x.is_cpu and numbers > LARGE
+
+
+class Kept(SimpleNamespace):
+    """What one layer keeps from one pass for the later ones."""
 
 
 class Layer:
     """A layer without parameters whose map is linear: its tangent is the map itself."""
 
-    def forward(self, p: Parameters, x: Tensor, memo: dict[Any, Any] | None) -> tuple[Tensor, Any]:
-        """Return y and what the other three passes need."""
-        return self.apply(x), x.shape
+    def forward(self, p: Parameters, x: Tensor, kept: Kept, memo: dict[Any, Any] | None) -> Tensor:
+        """Return y; ``memo`` outlives the pass and may hold what depends on the data alone."""
+        kept.shape = x.shape
+        return self.apply(x, kept)
 
-    def backward(
-        self, p: Parameters, saved: Any, dy: Tensor, need_dx: bool
-    ) -> tuple[Tensor | None, Gradients]:
+    def backward(self, p: Parameters, kept: Kept, dy: Tensor, need_dx: bool) -> Found:
         """Return dx and the gradients of the parameters, by name."""
-        return (self.adjoint(dy, saved) if need_dx else None), {}
+        return (self.adjoint(dy, kept) if need_dx else None), {}
 
     def tangent(
-        self, p: Parameters, p_t: Parameters, saved: Any, x_t: Tensor | None
-    ) -> tuple[Tensor | None, Any]:
-        """Return y_t and what `tangent_backward` needs of it."""
-        return (None if x_t is None else self.apply(x_t)), None
+        self, p: Parameters, p_t: Parameters, kept: Kept, x_t: Tensor | None
+    ) -> Tensor | None:
+        """Return y_t."""
+        return None if x_t is None else self.again(x_t, kept)
 
     def tangent_backward(
-        self,
-        p: Parameters,
-        p_t: Parameters,
-        saved: Any,
-        saved_t: Any,
-        dy: Tensor,
-        dy_t: Tensor,
-        need_dx: bool,
-    ) -> tuple[Tensor | None, Gradients]:
+        self, p: Parameters, p_t: Parameters, kept: Kept, dy_t: Tensor, need_dx: bool
+    ) -> Found:
         """Return dx_t and the tangents of the parameters' gradients, by name."""
-        return (self.adjoint(dy_t, saved) if need_dx else None), {}
+        return (self.adjoint(dy_t, kept) if need_dx else None), {}
 
-    def apply(self, x: Tensor) -> Tensor:
+    def apply(self, x: Tensor, kept: Kept) -> Tensor:
         """Return A x."""
         raise NotImplementedError
 
-    def adjoint(self, dy: Tensor, shape: torch.Size) -> Tensor:
-        """Return A^T dy, of the input's ``shape``."""
+    def again(self, x_t: Tensor, kept: Kept) -> Tensor:
+        """Return A x_t, with A as `apply` fixed it."""
+        return self.apply(x_t, kept)
+
+    def adjoint(self, dy: Tensor, kept: Kept) -> Tensor:
+        """Return A^T dy, of the input's shape."""
         raise NotImplementedError
 
 
 class ChannelsLast(Layer):
     """(T, n, C, H, W) -> (T, n, H, W, C), once, at the entry of a convolutional network."""
 
-    def apply(self, x: Tensor) -> Tensor:
-        return x.permute(0, 1, 3, 4, 2)
+    def apply(self, x: Tensor, kept: Kept) -> Tensor:
+        return x.permute(0, 1, 3, 4, 2).contiguous()
 
-    def adjoint(self, dy: Tensor, shape: torch.Size) -> Tensor:
+    def adjoint(self, dy: Tensor, kept: Kept) -> Tensor:
         return dy.permute(0, 1, 4, 2, 3)
 
 
@@ -85,89 +101,97 @@ class Flatten(Layer):
     def __init__(self, channels_last: bool) -> None:
         self.channels_last = channels_last
 
-    def apply(self, x: Tensor) -> Tensor:
+    def apply(self, x: Tensor, kept: Kept) -> Tensor:
         if self.channels_last:
             x = x.permute(0, 1, 4, 2, 3)
         return x.flatten(2)
 
-    def adjoint(self, dy: Tensor, shape: torch.Size) -> Tensor:
+    def adjoint(self, dy: Tensor, kept: Kept) -> Tensor:
         if not self.channels_last:
-            return dy.view(shape)
-        t, n, h, w, c = shape
+            return dy.view(kept.shape)
+        t, n, h, w, c = kept.shape
         return dy.reshape(t, n, c, h, w).permute(0, 1, 3, 4, 2)
 
 
 class SpatialMean(Layer):
     """Mean over height and width: (T, n, H, W, C) -> (T, n, 1, 1, C)."""
 
-    def apply(self, x: Tensor) -> Tensor:
+    def apply(self, x: Tensor, kept: Kept) -> Tensor:
         return x.mean((2, 3), keepdim=True)
 
-    def adjoint(self, dy: Tensor, shape: torch.Size) -> Tensor:
-        return (dy / (shape[2] * shape[3])).expand(shape)
+    def adjoint(self, dy: Tensor, kept: Kept) -> Tensor:
+        _, _, h, w, _ = kept.shape
+        return (dy / (h * w)).expand(kept.shape)
 
 
-def _quarters(x: Tensor) -> Tensor:
-    """View non-overlapping 2x2 windows: (T, n, H, W, C) -> (T, n, H/2, W/2, C, 4)."""
-    t, n, h, w, c = x.shape
-    x = x[:, :, : h // 2 * 2, : w // 2 * 2].reshape(t, n, h // 2, 2, w // 2, 2, c)
-    return x.permute(0, 1, 2, 4, 6, 3, 5).flatten(-2)
+def images(x: Tensor) -> Tensor:
+    """View (T, n, H, W, C) as the library's images (T*n, C, H, W), channels-last in memory."""
+    return x.contiguous().flatten(0, 1).permute(0, 3, 1, 2)
 
 
-def _unquarter(windows: Tensor, shape: torch.Size) -> Tensor:
-    """Invert `_quarters`; an odd last row or column, in no window, gets 0."""
-    t, n, h, w, c = shape
-    x = windows.unflatten(-1, (2, 2)).permute(0, 1, 2, 5, 3, 6, 4)
-    x = x.reshape(t, n, h // 2 * 2, w // 2 * 2, c)
-    return F.pad(x, (0, 0, 0, w % 2, 0, h % 2)) if h % 2 or w % 2 else x
+def values(x: Tensor, episodes: int) -> Tensor:
+    """View the library's images (T*n, C, H, W) as (T, n, H, W, C)."""
+    return x.permute(0, 2, 3, 1).unflatten(0, (episodes, -1))
 
 
 class MeanPool(Layer):
     """2x2 mean-pool."""
 
-    def apply(self, x: Tensor) -> Tensor:
-        return _quarters(x).mean(-1)
+    def apply(self, x: Tensor, kept: Kept) -> Tensor:
+        return values(F.avg_pool2d(images(x), 2), x.shape[0])
 
-    def adjoint(self, dy: Tensor, shape: torch.Size) -> Tensor:
-        return _unquarter((dy / 4)[..., None].expand(*dy.shape, 4), shape)
+    def adjoint(self, dy: Tensor, kept: Kept) -> Tensor:
+        like = images(dy.new_empty(kept.shape))
+        dx = aten.avg_pool2d_backward(images(dy), like, [2, 2], [2, 2], [0, 0], False, True, None)
+        return values(dx, dy.shape[0])
 
 
 class MaxPool(Layer):
     """2x2 max-pool: linear once the place of each maximum is fixed."""
 
-    def forward(self, p: Parameters, x: Tensor, memo: dict[Any, Any] | None) -> tuple[Tensor, Any]:
-        y, place = _quarters(x).max(-1)
-        return y, (place[..., None], x.shape)
+    def apply(self, x: Tensor, kept: Kept) -> Tensor:
+        y, kept.place = aten.max_pool2d_with_indices(images(x), [2, 2])
+        return values(y, x.shape[0])
 
-    def backward(
-        self, p: Parameters, saved: Any, dy: Tensor, need_dx: bool
-    ) -> tuple[Tensor | None, Gradients]:
-        place, shape = saved
-        windows = dy.new_zeros(*dy.shape, 4).scatter_(-1, place, dy[..., None])
-        return _unquarter(windows, shape), {}
+    def again(self, x_t: Tensor, kept: Kept) -> Tensor:
+        y_t = images(x_t).flatten(2).gather(2, kept.place.flatten(2))
+        return values(y_t.view_as(kept.place), x_t.shape[0])
 
-    def tangent(
-        self, p: Parameters, p_t: Parameters, saved: Any, x_t: Tensor | None
-    ) -> tuple[Tensor | None, Any]:
-        place, _ = saved
-        y_t = None if x_t is None else _quarters(x_t).gather(-1, place).squeeze(-1)
-        return y_t, None
+    def adjoint(self, dy: Tensor, kept: Kept) -> Tensor:
+        like = images(dy.new_empty(kept.shape))
+        dx = aten.max_pool2d_with_indices_backward(
+            images(dy), like, [2, 2], [2, 2], [0, 0], [1, 1], False, kept.place
+        )
+        return values(dx, dy.shape[0])
 
-    def tangent_backward(
-        self,
-        p: Parameters,
-        p_t: Parameters,
-        saved: Any,
-        saved_t: Any,
-        dy: Tensor,
-        dy_t: Tensor,
-        need_dx: bool,
-    ) -> tuple[Tensor | None, Gradients]:
-        return self.backward(p, saved, dy_t, need_dx)
+
+class Rectifier(Layer):
+    """y = max(x, 0) + slope min(x, 0): ReLU and leaky ReLU, linear once the signs are fixed."""
+
+    #: Whether the layer before leaves its output to be overwritten.
+    in_place = False
+
+    def __init__(self, slope: float) -> None:
+        self.slope = slope
+
+    def apply(self, x: Tensor, kept: Kept) -> Tensor:
+        if self.slope:
+            kept.y = F.leaky_relu(x, self.slope, self.in_place)
+        else:
+            kept.y = F.relu(x, self.in_place)
+        return kept.y
+
+    def again(self, x_t: Tensor, kept: Kept) -> Tensor:
+        return self.adjoint(x_t, kept)
+
+    def adjoint(self, dy: Tensor, kept: Kept) -> Tensor:
+        if self.slope:
+            return aten.leaky_relu_backward(dy, kept.y, self.slope, True)
+        return aten.threshold_backward(dy, kept.y, 0)
 
 
 class Activation(Layer):
-    """y = f(x), one number at a time, given f, f' and f'' (None where it is 0 almost everywhere).
+    """y = f(x), one number at a time, given f, f' and f''.
 
     dx = f'(x) dy;    y_t = f'(x) x_t;    dx_t = f'(x) dy_t + f''(x) x_t dy
     """
@@ -176,39 +200,30 @@ class Activation(Layer):
         self,
         f: Callable[[Tensor], Tensor],
         slope: Callable[[Tensor], Tensor],
-        curvature: Callable[[Tensor], Tensor] | None = None,
+        curvature: Callable[[Tensor], Tensor],
     ) -> None:
         self.f, self.slope, self.curvature = f, slope, curvature
 
-    def forward(self, p: Parameters, x: Tensor, memo: dict[Any, Any] | None) -> tuple[Tensor, Any]:
-        return self.f(x), (self.slope(x), self.curvature(x) if self.curvature else None)
+    def forward(self, p: Parameters, x: Tensor, kept: Kept, memo: dict[Any, Any] | None) -> Tensor:
+        kept.x = x
+        return self.f(x)
 
-    def backward(
-        self, p: Parameters, saved: Any, dy: Tensor, need_dx: bool
-    ) -> tuple[Tensor | None, Gradients]:
-        slope, _ = saved
-        return dy * slope, {}
+    def backward(self, p: Parameters, kept: Kept, dy: Tensor, need_dx: bool) -> Found:
+        kept.dy = dy
+        return self.slope(kept.x) * dy, {}
 
     def tangent(
-        self, p: Parameters, p_t: Parameters, saved: Any, x_t: Tensor | None
-    ) -> tuple[Tensor | None, Any]:
-        slope, _ = saved
-        return (None if x_t is None else x_t * slope), x_t
+        self, p: Parameters, p_t: Parameters, kept: Kept, x_t: Tensor | None
+    ) -> Tensor | None:
+        kept.x_t = x_t
+        return None if x_t is None else self.slope(kept.x) * x_t
 
     def tangent_backward(
-        self,
-        p: Parameters,
-        p_t: Parameters,
-        saved: Any,
-        saved_t: Any,
-        dy: Tensor,
-        dy_t: Tensor,
-        need_dx: bool,
-    ) -> tuple[Tensor | None, Gradients]:
-        slope, curvature = saved
-        dx_t = dy_t * slope
-        if curvature is not None and saved_t is not None:
-            dx_t = torch.addcmul(dx_t, curvature * saved_t, dy)
+        self, p: Parameters, p_t: Parameters, kept: Kept, dy_t: Tensor, need_dx: bool
+    ) -> Found:
+        dx_t = self.slope(kept.x) * dy_t
+        if kept.x_t is not None:
+            dx_t = torch.addcmul(dx_t, self.curvature(kept.x) * kept.x_t, kept.dy)
         return dx_t, {}
 
 
@@ -222,6 +237,10 @@ class Linear(Layer):
 
     def __init__(self, weight: str, bias: str | None) -> None:
         self.weight, self.bias = weight, bias
+
+    def drop_bias(self) -> None:
+        """Leave the bias out, where what follows takes it away again."""
+        self.bias = None
 
     def matrix(self, p: Parameters) -> Tensor:
         """Return W^T as (T, F, O)."""
@@ -243,71 +262,55 @@ class Linear(Layer):
         """Give the outputs (T, m, O) their shape, from the input's."""
         return y
 
-    def forward(self, p: Parameters, x: Tensor, memo: dict[Any, Any] | None) -> tuple[Tensor, Any]:
-        rows = memo.get(self) if memo is not None else None
-        if rows is None:
-            rows = self.rows(x)
-            if memo is not None:
-                memo[self] = rows
-        matrix = self.matrix(p)
-        if self.bias is None:
-            y = rows @ matrix
+    def forward(self, p: Parameters, x: Tensor, kept: Kept, memo: dict[Any, Any] | None) -> Tensor:
+        kept.shape, kept.matrix = x.shape, self.matrix(p)
+        if memo is None:
+            kept.rows = self.rows(x)
         else:
-            y = torch.baddbmm(p[self.bias][:, None], rows, matrix)
-        return self.shaped(y, x.shape), (rows, matrix, x.shape)
+            if self not in memo:
+                memo[self] = self.rows(x)
+            kept.rows = memo[self]
+        return self.shaped(self._affine(kept.rows, kept.matrix, p), x.shape)
 
-    def backward(
-        self, p: Parameters, saved: Any, dy: Tensor, need_dx: bool
-    ) -> tuple[Tensor | None, Gradients]:
-        rows, matrix, shape = saved
-        dy = dy.reshape(*rows.shape[:2], -1)
-        gradients = {self.weight: self.unmatrix(rows.mT @ dy)}
+    def backward(self, p: Parameters, kept: Kept, dy: Tensor, need_dx: bool) -> Found:
+        kept.dy = dy = dy.reshape(*kept.rows.shape[:2], -1)
+        gradients = {self.weight: self.unmatrix(kept.rows.mT @ dy)}
         if self.bias is not None:
             gradients[self.bias] = dy.sum(1)
-        return (self.unrows(dy @ matrix.mT, shape) if need_dx else None), gradients
+        return (self.unrows(dy @ kept.matrix.mT, kept.shape) if need_dx else None), gradients
 
     def tangent(
-        self, p: Parameters, p_t: Parameters, saved: Any, x_t: Tensor | None
-    ) -> tuple[Tensor | None, Any]:
-        rows, matrix, shape = saved
-        matrix_t = self.matrix(p_t)
-        if self.bias is None:
-            y_t = rows @ matrix_t
-        else:
-            y_t = torch.baddbmm(p_t[self.bias][:, None], rows, matrix_t)
-        rows_t = None
+        self, p: Parameters, p_t: Parameters, kept: Kept, x_t: Tensor | None
+    ) -> Tensor | None:
+        kept.matrix_t, kept.rows_t = self.matrix(p_t), None
+        y_t = self._affine(kept.rows, kept.matrix_t, p_t)
         if x_t is not None:
-            rows_t = self.rows(x_t)
-            y_t = torch.baddbmm(y_t, rows_t, matrix)
-        return self.shaped(y_t, shape), (rows_t, matrix_t)
+            kept.rows_t = self.rows(x_t)
+            y_t = y_t.baddbmm_(kept.rows_t, kept.matrix)
+        return self.shaped(y_t, kept.shape)
 
     def tangent_backward(
-        self,
-        p: Parameters,
-        p_t: Parameters,
-        saved: Any,
-        saved_t: Any,
-        dy: Tensor,
-        dy_t: Tensor,
-        need_dx: bool,
-    ) -> tuple[Tensor | None, Gradients]:
-        rows, matrix, shape = saved
-        rows_t, matrix_t = saved_t
-        dy = dy.reshape(*rows.shape[:2], -1)
-        dy_t = dy_t.reshape(*rows.shape[:2], -1)
-        weight_t = rows.mT @ dy_t
-        if rows_t is not None:
-            weight_t = torch.baddbmm(weight_t, rows_t.mT, dy)
+        self, p: Parameters, p_t: Parameters, kept: Kept, dy_t: Tensor, need_dx: bool
+    ) -> Found:
+        dy_t = dy_t.reshape(kept.dy.shape)
+        weight_t = kept.rows.mT @ dy_t
+        if kept.rows_t is not None:
+            weight_t = weight_t.baddbmm_(kept.rows_t.mT, kept.dy)
         gradients = {self.weight: self.unmatrix(weight_t)}
         if self.bias is not None:
             gradients[self.bias] = dy_t.sum(1)
         if not need_dx:
             return None, gradients
-        dx_t = torch.baddbmm(dy_t @ matrix.mT, dy, matrix_t.mT)
-        return self.unrows(dx_t, shape), gradients
+        dx_t = (dy_t @ kept.matrix.mT).baddbmm_(kept.dy, kept.matrix_t.mT)
+        return self.unrows(dx_t, kept.shape), gradients
+
+    def _affine(self, rows: Tensor, matrix: Tensor, p: Parameters) -> Tensor:
+        if self.bias is None:
+            return rows @ matrix
+        return torch.baddbmm(p[self.bias][:, None], rows, matrix)
 
 
-class Convolution(Linear):
+class UnfoldedConvolution(Linear):
     """A convolution with zero padding: `Linear` over unfolded images.
 
     Unfolding copies each output pixel's window into a row, (T, n, H, W, C) -> (T, n*H'*W', k*k*C);
@@ -332,15 +335,18 @@ class Convolution(Linear):
         """Return the output height or width for an input of this one."""
         return (size + 2 * self.padding - self.kernel) // self.stride + 1
 
+    def unfolded(self, shape: torch.Size) -> int:
+        """Return how many numbers one episode's unfolded images have."""
+        _, n, h, w, c = shape
+        return n * self.out(h) * self.out(w) * self.kernel**2 * c
+
     def rows(self, x: Tensor) -> Tensor:
         k, s, q = self.kernel, self.stride, self.padding
         x = F.pad(x, (0, 0, q, q, q, q)) if q else x.contiguous()
         t, n, h, w, c = x.shape
         high, wide = (h - k) // s + 1, (w - k) // s + 1
         at, an, ah, aw, ac = x.stride()
-        windows = x.as_strided(
-            (t, n, high, wide, k, k, c), (at, an, ah * s, aw * s, ah, aw, ac)
-        )
+        windows = x.as_strided((t, n, high, wide, k, k, c), (at, an, ah * s, aw * s, ah, aw, ac))
         return windows.reshape(t, n * high * wide, k * k * c)
 
     def unrows(self, dx: Tensor, shape: torch.Size) -> Tensor:
@@ -359,8 +365,227 @@ class Convolution(Linear):
         return y.view(t, n, self.out(h), self.out(w), -1)
 
 
+class LibraryConvolution(Layer):
+    """The library's convolution y = x * w + b of one episode after another.
+
+    It is linear in x and in w. With its two adjoints, dx = A(dy, w) and dw = B(x, dy):
+
+    y_t = x_t * w + x * w_t + b_t
+    dx_t = A(dy_t, w) + A(dy, w_t);    dw_t = B(x, dy_t) + B(x_t, dy)
+    """
+
+    def __init__(self, weight: str, bias: str | None, stride: int, padding: int) -> None:
+        self.weight, self.bias, self.stride, self.padding = weight, bias, stride, padding
+
+    def forward(self, p: Parameters, x: Tensor, kept: Kept, memo: dict[Any, Any] | None) -> Tensor:
+        kept.x = x
+        return self._convolve(x, p[self.weight], self._bias(p))
+
+    def backward(self, p: Parameters, kept: Kept, dy: Tensor, need_dx: bool) -> Found:
+        kept.dy = dy
+        dx, dw = self._adjoint(dy, kept.x, p[self.weight], need_dx)
+        return dx, self._gradients(dw, dy)
+
+    def tangent(
+        self, p: Parameters, p_t: Parameters, kept: Kept, x_t: Tensor | None
+    ) -> Tensor | None:
+        kept.x_t = x_t
+        y_t = self._convolve(kept.x, p_t[self.weight], self._bias(p_t))
+        return y_t if x_t is None else y_t.add_(self._convolve(x_t, p[self.weight], None))
+
+    def tangent_backward(
+        self, p: Parameters, p_t: Parameters, kept: Kept, dy_t: Tensor, need_dx: bool
+    ) -> Found:
+        dx_t, dw_t = self._adjoint(dy_t, kept.x, p[self.weight], need_dx)
+        if kept.x_t is not None:
+            more = self._adjoint(kept.dy, kept.x_t, p_t[self.weight], need_dx)
+            dx_t, dw_t = dx_t.add_(more[0]) if need_dx else None, dw_t.add_(more[1])
+        return dx_t, self._gradients(dw_t, dy_t)
+
+    def _bias(self, p: Parameters) -> Tensor | None:
+        return None if self.bias is None else p[self.bias]
+
+    def _gradients(self, dw: Tensor, dy: Tensor) -> Gradients:
+        return {self.weight: dw} | ({} if self.bias is None else {self.bias: dy.sum((1, 2, 3))})
+
+    def _convolve(self, x: Tensor, w: Tensor, b: Tensor | None) -> Tensor:
+        bs = [None] * len(x) if b is None else b
+        each = [
+            F.conv2d(images(one[None]), w_, b_, self.stride, self.padding)
+            for one, w_, b_ in zip(x, w, bs, strict=True)
+        ]
+        return joined([values(y, 1)[0] for y in each])
+
+    def _adjoint(
+        self, dy: Tensor, x: Tensor, w: Tensor, need_dx: bool
+    ) -> tuple[Tensor | None, Tensor]:
+        """Return A(dy, w), where it is needed, and B(x, dy)."""
+        s, q = [self.stride] * 2, [self.padding] * 2
+        each = [
+            aten.convolution_backward(
+                images(one[None]),
+                images(x_[None]),
+                w_,
+                None,
+                s,
+                q,
+                [1, 1],
+                False,
+                [0, 0],
+                1,
+                [need_dx, True, False],
+            )
+            for one, x_, w_ in zip(dy, x, w, strict=True)
+        ]
+        dx = joined([values(found[0], 1)[0] for found in each]) if need_dx else None
+        return dx, joined([found[1] for found in each])
+
+
+def joined(each: list[Tensor]) -> Tensor:
+    """Stack the episodes' values; one alone is not copied."""
+    return each[0][None] if len(each) == 1 else torch.stack(each)
+
+
+class Convolution(Layer):
+    """A convolution with zero padding: unfolded over all episodes, or the library's where large."""
+
+    def __init__(
+        self, weight: str, bias: str | None, kernel: int, stride: int, padding: int
+    ) -> None:
+        self.weight = weight
+        self.small = UnfoldedConvolution(weight, bias, kernel, stride, padding)
+        self.large = LibraryConvolution(weight, bias, stride, padding)
+
+    def drop_bias(self) -> None:
+        """Leave the bias out, where what follows takes it away again."""
+        self.small.bias = self.large.bias = None
+
+    def forward(self, p: Parameters, x: Tensor, kept: Kept, memo: dict[Any, Any] | None) -> Tensor:
+        kept.way = self.large if large(x, self.small.unfolded(x.shape)) else self.small
+        return kept.way.forward(p, x, kept, memo)
+
+    def backward(self, p: Parameters, kept: Kept, dy: Tensor, need_dx: bool) -> Found:
+        return kept.way.backward(p, kept, dy, need_dx)
+
+    def tangent(
+        self, p: Parameters, p_t: Parameters, kept: Kept, x_t: Tensor | None
+    ) -> Tensor | None:
+        return kept.way.tangent(p, p_t, kept, x_t)
+
+    def tangent_backward(
+        self, p: Parameters, p_t: Parameters, kept: Kept, dy_t: Tensor, need_dx: bool
+    ) -> Found:
+        return kept.way.tangent_backward(p, p_t, kept, dy_t, need_dx)
+
+
+def channels(p: Parameters, name: str | None) -> Tensor | None:
+    """Return a parameter (T, C) as (T, 1, C)."""
+    return None if name is None else p[name][:, None]
+
+
+class BatchNormalisation(Layer):
+    """Standardise each channel over all examples and pixels of an episode, then scale and shift.
+
+    With values as (T, N, C), mean over N, m the mean of x, r = 1/sqrt(variance + eps), h = g r:
+
+    z = (x - m) r                          y = g z + b
+    s = mean dy      c = mean z dy         dx = h (dy - s - c z)        db = N s     dg = N c
+    a = mean x_t     k = mean z x_t        z_t = r (x_t - a - k z)      r_t = -r r k
+    y_t = g z_t + g_t z + b_t              h_t = g_t r - h r k
+    s_t = mean dy_t                        c_t = mean z dy_t + mean z_t dy
+    dx_t = h_t (dy - s - c z) + h (dy_t - s_t - c_t z - c z_t)          db_t, dg_t = N s_t, N c_t
+
+    Each is written as a sum of whole values times one number a channel: one pass a term.
+    """
+
+    def __init__(self, weight: str | None, bias: str | None, eps: float) -> None:
+        self.weight, self.bias, self.eps = weight, bias, eps
+
+    def forward(self, p: Parameters, x: Tensor, kept: Kept, memo: dict[Any, Any] | None) -> Tensor:
+        shape, x = x.shape, x.flatten(1, -2)
+        kept.large = large(x, x[0].numel())
+        if kept.large:
+            each = zip(x, self._each(p, self.weight, x), self._each(p, self.bias, x), strict=True)
+            found = [aten.native_batch_norm(*one, None, None, True, 0, self.eps) for one in each]
+            y, m, r = (joined([one[i] for one in found]) for i in range(3))
+            kept.x, kept.m, kept.r = x, m[:, None], r[:, None]
+            return y.view(shape)
+        z = x - x.mean(1, keepdim=True)
+        kept.r = ((z * z).mean(1, keepdim=True) + self.eps).rsqrt()
+        kept.z = z.mul_(kept.r)
+        g, b = channels(p, self.weight), channels(p, self.bias)
+        if g is not None and b is not None:
+            z = torch.addcmul(b, z, g)
+        elif b is not None:
+            z = z + b
+        return z.view(shape)
+
+    def backward(self, p: Parameters, kept: Kept, dy: Tensor, need_dx: bool) -> Found:
+        shape, kept.dy = dy.shape, dy.flatten(1, -2)
+        count = kept.dy.shape[1]
+        if kept.large:
+            each = zip(kept.dy, kept.x, self._each(p, self.weight, dy), kept.m, kept.r, strict=True)
+            found = [
+                aten.native_batch_norm_backward(
+                    dy_, x, g, None, None, m[0], r[0], True, self.eps, [True, True, True]
+                )
+                for dy_, x, g, m, r in each
+            ]
+            dx, dg, db = (joined([one[i] for one in found]) for i in range(3))
+            kept.s, kept.c = db[:, None] / count, dg[:, None] / count
+        else:
+            kept.s = kept.dy.mean(1, keepdim=True)
+            kept.c = (kept.z * kept.dy).mean(1, keepdim=True)
+            h = self._slope(p, kept)
+            dx = torch.addcmul(-h * kept.s, h, kept.dy).addcmul_(-h * kept.c, kept.z)
+        return dx.view(shape), self._gradients(kept.s, kept.c, count)
+
+    def tangent(
+        self, p: Parameters, p_t: Parameters, kept: Kept, x_t: Tensor | None
+    ) -> Tensor | None:
+        if x_t is None:
+            raise NotImplementedError("a normalisation cannot be the first layer")
+        if kept.large:
+            kept.z = torch.addcmul(-kept.m * kept.r, kept.x, kept.r)
+        shape, kept.x_t = x_t.shape, x_t.flatten(1, -2)
+        kept.a = kept.x_t.mean(1, keepdim=True)
+        kept.k = (kept.z * kept.x_t).mean(1, keepdim=True)
+        h, g_t, b_t = self._slope(p, kept), channels(p_t, self.weight), channels(p_t, self.bias)
+        shift, scale = -h * kept.a, -h * kept.k
+        shift = shift if b_t is None else shift + b_t
+        scale = scale if g_t is None else scale + g_t
+        return torch.addcmul(shift, h, kept.x_t).addcmul_(scale, kept.z).view(shape)
+
+    def tangent_backward(
+        self, p: Parameters, p_t: Parameters, kept: Kept, dy_t: Tensor, need_dx: bool
+    ) -> Found:
+        z, r, s, c, a, k, x_t, dy = (
+            kept.z, kept.r, kept.s, kept.c, kept.a, kept.k, kept.x_t, kept.dy
+        )  # fmt: skip
+        shape, dy_t = dy_t.shape, dy_t.flatten(1, -2)
+        h, g_t = self._slope(p, kept), channels(p_t, self.weight)
+        h_t = -h * r * k if g_t is None else r * (g_t - h * k)
+        s_t = dy_t.mean(1, keepdim=True)
+        c_t = (z * dy_t).mean(1, keepdim=True)
+        c_t = c_t + r * ((x_t * dy).mean(1, keepdim=True) - a * s - k * c)
+        hcr = h * c * r
+        dx_t = torch.addcmul(hcr * a - h_t * s - h * s_t, h, dy_t)
+        dx_t.addcmul_(h_t, dy).addcmul_(-hcr, x_t).addcmul_(hcr * k - h_t * c - h * c_t, z)
+        return dx_t.view(shape), self._gradients(s_t, c_t, dy.shape[1])
+
+    def _slope(self, p: Parameters, kept: Kept) -> Tensor:
+        return kept.r if self.weight is None else channels(p, self.weight) * kept.r
+
+    def _gradients(self, s: Tensor, c: Tensor, count: int) -> Gradients:
+        found = {self.bias: s, self.weight: c}
+        return {name: count * value[:, 0] for name, value in found.items() if name is not None}
+
+    def _each(self, p: Parameters, name: str | None, x: Tensor) -> Any:
+        return [None] * len(x) if name is None else p[name]
+
+
 class Normalisation(Layer):
-    """Standardise over some axes, then scale and shift: batch, layer and group norm.
+    """Standardise over some axes, then scale and shift: layer and group norm.
 
     With m the mean and s^2 the (biased) variance over the reduced axes, r = 1/sqrt(s^2 + eps),
     z = (x - m) r, and the projection P(u) = u - mean(u) - z mean(z u):
@@ -400,24 +625,23 @@ class Normalisation(Layer):
             value = value.flatten(-2)
         return value.flatten(1, -2).sum(1)
 
-    def forward(self, p: Parameters, x: Tensor, memo: dict[Any, Any] | None) -> tuple[Tensor, Any]:
+    def forward(self, p: Parameters, x: Tensor, kept: Kept, memo: dict[Any, Any] | None) -> Tensor:
         x = self.view(x)
-        variance, mean = torch.var_mean(x, self.axes, correction=0, keepdim=True)
-        r = (variance + self.eps).rsqrt()
-        z = (x - mean) * r
+        z = x - self._mean(x)
+        r = (self._mean(z * z) + self.eps).rsqrt()
+        z = z.mul_(r)
         g, b = self.scale(p, self.weight, z.ndim), self.scale(p, self.bias, z.ndim)
         y = z
         if g is not None and b is not None:
             y = torch.addcmul(b, z, g)
         elif b is not None:
             y = z + b
-        return self._flat(y), (z, r, g)
+        kept.z, kept.r, kept.g = z, r, g
+        return self._flat(y)
 
-    def backward(
-        self, p: Parameters, saved: Any, dy: Tensor, need_dx: bool
-    ) -> tuple[Tensor | None, Gradients]:
-        z, r, g = saved
-        dy = self.view(dy)
+    def backward(self, p: Parameters, kept: Kept, dy: Tensor, need_dx: bool) -> Found:
+        z, r, g = kept.z, kept.r, kept.g
+        kept.dy = dy = self.view(dy)
         gradients: Gradients = {}
         if self.weight is not None:
             gradients[self.weight] = self.reduced(z * dy)
@@ -427,9 +651,9 @@ class Normalisation(Layer):
         return self._flat(self._project(u, z) * r), gradients
 
     def tangent(
-        self, p: Parameters, p_t: Parameters, saved: Any, x_t: Tensor | None
-    ) -> tuple[Tensor | None, Any]:
-        z, r, g = saved
+        self, p: Parameters, p_t: Parameters, kept: Kept, x_t: Tensor | None
+    ) -> Tensor | None:
+        z, r, g = kept.z, kept.r, kept.g
         g_t, b_t = self.scale(p_t, self.weight, z.ndim), self.scale(p_t, self.bias, z.ndim)
         if x_t is None:
             raise NotImplementedError("a normalisation cannot be the first layer")
@@ -442,21 +666,14 @@ class Normalisation(Layer):
             y_t = torch.addcmul(z_t * g, z, g_t)
         if b_t is not None:
             y_t = y_t + b_t
-        return self._flat(y_t), (z_t, r_t, g_t)
+        kept.z_t, kept.r_t, kept.g_t = z_t, r_t, g_t
+        return self._flat(y_t)
 
     def tangent_backward(
-        self,
-        p: Parameters,
-        p_t: Parameters,
-        saved: Any,
-        saved_t: Any,
-        dy: Tensor,
-        dy_t: Tensor,
-        need_dx: bool,
-    ) -> tuple[Tensor | None, Gradients]:
-        z, r, g = saved
-        z_t, r_t, g_t = saved_t
-        dy, dy_t = self.view(dy), self.view(dy_t)
+        self, p: Parameters, p_t: Parameters, kept: Kept, dy_t: Tensor, need_dx: bool
+    ) -> Found:
+        z, r, g, dy = kept.z, kept.r, kept.g, kept.dy
+        z_t, r_t, g_t, dy_t = kept.z_t, kept.r_t, kept.g_t, self.view(dy_t)
         gradients: Gradients = {}
         if self.weight is not None:
             gradients[self.weight] = self.reduced(torch.addcmul(z * dy_t, z_t, dy))

@@ -1,7 +1,8 @@
 """Which engine computes a cell, proved at first use.
 
 ``auto`` takes the fast engine where it proves itself, on this model, algorithm and protocol: in
-float64 its outer gradient and its adapted weights must equal the reference's to 1e-9 relative.
+float64 its outer gradient and its adapted weights must equal the reference's to 1e-9 relative
+(`Algorithm.tolerance`).
 Anything else steps aside to the reference, with the reason, which goes into the record.
 """
 
@@ -25,7 +26,6 @@ from suite.streams import Stream
 from suite.tasks.base import EpisodeShape
 
 FAST = "explicit"
-TOLERANCE = 1e-9
 EPISODES = 2
 
 
@@ -60,7 +60,7 @@ def choose(
         return Choice(name, "asked for: the plain loop", None)
     if reason is None:
         distance = _distance(name, model, loss, algorithm, shape, input_shape, outputs, loss_scale)
-        if distance <= TOLERANCE:
+        if distance <= algorithm.tolerance:
             return Choice(name, f"proved in float64 to {distance:.0e}", distance)
         reason = f"its float64 self-check is off by {distance:.0e} relative"
     else:
@@ -113,9 +113,7 @@ def self_check(
 ) -> float:
     """Return how far ``engine`` is from ``reference``, both in float64, on made-up episodes.
 
-    Distances are relative, over the parameters that the loss depends on: where the gradient is
-    zero in exact arithmetic (a bias before batch norm), Adam divides one rounding error by
-    another, and no two computations agree.
+    The distance is relative, the larger of that of the outer gradient and of the adapted weights.
     """
     episodes = _made_up(shape, input_shape, outputs, engine.loss)
     theta = engine.layout.flatten(engine.model)
@@ -124,7 +122,6 @@ def self_check(
     )
     theta = theta + 0.02 * torch.from_numpy(noise)
     draws = Draws(Stream("self-check", "draws"))
-    matters = _matters(reference, theta, episodes)
     found = []
     for one in (engine, reference):
         rows = []
@@ -136,14 +133,7 @@ def self_check(
         *_, adapted = algorithm.adapt(one, theta, episodes.support, 2, draws)
         rows.append(adapted - theta)
         found.append(rows)
-    return max(_relative(a * matters, b * matters) for a, b in zip(*found, strict=True))
-
-
-def _matters(reference: Engine, theta: Tensor, episodes: Episodes) -> Tensor:
-    """Return 1 for the parameters (P,) whose gradient is more than rounding, else 0."""
-    _, gradient = reference.gradient(theta.expand(EPISODES, -1), episodes.support)
-    size = gradient.abs().amax(0)
-    return (size > 1e-12 * size.max()).to(theta.dtype)
+    return max(_relative(a, b) for a, b in zip(*found, strict=True))
 
 
 def _relative(a: Tensor, b: Tensor) -> float:

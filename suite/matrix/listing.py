@@ -72,7 +72,6 @@ class Estimates:
 
     def _trial(self, cell: Cell) -> float:
         """Do two outer steps and two test episodes, and multiply."""
-        torch.set_num_threads(cell.numerics.threads)
         bench = set_up(cell, self._data, torch.device(cell.numerics.device))
         train, total = cell.protocol.train, 0.0
         if bench.algorithm.trains_on is not None and train.steps:

@@ -76,7 +76,9 @@ def timing(collection: Collection) -> Table:
 
 
 def _row(runs: Runs, records: list[Record], devices: bool) -> tuple[str, ...]:
-    training = _median([r.timing.training_seconds for r in records if r.timing])
+    # Where nothing is meta-trained there is no outer step, and the clock saw an empty loop.
+    trained = [r.timing for r in records if r.timing and r.timing.outer_step]
+    training = _median([found.training_seconds for found in trained])
     flops = _median([r.timing.flops_per_outer_step for r in records if r.timing])
     memory = _median([r.memory.peak_bytes for r in records if r.memory])
     outer = duration(records, "outer_step")
@@ -112,6 +114,7 @@ def _left_out(collection: Collection) -> str:
 def _data(runs: Runs, records: list[Record]) -> list[Mapping[str, Any]]:
     """Return a line for each seed and quantity."""
     lines: list[Mapping[str, Any]] = []
+    made_by: dict[str, str] = {}
 
     def add(record: Record, quantity: str, unit: str, value: Any, **more: Any) -> None:
         lines.append(
@@ -130,11 +133,12 @@ def _data(runs: Runs, records: list[Record]) -> list[Mapping[str, Any]]:
                 "repetitions": more.get("repetitions"),
                 "what": more.get("what", ""),
                 "threads": record.provenance.threads,
-                **stamp([record]),
+                **made_by,
             }
         )
 
     for record in records:
+        made_by = stamp([record])
         assert record.timing is not None  # `alone` keeps no other
         for part in PARTS:
             found = _part(record.timing, part)

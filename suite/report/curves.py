@@ -143,7 +143,8 @@ def _limits(
         ax.set_ylim(0.6 * min(bottoms), 1.3 * min(max(tops), OFF_CHART * max(starts)))
         # 0.1, 0.2, 0.5, 1 ...: within one decade, powers of ten alone would leave no number.
         decades = np.log10(ax.get_ylim()[1] / ax.get_ylim()[0])
-        ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if decades < 4 else (1,)))
+        subs = (1, 1.5, 2, 3, 4, 5, 7) if decades < 1 else (1, 2, 5) if decades < 4 else (1,)
+        ax.yaxis.set_major_locator(LogLocator(subs=subs))
         ax.yaxis.set_minor_locator(NullLocator())
         ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 

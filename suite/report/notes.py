@@ -11,7 +11,7 @@ from suite.statistics import HEADLINE_SEEDS
 
 INTERVALS = (
     "± seeds: half width of the 95 % Student t interval over seeds, each seed being the mean of "
-    "its test episodes. ± episodes: 1.96 standard errors over the test episodes of one seed (the ± "
+    "its episodes. ± episodes: 1.96 standard errors over the episodes of one seed (the ± "
     f"of the papers), averaged over seeds. With fewer than {HEADLINE_SEEDS} seeds the interval "
     "over seeds is in parentheses, the one over episodes is the headline, and nothing is marked "
     "as significant."
@@ -21,6 +21,7 @@ INTERVALS = (
 def provenance(collection: Collection) -> tuple[str, ...]:
     """Return the notes that every table carries."""
     records = collection.records
+    split = splits(collection)
     stamps = stamp(records)
     seeds = listed(record.cell.seed for record in records)
     episodes = listed(
@@ -30,8 +31,14 @@ def provenance(collection: Collection) -> tuple[str, ...]:
         f"Suite {stamps['suite_version']}, results version {stamps['results_version']}, commit "
         f"{stamps['commit']}, torch {_versions(records, 'torch')}.",
         f"Hardware: {stamps['hardware']}; threads {listed(r.provenance.threads for r in records)}.",
-        f"Seeds {seeds}; {episodes} test episodes, the same for every algorithm, seed and device.",
+        f"Seeds {seeds}; {episodes} {split} episodes, the same for every algorithm, seed and "
+        "device.",
     )
+
+
+def splits(collection: Collection) -> str:
+    """Return the splits that the evaluations are on, in words."""
+    return " and ".join(sorted({group.evaluation.split for group in collection.groups}))
 
 
 def stamp(records: Sequence[Record]) -> dict[str, str]:

@@ -150,6 +150,7 @@ def _data(collection: Collection) -> Iterator[Mapping[str, Any]]:
         description = runs.cell.description()
         del description["seed"]
         description["numerics"]["threads"] = listed(r.cell.numerics.threads for r in runs.records)
+        made_by = stamp(runs.records)
         for setting, value in _leaves(description):
             yield {
                 "experiment": runs.experiment,
@@ -157,7 +158,7 @@ def _data(collection: Collection) -> Iterator[Mapping[str, Any]]:
                 "variant": runs.variant,
                 "setting": setting,
                 "value": value,
-                **stamp(runs.records),
+                **made_by,
             }
 
 

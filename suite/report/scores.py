@@ -5,17 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from suite.report import format as written
 from suite.report.groups import Collection, Group
-from suite.report.notes import INTERVALS, diverged_cells, provenance, stamp
+from suite.report.notes import INTERVALS, diverged_cells, provenance, splits, stamp
 from suite.report.render import Bold, Table
 from suite.statistics import (
     HEADLINE_SEEDS,
     Difference,
     paired_difference,
-    seed_means,
 )
 
 LEVEL = 0.05
@@ -30,7 +27,9 @@ def scores(collection: Collection) -> Table:
     rows = []
     for groups in collection.compared():
         best = best_of(groups)
-        rows += [_score_row(group, groups, best, devices, ragged) for group in groups]
+        beside = _ragged(groups)
+        for group in groups:
+            rows.append(_score_row(group, best, devices, ragged, beside))
     columns = (
         *("Experiment", "Evaluation"),
         *(("Device",) if devices else ()),
@@ -59,7 +58,7 @@ def scores(collection: Collection) -> Table:
     )
     return Table(
         "scores",
-        f"Scores on the test episodes, profile {collection.profile}",
+        f"Scores on the {splits(collection)} episodes, profile {collection.profile}",
         columns,
         tuple(rows),
         notes,
@@ -90,12 +89,11 @@ def _ragged(groups: Sequence[Group]) -> bool:
 
 
 def _score_row(
-    group: Group, groups: Sequence[Group], best: Group | None, devices: bool, ragged: bool
+    group: Group, best: Group | None, devices: bool, ragged: bool, beside: bool
 ) -> tuple[str, ...]:
+    """Return a row; ``ragged``: the table has medians, ``beside``: these rows fill them."""
     found, metric = group.summary, group.metric
-    beside = _ragged(groups)
-    first = seed_means(group.scores[:, :, 0])
-    step0 = float(first.mean()) if len(first) and np.isfinite(first).all() else None
+    step0 = group.summaries[0].mean
     mean = written.score(found.mean, metric)
     if found.diverged or not found.seeds:
         mean = "diverged"

@@ -101,13 +101,14 @@ def panels(count: int, height: float = 2.2, columns: int = 2) -> tuple[Figure, l
 
 def legend_below(figure: Figure, handles: Sequence[Line2D]) -> None:
     """Put one legend under all panels, where it covers nothing, in as many lines as it needs."""
-    longest = max((len(str(entry.get_label())) for entry in handles), default=0)
-    fits = int(figure.get_figwidth() / (0.55 + 0.065 * longest))  # inches of an entry
-    lines = math.ceil(len(handles) / max(1, fits))
+    inches = [0.55 + 0.065 * len(str(entry.get_label())) for entry in handles]
+    room = figure.get_figwidth()
+    fits = int(room / max(inches, default=room))
+    lines = 1 if sum(inches) <= room else math.ceil(len(handles) / max(1, fits))
     figure.legend(
         handles=list(handles),
         loc="outside lower center",
-        ncols=math.ceil(len(handles) / max(1, lines)),
+        ncols=max(1, math.ceil(len(handles) / lines)),
         frameon=False,
         handlelength=2.8,
         columnspacing=1.4,

@@ -95,12 +95,11 @@ def _point(group: Group) -> Point:
     if group.runs.diverged:
         return Point(group, parameters, None, None)
     sign = 1 if group.higher_is_better else -1
-    steps = [group.summarise(step) for step in range(group.evaluation.steps + 1)]
-    means = [(sign * s.mean, -step) for step, s in enumerate(steps) if s.mean is not None]
+    means = [(sign * s.mean, -step) for step, s in enumerate(group.summaries) if s.mean is not None]
     if not means:
         return Point(group, parameters, None, None)
     step = -max(means)[1]
-    return Point(group, parameters, step, steps[step])
+    return Point(group, parameters, step, group.summaries[step])
 
 
 def choice(collection: Collection) -> Table | None:
@@ -123,6 +122,9 @@ def choice(collection: Collection) -> Table | None:
                     "best_step": point.step,
                     "mean": point.summary.mean if point.summary else None,
                     "seed_interval_95": point.summary.seed_interval if point.summary else None,
+                    "episode_interval_95": point.summary.episode_interval
+                    if point.summary
+                    else None,
                     "chosen": point is found.chosen,
                     "at_edge": " ".join(found.edges) if point is found.chosen else "",
                     "seeds": len(point.group.runs.done),
@@ -134,13 +136,14 @@ def choice(collection: Collection) -> Table | None:
     notes = (
         "Chosen (bold): the best mean over seeds on meta-validation episodes, at the best number "
         "of inner steps; the test split has no say. Points: the size of the grid.",
-        "± seeds: half width of the 95 % Student t interval over seeds. 'edge': the chosen value "
-        "is an end of the grid. A point of which a cell or an episode diverged is not chosen.",
+        "± seeds: half width of the 95 % Student t interval over seeds. ± episodes: 1.96 standard "
+        "errors over the episodes of one seed, averaged over seeds. 'edge': the chosen value is an "
+        "end of the grid. A point of which a cell or an episode diverged is not chosen.",
         *diverged_cells(collection),
         *provenance(collection),
     )
     columns = ("Experiment", "Evaluation", "Algorithm", "Parameters", "Device", "Metric")
-    numbers = ("Best step", "Mean", "± seeds", "Seeds", "Points", "Choice")
+    numbers = ("Best step", "Mean", "± seeds", "± episodes", "Seeds", "Points", "Choice")
     return Table(
         "choice",
         f"Choice of rates and steps, profile {collection.profile}",
@@ -160,15 +163,16 @@ def _row(found: Choice, point: Point) -> tuple[str, ...]:
     runs, metric, summary = point.group.runs, point.group.metric, point.summary
     chosen = point is found.chosen
     mean = "diverged" if summary is None else written.score(summary.mean, metric)
-    width = None if summary is None else summary.seed_interval
-    edges = ", ".join(f"edge: {key}" for key in found.edges)
+    widths = (summary.seed_interval, summary.episode_interval) if summary else (None, None)
+    beside = summary.mean if summary else None
+    edges = f" (edge: {', '.join(found.edges)})" if found.edges else ""
     return (
         *(found.experiment, found.evaluation, found.variant),
         *(_parameters(point) or written.NONE, runs.device, written.UNITS.get(metric, written.NONE)),
         written.NONE if point.step is None else str(point.step),
         Bold(mean) if chosen else mean,
-        written.half_width(width, summary.mean if summary else None, metric),
+        *(written.half_width(width, beside, metric) for width in widths),
         runs.seed_count,
         str(len(found.points)),
-        Bold(f"chosen ({edges})" if edges else "chosen") if chosen else "",
+        Bold(f"chosen{edges}") if chosen else "",
     )

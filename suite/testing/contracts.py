@@ -182,7 +182,7 @@ def runs_on_the_engine_chosen(name: str) -> None:
         EpisodeShape(ways=_WAYS, shots=2, query_shots=2), (4,), _WAYS,
     )  # fmt: skip
     assert choice.reason
-    assert choice.name == "reference" or (choice.distance or 0.0) <= selection.TOLERANCE
+    assert choice.name == "reference" or (choice.distance or 0.0) <= algorithm.tolerance
 
 
 # ----------------------------------------------------------------------- tasks
