@@ -143,9 +143,13 @@ def _report(store: Store, figures: bool) -> None:
 
 
 @cli.command()
+@click.option("--profile", help="Whose records; as before the command.")
+@click.option("--results", type=click.Path(path_type=Path), help="As before the command.")
+@click.option("--no-figures", is_flag=True, help="As before the command.")
 @click.pass_obj
-def report(options: dict) -> None:
+def report(options: dict, **own) -> None:  # noqa: ANN003
     """Write tables and figures again, from the records alone."""
+    options = options | {key: value for key, value in own.items() if value}
     store = Store(options["results"], _name(options["profile"]))
     if not store.folder.is_dir():
         raise UserError(f"there are no records in {str(store.folder)!r}; run the profile first.")

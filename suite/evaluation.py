@@ -122,7 +122,7 @@ def probe(
         return _pictures(shown, protocol) if len(task.input_shape) == 3 else {}
     shown = shown.to(engine.device, engine.dtype)
     x = inputs.to(engine.device, engine.dtype).expand(episodes, *inputs.shape)
-    wanted = sorted({0, 1, protocol.headline, protocol.steps})
+    wanted = sorted({0, 1, 10, protocol.headline, protocol.steps})
     with torch.no_grad():
         path = algorithm.adapt(engine, theta, shown.support, protocol.steps, Draws(draws))
         found = [engine.outputs(t, x)[..., 0] for k, t in enumerate(path) if k in wanted]

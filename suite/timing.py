@@ -19,7 +19,7 @@ from suite.records.schema import Duration, Memory
 
 WARM_UP = 2
 REPETITIONS = (5, 15)  # at least, at most
-BUDGET = 0.4  # seconds for one piece of work, once it was repeated often enough
+BUDGET = 0.2  # seconds for one piece of work, once it was repeated often enough
 
 
 def synchronise(device: torch.device) -> None:

@@ -263,3 +263,14 @@ def test_impossible_episodes_are_refused_before_anything_runs(folder):
     (folder / "tiny.toml").write_text(glyphs)
     refused(run(folder), "5000 ways")
     assert not records(folder)
+
+
+def test_an_edited_profile_supersedes_its_records_without_deleting_them(folder):
+    run(folder)
+    (folder / "tiny.toml").write_text(PROFILE.replace("steps = 6", "steps = 7"))
+    again = run(folder)
+    assert again.exit_code == 0, again.output
+    assert again.output.count("set aside") == 2
+    assert len(records(folder)) == 2
+    old = folder / "out" / "records" / "tiny" / "superseded"
+    assert len(list(old.glob("*.json"))) == len(list(old.glob("*.npz"))) == 2

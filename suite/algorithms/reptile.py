@@ -38,7 +38,7 @@ class Reptile(Algorithm):
 
     @property
     def tolerance(self) -> float:
-        """Adam divides by |g| + 1e-8: it magnifies a rounding error of 1e-16 in a small g to 1e-8."""
+        """Adam divides by |g| + 1e-8, which magnifies a rounding error of 1e-16 to 1e-8."""
         return 1e-7 if self.inner_optimiser == "adam" else super().tolerance
 
     def adapt(

@@ -173,7 +173,7 @@ class _Point(Point):
             outputs, data.y, engine.loss_scale
         )
         self.gradient = torch.empty_like(theta, memory_format=torch.contiguous_format)
-        engine.backward(self._p, self._kept, dz, self.gradient)
+        engine.backward(self._p, self._kept, dz, self.gradient, last=False)
 
     def hessian_vector(self, v: Tensor) -> Tensor:
         engine, p, kept = self._engine, self._p, self._kept
@@ -219,13 +219,14 @@ class ExplicitEngine(Engine):
     results: how many threads share the parts (``shards``) changes no bit.
 
     Args:
-        model, loss, options: see `Engine`; with 1 shard the calling thread does all parts.
+        model, loss, options: see `Engine`.
+        shards: threads that work through the parts side by side, one core each; 1 leaves the
+            parts to the calling thread and the library's own threads.
     """
 
-    shards_episodes = True
-
-    def __init__(self, model: nn.Module, loss: str, **options: Any) -> None:
+    def __init__(self, model: nn.Module, loss: str, *, shards: int = 1, **options: Any) -> None:
         super().__init__(model, loss, **options)
+        self.shards = shards
         self._widths: dict[torch.Size, int] = {}
         self._pool: ThreadPoolExecutor | None = None
         self._worker = threading.local()
@@ -261,13 +262,19 @@ class ExplicitEngine(Engine):
         return value
 
     def backward(
-        self, p: layers.Parameters, kept: list[layers.Kept], dy: Tensor | None, gradient: Tensor
+        self,
+        p: layers.Parameters,
+        kept: list[layers.Kept],
+        dy: Tensor | None,
+        gradient: Tensor,
+        last: bool,
     ) -> None:
-        """Write the gradient (T, P)."""
+        """Write the gradient (T, P); the ``last`` pass frees what was kept on its way."""
         found = self.layout.unflatten(gradient)
         for i in reversed(range(self.first, len(self.layers))):
             assert dy is not None
-            dy, gradients = self.layers[i].backward(p, kept[i], dy, i > self.first)
+            own = kept.pop() if last else kept[i]
+            dy, gradients = self.layers[i].backward(p, own, dy, i > self.first)
             for name, value in gradients.items():
                 found.pop(name).copy_(value)
         for value in found.values():
@@ -343,7 +350,7 @@ class ExplicitEngine(Engine):
         outputs = self.forward(p, data, kept)
         loss, dz, _ = self.loss_layer.forward(outputs, data.y, self.loss_scale)
         gradient = torch.empty_like(theta, memory_format=torch.contiguous_format)
-        self.backward(p, kept, dz, gradient)
+        self.backward(p, kept, dz, gradient, last=True)
         return loss, gradient
 
     @torch.no_grad()

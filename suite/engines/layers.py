@@ -185,9 +185,11 @@ class Rectifier(Layer):
         return self.adjoint(x_t, kept)
 
     def adjoint(self, dy: Tensor, kept: Kept) -> Tensor:
+        # In place: nothing else reads a dy or x_t that has been passed on.
+        dx = dy if dy.is_contiguous() else torch.empty_like(kept.y)
         if self.slope:
-            return aten.leaky_relu_backward(dy, kept.y, self.slope, True)
-        return aten.threshold_backward(dy, kept.y, 0)
+            return aten.leaky_relu_backward(dy, kept.y, self.slope, True, grad_input=dx)
+        return aten.threshold_backward(dy, kept.y, 0, grad_input=dx)
 
 
 class Activation(Layer):

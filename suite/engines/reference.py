@@ -96,9 +96,7 @@ class ReferenceEngine(Engine):
             leaf = theta.detach().requires_grad_()
             with torch.enable_grad():
                 draw = draws._replace(first=draws.first + t)
-                *_, adapted = algorithm.adapt(
-                    self, leaf, one.support, algorithm.inner_steps, draw
-                )
+                *_, adapted = algorithm.adapt(self, leaf, one.support, algorithm.inner_steps, draw)
                 loss = self.loss_of(adapted[0], one.query, 0)
                 (gradient,) = torch.autograd.grad(loss, leaf)
             total += gradient

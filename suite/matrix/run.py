@@ -45,6 +45,8 @@ def run_matrix(
         UserError: bad input, or a results folder that cannot be written; what was computed stays.
     """
     store.check_writable()
+    for name in store.set_aside(cells):
+        progress.console.print(f"set aside, of another description: {name}", soft_wrap=True)
     summary, start = Summary(), time.perf_counter()
     todo = missing(cells, store)
     summary.skipped = len(cells) - len(todo)

@@ -175,5 +175,3 @@ class ArrayNames:
     SCORES = "scores/"
     PROBE = "probe/"
     PICTURES = "pictures/"
-
-

@@ -1,17 +1,19 @@
 """The folder of records: written atomically, read with checks, named by readable label and hash.
 
-    RESULTS/records/PROFILE/LABEL--HASH.json   the record
-    RESULTS/records/PROFILE/LABEL--HASH.npz    its arrays
+RESULTS/records/PROFILE/LABEL--HASH.json   the record
+RESULTS/records/PROFILE/LABEL--HASH.npz    its arrays
 """
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import io
 import json
 import os
 import re
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -88,6 +90,26 @@ class Store:
         probe = self.folder / ".writable"
         write_atomically(probe, b"")
         probe.unlink(missing_ok=True)
+
+    def set_aside(self, cells: Sequence[Cell]) -> list[str]:
+        """Move records that carry a cell's name but another description to ``superseded/``.
+
+        An edited profile makes other cells under the old names, and the two must not stand in one
+        table. Nothing is deleted.
+        """
+        moved = []
+        for cell in cells:
+            stem = file_stem(cell)
+            name = stem.rpartition("--")[0]
+            for path in sorted(self.folder.glob(f"{glob.escape(name)}--*.json")):
+                if path.stem != stem and path.stem.rpartition("--")[0] == name:
+                    target = self.folder / "superseded"
+                    target.mkdir(exist_ok=True)
+                    for file in (path, path.with_suffix(".npz")):
+                        if file.exists():
+                            file.replace(target / file.name)
+                    moved.append(path.name)
+        return moved
 
     def write(self, record: Record, arrays: Arrays) -> Path:
         """Write a record and its arrays: the arrays first, so a record is never without them."""
