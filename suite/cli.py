@@ -147,7 +147,7 @@ def _report(store: Store, figures: bool) -> None:
 @click.option("--results", type=click.Path(path_type=Path), help="As before the command.")
 @click.option("--no-figures", is_flag=True, help="As before the command.")
 @click.pass_obj
-def report(options: dict, **own) -> None:  # noqa: ANN003
+def report(options: dict, **own) -> None:
     """Write tables and figures again, from the records alone."""
     options = options | {key: value for key, value in own.items() if value}
     store = Store(options["results"], _name(options["profile"]))

@@ -92,6 +92,9 @@ class Numerics(Strict):
     device: str
     engine: str = "auto"
     threads: int = Field(1, ge=1)
+    """Of the library's operations."""
+    shards: int = Field(1, ge=1)
+    """Threads of its own over which the engine spreads the episodes."""
     dtype: Literal["float32", "float64"] = "float32"
 
 
@@ -179,8 +182,8 @@ class Experiment(Strict):
     curve_episodes: int = 50
     algorithms: dict[str, dict[str, Any]] = Field(min_length=1)
     """By variant: the algorithm's parameters; ``algorithm`` where the variant's name is another;
-    ``train`` to override protocol items; ``report_steps`` by evaluation; ``grid`` of parameters,
-    every combination of which is a cell."""
+    ``train`` and ``evaluations`` (by name) to override protocol items; ``grid`` of parameters, every
+    combination of which is a cell."""
 
 
 class Profile(Strict):
@@ -300,19 +303,18 @@ def _variants(experiment: Experiment) -> Iterator[tuple[str, dict[str, Any], Pro
         parameters = dict(settings)
         name = parameters.pop("algorithm", variant)
         train = {**experiment.train, **parameters.pop("train", {})}
-        steps = parameters.pop("report_steps", {})
+        own = parameters.pop("evaluations", {})
         grid = parameters.pop("grid", {})
         where = f"experiment {experiment.name}, algorithm {variant}"
         if not isinstance(grid, dict) or not all(isinstance(v, list) and v for v in grid.values()):
             raise UserError(f"{where}: grid must give a list of values for each parameter.")
         names = [str(e.get("name")) for e in experiment.evaluations]
-        for evaluation in steps:
+        for evaluation, changes in own.items():
             if evaluation not in names:
                 raise UserError(f"{where}: {unknown('evaluation', evaluation, names)}")
-        evaluations = [
-            {**e, **({"report_step": steps[e["name"]]} if e.get("name") in steps else {})}
-            for e in experiment.evaluations
-        ]
+            if not isinstance(changes, dict):
+                raise UserError(f"{where}: evaluations.{evaluation} must be a table of items.")
+        evaluations = [{**e, **own.get(str(e.get("name")), {})} for e in experiment.evaluations]
         values = {
             "train": train,
             "evaluations": evaluations,

@@ -183,7 +183,7 @@ REPLACED = {
     ),
     "report step of nothing": (
         "inner_rate = 0.01",
-        "inner_rate = 0.01\nreport_steps = { tets = 1 }",
+        "inner_rate = 0.01\nevaluations = { tets = { steps = 1 } }",
         "did you mean 'test'",
     ),
     "grid that is no list": ("inner_rate = 0.01", "grid = { inner_rate = 0.01 }", "grid"),

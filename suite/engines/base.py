@@ -88,14 +88,12 @@ class Engine(ABC):
         loss_scale: factor on every loss: the number of ways where a protocol sums the
             cross-entropy over examples and divides by shots (protocols.md 1.2).
         device, dtype: of the parameters and inputs.
-        shards: threads that an engine with `shards_episodes` spreads the episodes over.
+        shards: threads of its own that an engine may spread the episodes over.
     """
 
     name: ClassVar[str] = ""
     #: Whether `differentiate` works: what an algorithm without an `outer` of its own needs.
     differentiates: ClassVar[bool] = False
-    #: Whether the engine spreads episodes over cores itself, one thread each.
-    shards_episodes: ClassVar[bool] = False
 
     def __init__(
         self,

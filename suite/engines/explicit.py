@@ -31,7 +31,10 @@ R = TypeVar("R")
 #: Numbers that the widest layer of one part may have: a megabyte in float32.
 PART = 2**18
 
-LOSSES = {"cross_entropy": layers.CrossEntropy, "squared_error": layers.SquaredError}
+LOSSES: dict[str, type[layers.CrossEntropy] | type[layers.SquaredError]] = {
+    "cross_entropy": layers.CrossEntropy,
+    "squared_error": layers.SquaredError,
+}
 
 
 class _Outside(Exception):
@@ -119,14 +122,16 @@ def _layer(module: nn.Module, name: str, channels_last: bool) -> tuple[list[laye
             norm = layers.BatchNormalisation(parameter("weight"), parameter("bias"), module.eps)
             return [*entry, norm], True
         case nn.LayerNorm() if len(module.normalized_shape) == 1 and not channels_last:
-            norm = layers.Normalisation(parameter("weight"), parameter("bias"), module.eps, (2,))
-            return [norm], channels_last
+            return [
+                layers.Normalisation(parameter("weight"), parameter("bias"), module.eps, (2,))
+            ], channels_last
         case nn.GroupNorm():
             axes = (2, 3, 5) if channels_last else (3,)
-            norm = layers.Normalisation(
-                parameter("weight"), parameter("bias"), module.eps, axes, module.num_groups
-            )
-            return [norm], channels_last
+            return [
+                layers.Normalisation(
+                    parameter("weight"), parameter("bias"), module.eps, axes, module.num_groups
+                )
+            ], channels_last
         case nn.ReLU():
             return [layers.Rectifier(0)], channels_last
         case nn.LeakyReLU(negative_slope=slope) if slope >= 0:
@@ -200,7 +205,7 @@ class _Point(Point):
 class _Points(Point):
     """The points of consecutive parts of the episodes, as one."""
 
-    def __init__(self, engine: ExplicitEngine, parts: list[slice], points: list[Point]) -> None:
+    def __init__(self, engine: ExplicitEngine, parts: list[slice], points: list[_Point]) -> None:
         self._engine, self._parts, self._points = engine, parts, points
         self.loss = torch.cat([point.loss for point in points])
         self.gradient = torch.cat([point.gradient for point in points])
@@ -216,7 +221,7 @@ class ExplicitEngine(Engine):
 
     Episodes are worked through in parts, so that the values in flight stay in a core's cache and
     the memory is that of a few episodes. How they are cut depends on shapes alone, and so do the
-    results: how many threads share the parts (``shards``) changes no bit.
+    results: on one library thread, how many threads share the parts (``shards``) changes no bit.
 
     Args:
         model, loss, options: see `Engine`.
@@ -224,9 +229,8 @@ class ExplicitEngine(Engine):
             parts to the calling thread and the library's own threads.
     """
 
-    def __init__(self, model: nn.Module, loss: str, *, shards: int = 1, **options: Any) -> None:
+    def __init__(self, model: nn.Module, loss: str, **options: Any) -> None:
         super().__init__(model, loss, **options)
-        self.shards = shards
         self._widths: dict[torch.Size, int] = {}
         self._pool: ThreadPoolExecutor | None = None
         self._worker = threading.local()

@@ -400,8 +400,10 @@ class LibraryConvolution(Layer):
     ) -> Found:
         dx_t, dw_t = self._adjoint(dy_t, kept.x, p[self.weight], need_dx)
         if kept.x_t is not None:
-            more = self._adjoint(kept.dy, kept.x_t, p_t[self.weight], need_dx)
-            dx_t, dw_t = dx_t.add_(more[0]) if need_dx else None, dw_t.add_(more[1])
+            dx_more, dw_more = self._adjoint(kept.dy, kept.x_t, p_t[self.weight], need_dx)
+            dw_t = dw_t.add_(dw_more)
+            if dx_t is not None and dx_more is not None:
+                dx_t = dx_t.add_(dx_more)
         return dx_t, self._gradients(dw_t, dy_t)
 
     def _bias(self, p: Parameters) -> Tensor | None:

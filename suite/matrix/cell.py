@@ -103,18 +103,15 @@ class Bench:
 
 
 def set_up(cell: Cell, data: Path | None, device: torch.device) -> Bench:
-    """Load the data and build models and engines of a cell.
-
-    An engine that spreads episodes over cores gets all threads of the cell for that, and the
-    library's own operations one each; for the others the library's operations get them all.
-    """
+    """Load the data and build models and engines of a cell."""
+    torch.set_num_threads(cell.numerics.threads)
     sampler = load(cell, data, device)
     task, algorithm = cell.make_task(), cell.make_algorithm()
     train = cell.protocol.train
     scale = float(train.ways) if train.loss == "per_shot" else 1.0
     outputs = task.outputs(cell.protocol.evaluations[0])
     joint = algorithm.trains_on == "joint"
-    dtype, threads = getattr(torch, cell.numerics.dtype), cell.numerics.threads
+    dtype = getattr(torch, cell.numerics.dtype)
 
     def engine_of(width: int, shape: EpisodeShape) -> tuple[Engine, selection.Choice]:
         options = {k: v for k, v in cell.model.items() if k != "name"}
@@ -124,10 +121,14 @@ def set_up(cell: Cell, data: Path | None, device: torch.device) -> Bench:
         choice = selection.choose(
             cell.numerics.engine, model, task.loss, algorithm, shape, task.input_shape, width, scale
         )
-        kind = registry.engines.get(choice.name)
-        shards = threads if kind.shards_episodes and device.type == "cpu" else 1
-        torch.set_num_threads(threads // shards)
-        made = kind(model, task.loss, loss_scale=scale, device=device, dtype=dtype, shards=shards)
+        made = registry.engines.get(choice.name)(
+            model,
+            task.loss,
+            loss_scale=scale,
+            device=device,
+            dtype=dtype,
+            shards=cell.numerics.shards,
+        )
         return made, choice
 
     engine, choice = engine_of(outputs, train)
