@@ -53,7 +53,8 @@ def _sentence(error: ValidationError, model: type[BaseModel], where: str) -> str
         return f"{place}{last} is missing; add it."
     message = first["msg"].removeprefix("Value error, ")
     shown = f" (got {first['input']!r})" if not isinstance(first["input"], dict) else ""
-    return f"{place}{last}: {message[:1].lower()}{message[1:]}{shown}."
+    owner = f"{last}: " if last else ""
+    return f"{place}{owner}{message[:1].lower()}{message[1:]}{shown}."
 
 
 def _model_of(annotation: Any) -> Any:

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from suite import registry
 from suite.algorithms.base import Algorithm
@@ -70,6 +70,16 @@ class Protocol(Strict):
     curve_points: int = Field(10, ge=0)
     """How often the learning curve is sampled, on meta-validation episodes."""
     curve_episodes: int = Field(50, ge=1)
+
+    @model_validator(mode="after")
+    def _same_ways(self) -> Protocol:
+        for evaluation in self.evaluations:
+            if evaluation.ways != self.train.ways:
+                raise ValueError(
+                    f"evaluation {evaluation.name!r} has {evaluation.ways} ways and training "
+                    f"{self.train.ways}; one model has one number of outputs"
+                )
+        return self
 
     @field_validator("evaluations")
     @classmethod
@@ -182,8 +192,8 @@ class Experiment(Strict):
     curve_episodes: int = 50
     algorithms: dict[str, dict[str, Any]] = Field(min_length=1)
     """By variant: the algorithm's parameters; ``algorithm`` where the variant's name is another;
-    ``train`` and ``evaluations`` (by name) to override protocol items; ``grid`` of parameters, every
-    combination of which is a cell."""
+    ``train`` and ``evaluations`` (by name) to override protocol items; ``grid`` of parameters,
+    every combination of which is a cell."""
 
 
 class Profile(Strict):

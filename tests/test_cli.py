@@ -186,6 +186,7 @@ REPLACED = {
         "inner_rate = 0.01\nevaluations = { tets = { steps = 1 } }",
         "did you mean 'test'",
     ),
+    "other ways at test": ("episodes = 8", "episodes = 8, ways = 2", "2 ways and training 1"),
     "grid that is no list": ("inner_rate = 0.01", "grid = { inner_rate = 0.01 }", "grid"),
     "not TOML": ("seeds = [0]", "seeds = [0", "not valid TOML"),
     "missing key": ('name = "tiny"', "", "name is missing"),

@@ -15,7 +15,7 @@ from suite import registry
 from suite.algorithms.base import Draws
 from suite.config import Cell, load_profile, profile_names
 from suite.evaluation import adapted_scores, episode_stream
-from suite.matrix.cell import set_up
+from suite.matrix.bench import set_up
 from suite.records.schema import Record
 from suite.records.store import Store
 

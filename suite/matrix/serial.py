@@ -10,7 +10,8 @@ import torch
 
 from suite.config import Cell
 from suite.errors import UserError
-from suite.matrix.cell import Report, load, run_cell
+from suite.matrix.bench import load
+from suite.matrix.cell import Report, run_cell
 from suite.records.schema import Record
 from suite.records.store import Arrays
 

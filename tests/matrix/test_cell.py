@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from suite.config import Cell, Numerics, Protocol
-from suite.matrix.cell import run_cell, set_up, summarise
+from suite.matrix.bench import set_up
+from suite.matrix.cell import run_cell, summarise
 from suite.records.store import Store, arrays_sha256
 from suite.training import OuterLoop, curve_points, transfer
 

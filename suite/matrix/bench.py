@@ -1,0 +1,121 @@
+"""Set up one cell: its data on the device, its models, engines and meta-training batches."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from suite import registry
+from suite.algorithms.base import Algorithm
+from suite.config import Cell, make_task
+from suite.engines import selection
+from suite.engines.base import Engine
+from suite.models.base import build
+from suite.records.schema import EngineUse
+from suite.streams import Stream
+from suite.tasks.base import EpisodeShape, Sampler, Task
+from suite.training import OuterLoop, Source, transfer
+
+
+@lru_cache(maxsize=4)
+def _sampler(identity: str, data: Path | None, device: torch.device) -> Sampler:
+    return make_task(json.loads(identity)).load(data, device)
+
+
+def load(cell: Cell, data: Path | None, device: torch.device) -> Sampler:
+    """Return the cell's data on the device, loaded once a process, checked against its shapes.
+
+    Raises:
+        UserError: data missing or broken, or too few classes or drawings for the protocol.
+    """
+    sampler = _sampler(json.dumps(cell.task), data, device)
+    if cell.make_algorithm().trains_on is not None:
+        sampler.check(cell.protocol.train, "train")
+    for evaluation in cell.protocol.evaluations:
+        sampler.check(evaluation, evaluation.split)
+    return sampler
+
+
+@dataclass
+class Bench:
+    """A cell set up: its task, engines, initial weights and meta-training batches."""
+
+    cell: Cell
+    device: torch.device
+    sampler: Sampler
+    task: Task
+    algorithm: Algorithm
+    engine: Engine
+    trainer: Engine
+    use: EngineUse
+    initial: Tensor
+    source: Source
+
+    @property
+    def inner_draws(self) -> Stream:
+        """Stream of the inner loops' own draws in meta-training."""
+        return Stream("inner", self.cell.seed)
+
+    def outer_loop(self) -> OuterLoop:
+        """Return a fresh outer loop at the initial weights."""
+        return OuterLoop(
+            self.trainer,
+            self.algorithm,
+            self.cell.protocol.train,
+            self.trainer.layout.flatten(self.trainer.model),
+            self.source,
+            self.inner_draws,
+        )
+
+    def adapted_from(self, theta: Tensor) -> Tensor:
+        """Return the weights that episodes start from, given the trained ones."""
+        return transfer(theta, self.trainer.layout, self.engine.layout, self.initial)
+
+
+def set_up(cell: Cell, data: Path | None, device: torch.device) -> Bench:
+    """Load the data and build models and engines of a cell."""
+    torch.set_num_threads(cell.numerics.threads)
+    sampler = load(cell, data, device)
+    task, algorithm = cell.make_task(), cell.make_algorithm()
+    train = cell.protocol.train
+    scale = float(train.ways) if train.loss == "per_shot" else 1.0
+    outputs = task.outputs(cell.protocol.evaluations[0])
+    joint = algorithm.trains_on == "joint"
+    dtype = getattr(torch, cell.numerics.dtype)
+
+    def engine_of(width: int, shape: EpisodeShape) -> tuple[Engine, selection.Choice]:
+        options = {k: v for k, v in cell.model.items() if k != "name"}
+        model = build(
+            cell.model["name"], options, task.input_shape, width, Stream("init", cell.seed)
+        )
+        choice = selection.choose(
+            cell.numerics.engine, model, task.loss, algorithm, shape, task.input_shape, width, scale
+        )
+        made = registry.engines.get(choice.name)(
+            model,
+            task.loss,
+            loss_scale=scale,
+            device=device,
+            dtype=dtype,
+            shards=cell.numerics.shards,
+        )
+        return made, choice
+
+    engine, choice = engine_of(outputs, train)
+    trainer = engine
+    if joint and sampler.joint_outputs() != outputs:
+        trainer, _ = engine_of(sampler.joint_outputs(), train)
+    use = EngineUse(
+        requested=cell.numerics.engine,
+        used=choice.name,
+        reason=choice.reason,
+        self_check=choice.distance,
+    )
+    source = Source(sampler, train, Stream("train", cell.seed), joint, trainer)
+    initial = engine.layout.flatten(engine.model)
+    return Bench(cell, device, sampler, task, algorithm, engine, trainer, use, initial, source)
