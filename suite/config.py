@@ -12,7 +12,7 @@ import json
 import tomllib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -179,6 +179,19 @@ def _named(identity: dict[str, Any], kind: str) -> tuple[str, dict[str, Any]]:
     return name, parameters
 
 
+class Overrides(Strict):
+    """What an algorithm's table in a profile may hold beside the algorithm's own parameters."""
+
+    algorithm: str | None = None
+    """Its registered name, where the variant is called otherwise."""
+    model: dict[str, Any] = Field(default_factory=dict)
+    train: dict[str, Any] = Field(default_factory=dict)
+    evaluations: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """By the evaluation's name."""
+    grid: dict[str, Annotated[list[Any], Field(min_length=1)]] = Field(default_factory=dict)
+    """Parameters with several values: every combination is a cell."""
+
+
 class Experiment(Strict):
     """One task, model and protocol, and the algorithms that meet on it."""
 
@@ -191,9 +204,7 @@ class Experiment(Strict):
     curve_points: int = 10
     curve_episodes: int = 50
     algorithms: dict[str, dict[str, Any]] = Field(min_length=1)
-    """By variant: the algorithm's parameters; ``algorithm`` where the variant's name is another;
-    ``train`` and ``evaluations`` (by name) to override protocol items; ``grid`` of parameters,
-    every combination of which is a cell."""
+    """By variant: the algorithm's parameters, and `Overrides`."""
 
 
 class Profile(Strict):
@@ -282,13 +293,13 @@ def expand(
     _all_known("algorithm", algorithms, variants)
     cells = []
     for experiment in experiments:
-        for variant, parameters, protocol in _variants(experiment):
+        for variant, parameters, described, protocol in _variants(experiment):
             base = variant.split("[")[0]
             if not _kept(algorithms, base, parameters["name"]):
                 continue
             algorithm = make_algorithm(parameters).identity()
             task = make_task(experiment.task).identity()
-            model_name, options = _named(experiment.model, "model")
+            model_name, options = _named(described, "model")
             model = {"name": model_name, **check_options(model_name, options)}
             cells += [
                 Cell(
@@ -307,39 +318,34 @@ def expand(
     return cells
 
 
-def _variants(experiment: Experiment) -> Iterator[tuple[str, dict[str, Any], Protocol]]:
-    """Yield (variant, algorithm identity, protocol) for every algorithm and grid point."""
+def _variants(
+    experiment: Experiment,
+) -> Iterator[tuple[str, dict[str, Any], dict[str, Any], Protocol]]:
+    """Yield (variant, algorithm identity, model, protocol) for every algorithm and grid point."""
     for variant, settings in experiment.algorithms.items():
-        parameters = dict(settings)
-        name = parameters.pop("algorithm", variant)
-        train = {**experiment.train, **parameters.pop("train", {})}
-        own = parameters.pop("evaluations", {})
-        grid = parameters.pop("grid", {})
         where = f"experiment {experiment.name}, algorithm {variant}"
-        if not isinstance(grid, dict) or not all(isinstance(v, list) and v for v in grid.values()):
-            raise UserError(f"{where}: grid must give a list of values for each parameter.")
+        reserved = {key: settings[key] for key in Overrides.model_fields if key in settings}
+        own = validated(Overrides, json.dumps(reserved), where, json=True)
+        parameters = {key: value for key, value in settings.items() if key not in reserved}
         names = [str(e.get("name")) for e in experiment.evaluations]
-        for evaluation, changes in own.items():
+        for evaluation in own.evaluations:
             if evaluation not in names:
                 raise UserError(f"{where}: {unknown('evaluation', evaluation, names)}")
-            if not isinstance(changes, dict):
-                raise UserError(f"{where}: evaluations.{evaluation} must be a table of items.")
-        evaluations = [{**e, **own.get(str(e.get("name")), {})} for e in experiment.evaluations]
         values = {
-            "train": train,
-            "evaluations": evaluations,
+            "train": {**experiment.train, **own.train},
+            "evaluations": [
+                {**e, **own.evaluations.get(str(e.get("name")), {})} for e in experiment.evaluations
+            ],
             "curve_points": experiment.curve_points,
             "curve_episodes": experiment.curve_episodes,
         }
         protocol = validated(Protocol, json.dumps(values), where, json=True)
-        for point in itertools.product(*grid.values()):
-            chosen = dict(zip(grid, point, strict=True))
+        model = {**experiment.model, **own.model}
+        for point in itertools.product(*own.grid.values()):
+            chosen = dict(zip(own.grid, point, strict=True))
             label = ",".join(f"{key}={value}" for key, value in chosen.items())
-            yield (
-                f"{variant}[{label}]" if label else variant,
-                {"name": name, **parameters, **chosen},
-                protocol,
-            )
+            identity = {"name": own.algorithm or variant, **parameters, **chosen}
+            yield f"{variant}[{label}]" if label else variant, identity, model, protocol
 
 
 def _kept(wanted: Sequence[str], *names: str | None) -> bool:

@@ -186,6 +186,13 @@ REPLACED = {
         "inner_rate = 0.01\nevaluations = { tets = { steps = 1 } }",
         "did you mean 'test'",
     ),
+    "train that is no table": ("inner_rate = 0.01", "inner_rate = 0.01\ntrain = 3", "train"),
+    "evaluation that is no table": (
+        "inner_rate = 0.01",
+        "inner_rate = 0.01\nevaluations = { test = 3 }",
+        "evaluations.test",
+    ),
+    "empty grid": ("inner_rate = 0.01", "grid = { inner_rate = [] }", "grid.inner_rate"),
     "other ways at test": ("episodes = 8", "episodes = 8, ways = 2", "2 ways and training 1"),
     "grid that is no list": ("inner_rate = 0.01", "grid = { inner_rate = 0.01 }", "grid"),
     "not TOML": ("seeds = [0]", "seeds = [0", "not valid TOML"),
