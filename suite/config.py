@@ -9,12 +9,13 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import re
 import tomllib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from suite import registry
 from suite.algorithms.base import Algorithm
@@ -31,7 +32,8 @@ class TrainProtocol(EpisodeShape):
     """What meta-training sees: episodes, how many, and what else can move a number.
 
     ``loss`` ``per_shot`` sums the cross-entropy over the examples and divides by shots, as MAML's
-    code does, so that a typed inner rate counts ways-fold (protocols.md 1.2); ``mean`` does not.
+    code does (utils.py:56-58), so that a typed inner rate counts ways-fold; ``mean`` does not. It
+    needs as many query as support shots: with more, that code's outer loss has another scale.
     """
 
     meta_batch: int = Field(ge=1)
@@ -39,6 +41,12 @@ class TrainProtocol(EpisodeShape):
     loss: Literal["mean", "per_shot"] = "mean"
     clip: float | None = Field(None, gt=0)
     """Element-wise bound on the outer gradient; none by default."""
+
+    @model_validator(mode="after")
+    def _one_scale(self) -> TrainProtocol:
+        if self.loss == "per_shot" and self.clip is not None and self.query_shots != self.shots:
+            raise ValueError("loss per_shot with a clip needs query_shots equal to shots")
+        return self
 
 
 class EvaluationProtocol(EpisodeShape):
@@ -179,6 +187,15 @@ def _named(identity: dict[str, Any], kind: str) -> tuple[str, dict[str, Any]]:
     return name, parameters
 
 
+def _has_a_name(values: dict[str, Any]) -> dict[str, Any]:
+    if not isinstance(values.get("name"), str):
+        raise ValueError("needs a name, as in { name = ... }")
+    return values
+
+
+Named = Annotated[dict[str, Any], AfterValidator(_has_a_name)]
+
+
 class Overrides(Strict):
     """What an algorithm's table in a profile may hold beside the algorithm's own parameters."""
 
@@ -196,9 +213,8 @@ class Experiment(Strict):
     """One task, model and protocol, and the algorithms that meet on it."""
 
     name: str = Field(min_length=1, pattern=r"^[\w.+-]+$")
-    title: str = ""
-    task: dict[str, Any]
-    model: dict[str, Any]
+    task: Named
+    model: Named
     train: dict[str, Any]
     evaluations: tuple[dict[str, Any], ...] = Field(min_length=1)
     curve_points: int = 10
@@ -242,15 +258,17 @@ def profile_names() -> list[str]:
 def load_profile(name: str) -> Profile:
     """Read a shipped profile by name, or a user's by the path of its TOML file."""
     path = Path(name) if name.endswith(".toml") else PROFILES / f"{name}.toml"
-    if not path.is_file():
-        if name.endswith(".toml"):
-            raise UserError(f"the profile file {name!r} does not exist.")
+    if not name.endswith(".toml") and name not in profile_names():
         raise unknown("profile", name, profile_names())
+    if not path.is_file():
+        raise UserError(f"the profile file {name!r} does not exist.")
     try:
         # JSON and back makes TOML's lists what the strict tuples of the models accept.
         values = json.dumps(tomllib.loads(path.read_text(encoding="utf-8")))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, TypeError) as error:
-        raise UserError(f"the profile {name!r} is not valid TOML: {error}.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, TypeError, OSError) as error:
+        raise UserError(
+            f"the profile {name!r} is not valid TOML or cannot be read: {error}."
+        ) from error
     return validated(Profile, values, f"profile {name}", json=True)
 
 
@@ -281,14 +299,14 @@ def expand(
     engine = engine or profile.engine
     if engine != "auto":
         registry.engines.get(engine)
-    experiments = [e for e in profile.experiments if _kept(tasks, e.name, e.task.get("name"))]
-    known = {name for e in profile.experiments for name in (e.name, e.task.get("name"))}
+    experiments = [e for e in profile.experiments if _kept(tasks, e.name, e.task["name"])]
+    known = {name for e in profile.experiments for name in (e.name, e.task["name"])}
     _all_known("task", tasks, known)
     variants = {
         name
         for e in profile.experiments
         for v, settings in e.algorithms.items()
-        for name in (v, settings.get("algorithm", v))
+        for name in (v, str(settings.get("algorithm", v)))
     }
     _all_known("algorithm", algorithms, variants)
     cells = []
@@ -327,6 +345,11 @@ def _variants(
         reserved = {key: settings[key] for key in Overrides.model_fields if key in settings}
         own = validated(Overrides, json.dumps(reserved), where, json=True)
         parameters = {key: value for key, value in settings.items() if key not in reserved}
+        if "name" in parameters or "name" in own.grid or not re.fullmatch(r"[\w.+-]+", variant):
+            raise UserError(
+                f"{where}: the table's own name is the variant's, of letters, digits and . + - _; "
+                "write algorithm = ... where the algorithm's is another."
+            )
         names = [str(e.get("name")) for e in experiment.evaluations]
         for evaluation in own.evaluations:
             if evaluation not in names:
@@ -348,11 +371,11 @@ def _variants(
             yield f"{variant}[{label}]" if label else variant, identity, model, protocol
 
 
-def _kept(wanted: Sequence[str], *names: str | None) -> bool:
+def _kept(wanted: Sequence[str], *names: str) -> bool:
     return not wanted or any(name in wanted for name in names)
 
 
-def _all_known(kind: str, wanted: Sequence[str], known: set[str | None]) -> None:
+def _all_known(kind: str, wanted: Sequence[str], known: set[str]) -> None:
     for name in wanted:
         if name not in known:
-            raise unknown(f"{kind} of this profile", name, [k for k in known if k])
+            raise unknown(f"{kind} of this profile", name, known)

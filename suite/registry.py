@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import pkgutil
+import sys
 from collections.abc import Callable
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -22,10 +23,14 @@ ENTRY_POINTS = "fewshot_suite"
 
 
 class Registry:
-    """One kind of thing by name; ``package`` is where the built-in ones live."""
+    """One kind of thing by name.
 
-    def __init__(self, kind: str, package: str) -> None:
+    ``package`` is where the built-in ones live, ``base`` the class (module, name) of them all.
+    """
+
+    def __init__(self, kind: str, package: str, base: tuple[str, str]) -> None:
         self.kind = kind
+        self._base = base
         self._package = package
         self._items: dict[str, Any] = {}
         self._loaded = False
@@ -43,6 +48,11 @@ class Registry:
                     f"two {self.kind}s are called {name!r}: {old.__module__}.{old.__qualname__} "
                     f"and {item.__module__}; rename one."
                 )
+            base = getattr(importlib.import_module(self._base[0]), self._base[1])
+            if not (isinstance(item, type) and issubclass(item, base)):
+                raise UserError(f"the {self.kind} {name!r} is no subclass of {base.__name__}.")
+            if missing := sorted(getattr(item, "__abstractmethods__", ())):
+                raise UserError(f"the {self.kind} {name!r} does not define {missing[0]}.")
             item.name = name  # type: ignore[attr-defined]
             self._items[name] = item
             return item
@@ -71,10 +81,10 @@ class Registry:
         load_entry_points()
 
 
-algorithms = Registry("algorithm", "suite.algorithms")
-tasks = Registry("task", "suite.tasks")
-models = Registry("model", "suite.models")
-engines = Registry("engine", "suite.engines")
+algorithms = Registry("algorithm", "suite.algorithms", ("suite.algorithms.base", "Algorithm"))
+tasks = Registry("task", "suite.tasks", ("suite.tasks.base", "Task"))
+models = Registry("model", "suite.models", ("torch.nn", "Module"))
+engines = Registry("engine", "suite.engines", ("suite.engines.base", "Engine"))
 
 algorithm = algorithms.register
 task = tasks.register
@@ -111,6 +121,7 @@ def load_plugin(path: Path) -> None:
     if spec is None or spec.loader is None:
         raise UserError(f"the plug-in {str(path)!r} is not a Python file (its name must end .py).")
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where annotations written as text are looked up
     try:
         spec.loader.exec_module(module)
     except UserError:

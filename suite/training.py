@@ -134,8 +134,8 @@ class OuterLoop:
         self.optimiser.step()
         return outer.loss
 
-    def run(self, points: list[int], visit: Callable[[int, float | None], None]) -> None:
-        """Do all outer steps; call ``visit(steps done, mean loss since)`` at each of ``points``.
+    def run(self, points: list[int], visit: Callable[[int, Tensor | None], None]) -> None:
+        """Do all outer steps; call ``visit(steps done, losses since)`` at each of ``points``.
 
         Raises:
             Diverged: a loss or weight was not finite at a point.
@@ -148,7 +148,7 @@ class OuterLoop:
                 window = torch.stack(losses)
                 losses.clear()
                 self._check(step + 1, window)
-                visit(step + 1, float(window.mean()))
+                visit(step + 1, window)
 
     def _check(self, done: int, window: Tensor) -> None:
         bad = (~window.isfinite()).nonzero()

@@ -147,7 +147,7 @@ def test_a_cell_that_raises_is_no_result_and_is_tried_again(folder, monkeypatch)
         result = run(folder, "--engine", "reference")  # whose MAML does not call `outer`
         assert result.exit_code == 0
         (folder / "out").rename(folder / "old")
-        patch.setattr("suite.engines.selection._distance", lambda *_: 0.0)
+        patch.setattr("suite.engines.selection.self_check", lambda *_: 0.0)
         result = run(folder)
     assert result.exit_code == 1
     assert "failed: RuntimeError: out of luck" in result.output
@@ -191,6 +191,17 @@ REPLACED = {
         "inner_rate = 0.01",
         "inner_rate = 0.01\nevaluations = { test = 3 }",
         "evaluations.test",
+    ),
+    "name that would replace the algorithm": (
+        "inner_rate = 0.01",
+        'inner_rate = 0.01\nname = "sgd"',
+        "write algorithm =",
+    ),
+    "task name that is no text": ('{ name = "sinusoid" }', '{ name = ["x"] }', "task"),
+    "algorithm that is no text": (
+        "inner_rate = 0.01",
+        'inner_rate = 0.01\nalgorithm = ["maml"]',
+        "algorithm",
     ),
     "empty grid": ("inner_rate = 0.01", "grid = { inner_rate = [] }", "grid.inner_rate"),
     "other ways at test": ("episodes = 8", "episodes = 8, ways = 2", "2 ways and training 1"),
@@ -253,6 +264,48 @@ def test_plugin_that_raises_or_doubles_a_name(folder):
     refused(run(folder, "--plugin", bad), "bad.py")
     bad.write_text("from suite import registry\n@registry.algorithm('maml')\nclass Other: pass\n")
     refused(run(folder, "--plugin", bad, "--list"), "'maml'")
+
+
+def test_plugin_that_registers_no_component(folder):
+    bad = folder / "bad.py"
+    bad.write_text("from suite import registry\n@registry.algorithm('x')\nclass Other: pass\n")
+    refused(run(folder, "--plugin", bad), "no subclass of Algorithm")
+    bad.write_text(
+        "from suite import registry\nfrom suite.tasks.base import Task\n"
+        "@registry.task('y')\nclass Half(Task): kind = 'regression'"
+    )
+    refused(run(folder, "--plugin", bad), "does not define")
+
+
+def test_plugin_with_postponed_annotations(folder):
+    (folder / "extra.py").write_text(
+        "from __future__ import annotations\nfrom typing import Literal\n"
+        "from suite import registry\nfrom suite.algorithms.sgd import SGD\n"
+        "@registry.algorithm('later')\nclass Later(SGD):\n    mode: Literal['a', 'b'] = 'a'\n"
+    )
+    profile = PROFILE.replace("[experiments.algorithms.sgd]", "[experiments.algorithms.later]")
+    (folder / "tiny.toml").write_text(profile)
+    assert run(folder, "--plugin", folder / "extra.py").exit_code == 0
+    (folder / "tiny.toml").write_text(profile + 'mode = "c"\n')
+    refused(run(folder, "--plugin", folder / "extra.py"), "mode")
+
+
+def test_a_diverged_cell_keeps_the_exit_status_of_later_runs(folder):
+    text = PROFILE.replace("steps = 6", "steps = 400")
+    text = text.replace("inner_rate = 0.01", "inner_rate = 50.0\ninner_steps = 5", 1)
+    (folder / "tiny.toml").write_text(text)
+    assert run(folder).exit_code == 1
+    assert run(folder).exit_code == 1
+
+
+def test_going_back_to_a_description_brings_its_records_back(folder):
+    run(folder)
+    before = records(folder)
+    run(folder, "--engine", "reference")
+    assert records(folder) != before
+    back = run(folder)
+    assert "2 cells are done already" in back.output
+    assert records(folder) == before
 
 
 def refused(result, said):

@@ -24,10 +24,14 @@ class Reptile(Algorithm):
         theta <- theta + epsilon * mean_i (theta_i,K - theta)
 
     that is, SGD with step size epsilon on the gradient theta - mean_i theta_i,K; epsilon is
-    annealed to 0. The inner optimiser is SGD, or Adam with beta1 = 0 (models.py:10):
+    annealed to 0. Only what the inner loop adapts is learned. The inner optimiser is SGD, or Adam
+    with beta1 = 0 (models.py:10):
 
         m     <- beta2 m + (1 - beta2) g^2
         theta <- theta - alpha g / (sqrt(m / (1 - beta2^k)) + eps)    after k steps
+
+    Adam starts afresh in every episode; the paper's code carries its second moments from episode to
+    episode and into the test (supervised-reptile issue 28).
     """
 
     outer_optimiser: Literal["adam", "sgd"] = "sgd"

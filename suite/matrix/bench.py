@@ -34,8 +34,7 @@ def load(cell: Cell, data: Path | None, device: torch.device) -> Sampler:
         UserError: data missing or broken, or too few classes or drawings for the protocol.
     """
     sampler = _sampler(json.dumps(cell.task), data, device)
-    if cell.make_algorithm().trains_on is not None:
-        sampler.check(cell.protocol.train, "train")
+    sampler.check(cell.protocol.train, "train")
     for evaluation in cell.protocol.evaluations:
         sampler.check(evaluation, evaluation.split)
     return sampler
@@ -77,24 +76,41 @@ class Bench:
         return transfer(theta, self.trainer.layout, self.engine.layout, self.initial)
 
 
+def check(cell: Cell, data: Path | None, device: torch.device) -> None:
+    """Raise `UserError` where the cell's data, shapes or model cannot be had; compute nothing."""
+    load(cell, data, device)
+    task = cell.make_task()
+    options = {k: v for k, v in cell.model.items() if k != "name"}
+    outputs = task.outputs(cell.protocol.evaluations[0])
+    build(cell.model["name"], options, task.input_shape, outputs, Stream("init", cell.seed))
+
+
 def set_up(cell: Cell, data: Path | None, device: torch.device) -> Bench:
     """Load the data and build models and engines of a cell."""
     torch.set_num_threads(cell.numerics.threads)
     sampler = load(cell, data, device)
     task, algorithm = cell.make_task(), cell.make_algorithm()
     train = cell.protocol.train
-    scale = float(train.ways) if train.loss == "per_shot" else 1.0
+    ways = float(train.ways) if train.loss == "per_shot" else 1.0
     outputs = task.outputs(cell.protocol.evaluations[0])
     joint = algorithm.trains_on == "joint"
     dtype = getattr(torch, cell.numerics.dtype)
 
-    def engine_of(width: int, shape: EpisodeShape) -> tuple[Engine, selection.Choice]:
+    def engine_of(width: int, shape: EpisodeShape, scale: float) -> tuple[Engine, selection.Choice]:
         options = {k: v for k, v in cell.model.items() if k != "name"}
         model = build(
             cell.model["name"], options, task.input_shape, width, Stream("init", cell.seed)
         )
         choice = selection.choose(
-            cell.numerics.engine, model, task.loss, algorithm, shape, task.input_shape, width, scale
+            cell.numerics.engine,
+            model,
+            task.loss,
+            algorithm,
+            shape,
+            task.input_shape,
+            width,
+            scale,
+            json.dumps(cell.model),
         )
         made = registry.engines.get(choice.name)(
             model,
@@ -106,10 +122,11 @@ def set_up(cell: Cell, data: Path | None, device: torch.device) -> Bench:
         )
         return made, choice
 
-    engine, choice = engine_of(outputs, train)
+    engine, choice = engine_of(outputs, train, ways)
     trainer = engine
     if joint and sampler.joint_outputs() != outputs:
-        trainer, _ = engine_of(sampler.joint_outputs(), train)
+        # What the record says of the engine is said of the one that trained.
+        trainer, choice = engine_of(sampler.joint_outputs(), train, 1.0)
     use = EngineUse(
         requested=cell.numerics.engine,
         used=choice.name,

@@ -64,7 +64,7 @@ def run_cell(
     }
     start = time.perf_counter()
     try:
-        theta = _train(bench, curves, report)
+        theta, watching = _train(bench, curves, report)
     except Diverged as reason:
         nothing: dict[str, Any] = {
             "results": None,
@@ -82,7 +82,9 @@ def run_cell(
             steps=curves.steps,
             train_loss=curves.train_loss,
             validation=curves.validation,
-            validation_split="validation" if any(curves.validation) else None,
+            validation_split=(
+                "validation" if any(v is not None for v in curves.validation) else None
+            ),
         ),
         parameters=bench.engine.layout.size,
         initial_sha256=_sha256(bench.initial),
@@ -95,38 +97,43 @@ def run_cell(
         **base,
         results=results,
         result_sha256=result_sha256(results),
-        timing=time_parts(bench, theta, trained - start, evaluated - trained, alone),
+        timing=time_parts(bench, theta, trained - start - watching, evaluated - trained, alone),
         memory=memory.read(),
     )
     return record, arrays
 
 
-def _train(bench: Bench, curves: Curves, report: Report) -> Tensor:
-    """Meta-train and return the weights (P,) from which episodes adapt."""
+def _train(bench: Bench, curves: Curves, report: Report) -> tuple[Tensor, float]:
+    """Meta-train; return the weights (P,) that episodes adapt, and the seconds spent on curves."""
     protocol, steps = bench.cell.protocol, bench.cell.protocol.train.steps
     if bench.algorithm.trains_on is None or steps == 0:
-        return bench.initial
+        return bench.initial, 0.0
     loop = bench.outer_loop()
     points = set(curve_points(steps, protocol.curve_points))
     watched = sorted(points | set(curve_points(steps, 100)))
     validation = _validation(bench)
 
-    def visit(done: int, loss: float | None) -> None:
+    window: list[Tensor] = []
+    watching = 0.0
+
+    def visit(done: int, losses: Tensor | None) -> None:
+        nonlocal watching
         report(done, steps, "training")
-        window.append(loss)
+        if losses is not None:
+            window.append(losses)
         if done and done not in points:
             return
-        seen = [value for value in window if value is not None]
-        window.clear()
+        start = time.perf_counter()
         curves.steps.append(done)
-        curves.train_loss.append(float(np.mean(seen)) if seen else None)
+        curves.train_loss.append(float(torch.cat(window).mean()) if window else None)
+        window.clear()
         curves.validation.append(
             None if validation is None else _validate(bench, loop.theta, validation)
         )
+        watching += time.perf_counter() - start
 
-    window: list[float | None] = []
     loop.run(watched, visit)
-    return bench.adapted_from(loop.theta)
+    return bench.adapted_from(loop.theta), watching
 
 
 def _validation(bench: Bench) -> EvaluationProtocol | None:
@@ -134,15 +141,16 @@ def _validation(bench: Bench) -> EvaluationProtocol | None:
     protocol = bench.cell.protocol
     if protocol.curve_points == 0:
         return None
+    # As at test: what a learning curve compares must be one thing for all algorithms.
     like = protocol.evaluations[0]
     validation = EvaluationProtocol(
         name="validation",
         split="validation",
         ways=like.ways,
-        shots=protocol.train.shots,
+        shots=like.shots,
         query_shots=like.query_shots,
         episodes=max(2, protocol.curve_episodes),
-        steps=max(1, bench.algorithm.inner_steps),
+        steps=like.headline,
         batch_norm=like.batch_norm,
     )
     try:

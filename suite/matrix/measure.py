@@ -47,7 +47,7 @@ def time_parts(
         def adapt() -> None:
             with torch.no_grad():
                 path = algorithm.adapt(
-                    engine, bench.initial, episodes.support, algorithm.inner_steps, draws
+                    engine, bench.initial, episodes.support[:], algorithm.inner_steps, draws
                 )
                 for _ in path:
                     pass
@@ -64,7 +64,7 @@ def time_parts(
     ).to(engine.device, engine.dtype)
 
     def test() -> None:
-        for _ in adapted_scores(engine, algorithm, theta, bench.task, tested, protocol, draws):
+        for _ in adapted_scores(engine, algorithm, theta, bench.task, tested[:], protocol, draws):
             pass
 
     tested_in = measure(
@@ -86,7 +86,8 @@ def time_parts(
 
 
 def _outer(loop: OuterLoop, batch: Episodes) -> Callable[[], object]:
-    return lambda: loop.step(0, batch)
+    # A slice is a batch not seen before: what an engine remembers of its images starts empty.
+    return lambda: loop.step(0, batch[:])
 
 
 def _divided(duration: Duration, by: int) -> Duration:

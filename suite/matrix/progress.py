@@ -38,22 +38,19 @@ class Progress:
 
     Args:
         console: where to; bars only where it is a terminal.
-        weights: expected seconds by cell hash, for the time left; equal where nothing is known.
     """
 
-    def __init__(self, console: Console, weights: dict[str, float] | None = None) -> None:
+    def __init__(self, console: Console) -> None:
         self.console = console
-        self._weights = weights or {}
         self._cells: list[Cell] = []
         self._at = 0
-        self._spent = 0.0
         self._last = time.monotonic()
         self._bars: Bars | None = None
 
     @contextlib.contextmanager
     def over(self, cells: Sequence[Cell], skipped: int) -> Iterator[None]:
         """Show progress while the block runs over ``cells``, in order."""
-        self._cells, self._at, self._spent = list(cells), 0, 0.0
+        self._cells, self._at = list(cells), 0
         self._last = time.monotonic()
         if skipped:
             self.console.print(f"{skipped} cells are done already; {len(cells)} to do.")
@@ -61,7 +58,7 @@ class Progress:
             yield
             return
         self._bars = Bars(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             _Rate(),
@@ -84,7 +81,9 @@ class Progress:
             )
         elif time.monotonic() - self._last > LINE_EVERY:
             self._last = time.monotonic()
-            self.console.print(f"  {label}: {phase}, outer step {done} of {steps}")
+            self.console.print(
+                f"  {label}: {phase}, outer step {done} of {steps}", markup=False, soft_wrap=True
+            )
 
     def finished(self, outcome: str) -> None:
         """Tell how the current cell ended, and go on to the next."""

@@ -31,11 +31,6 @@ class Summary:
         return not self.diverged and not self.failed
 
 
-def missing(cells: Sequence[Cell], store: Store) -> list[Cell]:
-    """Return the cells that have no whole record yet, in order."""
-    return [cell for cell in cells if store.find(cell) is None]
-
-
 def run_matrix(
     cells: Sequence[Cell], store: Store, data: Path | None, progress: Progress
 ) -> Summary:
@@ -48,8 +43,10 @@ def run_matrix(
     for name in store.set_aside(cells):
         progress.console.print(f"set aside, of another description: {name}", soft_wrap=True)
     summary, start = Summary(), time.perf_counter()
-    todo = missing(cells, store)
+    records = {cell.label: store.find(cell) for cell in cells}
+    todo = [cell for cell in cells if records[cell.label] is None]
     summary.skipped = len(cells) - len(todo)
+    summary.diverged = [label for label, r in records.items() if r and r.status == "diverged"]
     with progress.over(todo, skipped=summary.skipped):
         for outcome in serial.run(todo, store.profile, data, progress.step):
             label = outcome.cell.label

@@ -10,7 +10,7 @@ import torch
 
 from suite.config import Cell
 from suite.errors import UserError
-from suite.matrix.bench import load
+from suite.matrix.bench import check
 from suite.matrix.cell import Report, run_cell
 from suite.records.schema import Record
 from suite.records.store import Arrays
@@ -34,7 +34,7 @@ def run(
         UserError: bad input, at once: it would fail the other cells too.
     """
     for cell in cells:  # all of the input first: nobody waits an hour for a wrong last cell
-        load(cell, data, torch.device(cell.numerics.device))
+        check(cell, data, torch.device(cell.numerics.device))
     for cell in cells:
         try:
             device = torch.device(cell.numerics.device)

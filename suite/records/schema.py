@@ -39,7 +39,7 @@ class Curve(Strict):
     train_loss: list[float | None]
     """Mean outer loss since the sample before; None at step 0."""
     validation: list[float | None]
-    """Mean score on fixed meta-validation episodes after the training number of inner steps."""
+    """Mean score on fixed meta-validation episodes, of the shape and inner step of the headline."""
     validation_split: str | None
 
 
@@ -76,7 +76,8 @@ class Timing(Strict):
     ``inner_loop``: adaptation of one meta-batch by the training number of steps. ``outer_step``:
     meta-gradient (which holds an inner loop) and optimiser. ``sampling``: the episodes of one
     meta-batch. ``evaluation``: adapting to one test episode and scoring it at every step.
-    ``training_seconds`` and ``evaluation_seconds``: the whole phases by the wall clock.
+    ``training_seconds`` (without the learning curve) and
+    ``evaluation_seconds``: the whole phases by the wall clock.
     """
 
     inner_loop: Duration | None

@@ -97,15 +97,28 @@ class Store:
         An edited profile makes other cells under the old names, and the two must not stand in one
         table. Nothing is deleted.
         """
+        try:
+            return self._set_aside(cells)
+        except OSError as error:
+            raise UserError(
+                f"cannot move records in {str(self.folder)!r}: {error.strerror or error}; make the "
+                "folder writable."
+            ) from error
+
+    def _set_aside(self, cells: Sequence[Cell]) -> list[str]:
         moved = []
         for cell in cells:
             stem = file_stem(cell)
+            for kind in (".npz", ".json"):  # a record of this very cell comes back
+                old = self.folder / "superseded" / f"{stem}{kind}"
+                if old.exists():
+                    old.replace(self.folder / old.name)
             name = stem.rpartition("--")[0]
             for path in sorted(self.folder.glob(f"{glob.escape(name)}--*.json")):
                 if path.stem != stem and path.stem.rpartition("--")[0] == name:
                     target = self.folder / "superseded"
                     target.mkdir(exist_ok=True)
-                    for file in (path, path.with_suffix(".npz")):
+                    for file in (path.with_suffix(".npz"), path):
                         if file.exists():
                             file.replace(target / file.name)
                     moved.append(path.name)
