@@ -1,4 +1,4 @@
-"""Memory allocator settings of the processes that compute.
+"""Settings of the processes that compute: memory allocator, and CUDA's determinism.
 
 glibc gives large temporaries back to the system after every operation and faults them in again for
 the next, which costs training steps of this size up to half their time. The settings keep them.
@@ -17,6 +17,7 @@ SETTINGS = {
     "MALLOC_MMAP_THRESHOLD_": str(2**30),
     "MALLOC_TRIM_THRESHOLD_": str(2**30),
     "THP_MEM_ALLOC_ENABLE": "1",  # torch's own: large allocations on transparent huge pages
+    "CUBLAS_WORKSPACE_CONFIG": ":4096:8",  # without it cuBLAS may sum in another order each time
 }
 _MARK = "FEWSHOT_SUITE_ALLOCATOR"
 

@@ -88,6 +88,11 @@ def check(cell: Cell, data: Path | None, device: torch.device) -> None:
 def set_up(cell: Cell, data: Path | None, device: torch.device) -> Bench:
     """Load the data and build models and engines of a cell."""
     torch.set_num_threads(cell.numerics.threads)
+    # Of CUDA alone: the same bits every time, in full float32.
+    torch.backends.cudnn.deterministic = True
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False
     sampler = load(cell, data, device)
     task, algorithm = cell.make_task(), cell.make_algorithm()
     train = cell.protocol.train

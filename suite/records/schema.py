@@ -51,7 +51,7 @@ class Results(Strict):
     parameters: int
     """Of the base learner."""
     initial_sha256: str
-    """Of the initial weights."""
+    """Of the initial weights of the model that is tested."""
     weights_sha256: str
     """Of the meta-trained weights."""
     data_sha256: str | None

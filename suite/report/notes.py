@@ -14,7 +14,7 @@ INTERVALS = (
     "its episodes. ± episodes: 1.96 standard errors over the episodes of one seed (the ± "
     f"of the papers), averaged over seeds. With fewer than {HEADLINE_SEEDS} seeds the interval "
     "over seeds is in parentheses, the one over episodes is the headline, and nothing is marked "
-    "as significant."
+    "as significant. The test episodes are shared by all seeds: the intervals are given these."
 )
 
 

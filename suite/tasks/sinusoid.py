@@ -11,6 +11,7 @@ from torch import Tensor
 
 from suite import registry
 from suite.episodes import Episodes, Examples
+from suite.errors import UserError
 from suite.streams import Stream, uniform
 from suite.tasks.base import EpisodeShape, Sampler, Split, Task
 
@@ -43,6 +44,11 @@ class SinusoidSampler(Sampler):
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
+
+    def check(self, shape: EpisodeShape, split: Split) -> None:
+        """Raise `UserError` for more than one way: a curve has points, not classes."""
+        if shape.ways != 1:
+            raise UserError(f"sinusoid has no {shape.ways} ways; leave ways out: shots are points.")
 
     def sample(
         self, stream: Stream, first: int, count: int, shape: EpisodeShape, split: Split

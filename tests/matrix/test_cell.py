@@ -9,9 +9,12 @@ import pytest
 import torch
 
 from suite.config import Cell, Numerics, Protocol
+from suite.episodes import Episodes, Examples
+from suite.evaluation import predict
 from suite.matrix.bench import set_up
 from suite.matrix.cell import run_cell, summarise
 from suite.records.store import Store, arrays_sha256
+from suite.streams import Stream
 from suite.training import OuterLoop, curve_points, transfer
 
 PROTOCOL = {
@@ -80,7 +83,22 @@ def test_engines_agree_on_a_whole_cell():
     np.testing.assert_allclose(arrays[2], arrays[1], rtol=2e-4)
 
 
-def test_batch_norm_mode_changes_scores():
+def test_support_mode_classifies_each_query_image_by_itself():
+    """Another query image changes nothing for its neighbours; transductive, it does."""
+    bench = set_up(make("maml", images=True), None, torch.device("cpu"))
+    shape = bench.cell.protocol.evaluations[0]
+    episodes = bench.sampler.sample(Stream("x"), 0, 2, shape, "test")
+    theta = bench.initial.expand(2, -1)
+    changed = Episodes(
+        episodes.support,
+        Examples(episodes.query.x.clone(), episodes.query.y),
+        episodes.draws,
+    )
+    changed.query.x[:, 0] = 0.0
+    for mode, alone in (("support", True), ("transductive", False)):
+        one, two = (predict(bench.engine, theta, e, mode) for e in (episodes, changed))
+        assert not torch.allclose(one[:, 0], two[:, 0], atol=1e-4)
+        assert torch.allclose(one[:, 1:], two[:, 1:], atol=1e-6) == alone
     _, arrays = run(make("maml", images=True))
     assert not np.array_equal(arrays["scores/test"], arrays["scores/alone"])
 
