@@ -324,7 +324,9 @@ class ExplicitEngine(Engine):
         self, algorithm: Algorithm, theta: Tensor, episodes: Episodes, draws: Draws
     ) -> Outer:
         """Return the outer gradient, a mean over episodes: part by part, summed in their order."""
-        parts = self.parts(episodes.support.x)
+        # The inner loop sees a mini-batch at a time: that is what has to fit.
+        seen = algorithm.inner_batch or episodes.support.x.shape[1]
+        parts = self.parts(episodes.support.x[:, :seen])
         if len(parts) == 1:
             return algorithm.outer(self, theta, episodes, draws)
 
