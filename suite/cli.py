@@ -70,6 +70,7 @@ class _Group(click.Group):
 )
 @click.option("--list", "list_cells", is_flag=True, help="List the cells and stop.")
 @click.option("--dry-run", is_flag=True, help="List cells, parameters, state and time, and stop.")
+@click.option("--shared", is_flag=True, help="Other work runs here: timings are marked, not shown.")
 @click.option("--no-figures", is_flag=True, help="Write tables only.")
 @click.pass_context
 def cli(context: click.Context, **options) -> None:
@@ -121,7 +122,7 @@ def _run(**options) -> None:
     if options["list_cells"] or options["dry_run"]:
         listing.show(cells, store, data, console, details=options["dry_run"])
         return
-    summary = run.run_matrix(cells, store, data, Progress(console))
+    summary = run.run_matrix(cells, store, data, Progress(console), alone=not options["shared"])
     for problem in store.problems:
         console.print(f"set aside: {problem}", markup=False, soft_wrap=True)
     console.print(

@@ -84,6 +84,17 @@ def test_list_and_dry_run_compute_nothing(folder):
     assert "2 cells, 1 done" in run(folder, "--dry-run").output
 
 
+def test_timings_beside_other_work_are_marked_and_not_shown(folder):
+    run(folder, "--shared")
+    assert [r["timing"]["alone"] for r in records(folder)] == [False, False]
+    shared = (folder / "out" / "tables" / "tiny" / "timing.csv").read_text()
+    (folder / "out").rename(folder / "old")
+    run(folder)
+    assert [r["timing"]["alone"] for r in records(folder)] == [True, True]
+    alone = (folder / "out" / "tables" / "tiny" / "timing.csv").read_text()
+    assert len(alone.splitlines()) > len(shared.splitlines())
+
+
 def test_options_choose_cells(folder):
     chosen = run(folder, "--list", "--algorithms", "maml", "--seeds", "3,4").output.split()
     assert chosen == ["tiny--maml--seed3--cpu", "tiny--maml--seed4--cpu"]

@@ -32,9 +32,17 @@ class Summary:
 
 
 def run_matrix(
-    cells: Sequence[Cell], store: Store, data: Path | None, progress: Progress
+    cells: Sequence[Cell],
+    store: Store,
+    data: Path | None,
+    progress: Progress,
+    *,
+    alone: bool = True,
 ) -> Summary:
     """Compute every cell that has no record yet and write its record when it is finished.
+
+    ``alone`` is False where the user says that other work shares the device: timings are then
+    marked, and tables leave them out.
 
     Raises:
         UserError: bad input, or a results folder that cannot be written; what was computed stays.
@@ -48,7 +56,7 @@ def run_matrix(
     summary.skipped = len(cells) - len(todo)
     summary.diverged = [label for label, r in records.items() if r and r.status == "diverged"]
     with progress.over(todo, skipped=summary.skipped):
-        for outcome in serial.run(todo, store.profile, data, progress.step):
+        for outcome in serial.run(todo, store.profile, data, progress.step, alone):
             label = outcome.cell.label
             if outcome.record is None:
                 assert outcome.failure is not None

@@ -26,7 +26,7 @@ class Outcome(NamedTuple):
 
 
 def run(
-    cells: Sequence[Cell], profile: str, data: Path | None, report: Report
+    cells: Sequence[Cell], profile: str, data: Path | None, report: Report, alone: bool = True
 ) -> Iterator[Outcome]:
     """Yield the outcome of each cell as it finishes.
 
@@ -38,7 +38,7 @@ def run(
     for cell in cells:
         try:
             device = torch.device(cell.numerics.device)
-            record, arrays = run_cell(cell, profile, data, device, report)
+            record, arrays = run_cell(cell, profile, data, device, report, alone)
         except UserError:
             raise
         except Exception as error:  # one broken cell must not cost the others

@@ -88,7 +88,7 @@ class Timing(Strict):
     evaluation_seconds: float
     flops_per_outer_step: int | None
     alone: bool
-    """Whether nothing else of the suite ran on the device meanwhile."""
+    """Whether the cell had the device to itself, as far as the user says (``--shared``)."""
 
 
 class Memory(Strict):
