@@ -47,10 +47,12 @@ class Task(Component):
     Class attributes
         kind: ``"classification"`` (y is (T, n) int64, loss cross-entropy) or ``"regression"``
             (y is (T, n, outputs), loss squared error).
+        reads_data: whether its data are files that a machine may lack.
         metric: what `score` returns, ``"accuracy"`` in [0, 1] or ``"mse"``.
     """
 
     kind: ClassVar[Literal["classification", "regression"]]
+    reads_data: ClassVar[bool] = False
 
     @property
     def metric(self) -> str:

@@ -37,6 +37,8 @@ class Omniglot(ImageTask):
         ink: value of ink, 1 in MAML (inverted, data_generator.py:117-118), 0 in Reptile.
     """
 
+    reads_data = True
+
     rotations: Rotations = "episode"
     split: Rule = "random_1100"
     split_seed: int = 1

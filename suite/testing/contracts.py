@@ -25,8 +25,6 @@ from suite.tasks.base import EpisodeShape, Sampler, Task
 Check = Callable[[str], None]
 CHECKS: dict[str, list[Check]] = {"algorithm": [], "task": [], "model": []}
 _WAYS, _STEPS = 3, 3
-#: Tasks whose data a machine may lack.
-_READS_DATA = {"omniglot"}
 _REGISTRIES = {
     "algorithm": registry.algorithms,
     "task": registry.tasks,
@@ -200,7 +198,7 @@ def _sampler(name: str) -> tuple[Task, Sampler, EpisodeShape]:
     try:
         sampler = task.load(_Data.folder, torch.device("cpu"))
     except UserError as error:
-        if name not in _READS_DATA:
+        if not task.reads_data:
             raise
         raise _DataMissing(str(error)) from error
     ways = _WAYS if task.kind == "classification" else 1
