@@ -52,7 +52,8 @@ class _Group(click.Group):
 @click.option("--seeds", callback=_seeds, help="Instead of the profile's, such as 0,1,2.")
 @click.option("--device", "device_names", callback=_csv, help="cpu, cuda or all.")
 @click.option("--engine", help="auto, or one by name, for every cell.")
-@click.option("--threads", type=click.IntRange(1), help="CPU threads of a cell.")
+@click.option("--threads", type=click.IntRange(1), help="Library threads of each CPU process.")
+@click.option("--shards", type=click.IntRange(1), help="Processes of a CPU cell; default: cores.")
 @click.option(
     "--results",
     type=click.Path(path_type=Path),
@@ -91,10 +92,12 @@ def _name(profile: str) -> str:
 
 def _cells(options: dict) -> list[config.Cell]:
     profile = config.load_profile(options["profile"])
+    threads = options["threads"] or profile.threads
     cells = config.expand(
         profile,
         devices.resolve(options["device_names"] or profile.devices),
-        options["threads"] or profile.threads or usable_cores(),
+        options["shards"] or profile.shards or max(1, usable_cores() // threads),
+        threads=threads,
         algorithms=options["algorithms"],
         tasks=options["tasks"],
         seeds=options["seeds"],

@@ -110,9 +110,9 @@ class Numerics(Strict):
     device: str
     engine: str = "auto"
     threads: int = Field(1, ge=1)
-    """Of the library's operations."""
+    """Of the library's operations, in each process."""
     shards: int = Field(1, ge=1)
-    """Threads of its own over which the engine spreads the episodes."""
+    """Processes that share out the episodes on the CPU, which changes no bit."""
     dtype: Literal["float32", "float64"] = "float32"
 
 
@@ -230,8 +230,10 @@ class Profile(Strict):
     seeds: tuple[int, ...] = Field(min_length=1)
     devices: tuple[str, ...] = ("all",)
     engine: str = "auto"
-    threads: int = Field(0, ge=0)
-    """Threads of each cell on the CPU; 0 is as many as the process may use."""
+    threads: int = Field(1, ge=1)
+    """Library threads of each process of a cell on the CPU."""
+    shards: int = Field(0, ge=0)
+    """Processes of a cell on the CPU; 0 is as many as there are cores for."""
     experiments: tuple[Experiment, ...] = Field(min_length=1)
 
     @field_validator("seeds")
@@ -275,8 +277,9 @@ def load_profile(name: str) -> Profile:
 def expand(
     profile: Profile,
     devices: Sequence[str],
-    threads: int,
+    shards: int = 1,
     *,
+    threads: int | None = None,
     algorithms: Sequence[str] = (),
     tasks: Sequence[str] = (),
     seeds: Sequence[int] = (),
@@ -287,7 +290,8 @@ def expand(
     Args:
         profile: the validated profile.
         devices: the device kinds to run on, already resolved.
-        threads: of a cell on the CPU.
+        shards: processes of a cell on the CPU.
+        threads: of each process, instead of the profile's.
         algorithms: variants or algorithm names to keep; all if empty.
         tasks: experiments or task names to keep; all if empty.
         seeds: instead of the profile's.
@@ -328,7 +332,12 @@ def expand(
                     model=model,
                     seed=seed,
                     protocol=protocol,
-                    numerics=Numerics(device=device, engine=engine, threads=threads),
+                    numerics=Numerics(
+                        device=device,
+                        engine=engine,
+                        threads=threads or profile.threads,
+                        shards=shards if device == "cpu" else 1,
+                    ),
                 )
                 for seed in (seeds or profile.seeds)
                 for device in devices

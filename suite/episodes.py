@@ -61,5 +61,10 @@ class Episodes:
 
     def sha256(self) -> str:
         """Return the hash of the draws: equal hashes are the same episodes of the same data."""
-        draws = np.ascontiguousarray(self.draws)
-        return hashlib.sha256(str(draws.dtype).encode() + draws.tobytes()).hexdigest()
+        return draws_sha256(self.draws)
+
+
+def draws_sha256(draws: np.ndarray) -> str:
+    """Return the hash of episodes' draws (T, d)."""
+    draws = np.ascontiguousarray(draws)
+    return hashlib.sha256(str(draws.dtype).encode() + draws.tobytes()).hexdigest()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,12 +13,12 @@ from torch import Tensor
 from suite.algorithms.base import Algorithm, Draws
 from suite.config import EvaluationProtocol
 from suite.engines.base import Engine
-from suite.episodes import Episodes, Examples
+from suite.episodes import Episodes, Examples, draws_sha256
 from suite.streams import Stream
 from suite.tasks.base import Sampler, Task, score
 
-#: Bytes of adapted weights and inputs that one chunk of test episodes may take.
-CHUNK_BYTES = 64 * 2**20
+#: Bytes of adapted weights and inputs that the test episodes adapted at once may take.
+PART_BYTES = 16 * 2**20
 
 
 @dataclass(frozen=True)
@@ -56,50 +57,51 @@ def predict(engine: Engine, theta: Tensor, episodes: Episodes, batch_norm: str) 
     )
 
 
-def evaluate(
-    engine: Engine,
-    algorithm: Algorithm,
-    theta: Tensor,
-    task: Task,
-    sampler: Sampler,
-    protocol: EvaluationProtocol,
-    draws: Stream,
-) -> Scores:
-    """Adapt from ``theta`` (P,) to every test episode and score it after 0 .. K inner steps."""
-    stream = episode_stream(task, protocol)
-    episodes = sampler.sample(stream, 0, protocol.episodes, protocol, protocol.split)
-    size = chunk_size(engine, episodes)
-    columns = []
-    for first in range(0, len(episodes), size):
-        part = episodes[first : first + size].to(engine.device, engine.dtype)
-        steps = adapted_scores(engine, algorithm, theta, task, part, protocol, Draws(draws, first))
-        columns.append(torch.stack(list(steps), dim=1))
-    values = torch.cat(columns).to("cpu", torch.float32).numpy()
-    return Scores(values, episodes.sha256())
+@dataclass(frozen=True)
+class MetaTest:
+    """Adapts weights to test episodes and scores them."""
+
+    engine: Engine
+    algorithm: Algorithm
+    task: Task
+    sampler: Sampler
+
+    def part(
+        self, part: slice, theta: Tensor, protocol: EvaluationProtocol, draws: Stream
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the scores (T, steps + 1) and the draws (T, d) of some of the test episodes."""
+        stream, count = episode_stream(self.task, protocol), part.stop - part.start
+        drawn = self.sampler.sample(stream, part.start, count, protocol, protocol.split)
+        episodes = drawn.to(self.engine.device, self.engine.dtype)
+        steps = self.steps(theta, episodes, protocol, Draws(draws, part.start))
+        return torch.stack(list(steps), dim=1).to("cpu", torch.float32).numpy(), drawn.draws
+
+    @torch.no_grad()
+    def steps(
+        self, theta: Tensor, episodes: Episodes, protocol: EvaluationProtocol, draws: Draws
+    ) -> Iterator[Tensor]:
+        """Yield the scores (T,) of the query sets after 0 .. K inner steps from ``theta`` (P,)."""
+        path = self.algorithm.adapt(self.engine, theta, episodes.support, protocol.steps, draws)
+        for theta_k in path:
+            outputs = predict(self.engine, theta_k, episodes, protocol.batch_norm)
+            values = score(self.task.kind, outputs, episodes.query.y)
+            # A label always comes out of argmax, also out of NaN: such an episode has diverged.
+            yield torch.where(outputs.isfinite().flatten(1).all(-1), values, torch.nan)
+
+    def parts(self, protocol: EvaluationProtocol) -> list[slice]:
+        """Cut the test episodes into parts adapted at once: a function of shapes alone."""
+        image = math.prod(self.task.input_shape)
+        examples = max(protocol.support_size, protocol.query_size)
+        size = max(1, PART_BYTES // (4 * 4 * max(self.engine.layout.size, examples * image)))
+        return [
+            slice(i, min(i + size, protocol.episodes)) for i in range(0, protocol.episodes, size)
+        ]
 
 
-@torch.no_grad()
-def adapted_scores(
-    engine: Engine,
-    algorithm: Algorithm,
-    theta: Tensor,
-    task: Task,
-    episodes: Episodes,
-    protocol: EvaluationProtocol,
-    draws: Draws,
-) -> Iterator[Tensor]:
-    """Yield the scores (T,) of the query sets after 0 .. K inner steps."""
-    for theta_k in algorithm.adapt(engine, theta, episodes.support, protocol.steps, draws):
-        outputs = predict(engine, theta_k, episodes, protocol.batch_norm)
-        values = score(task.kind, outputs, episodes.query.y)
-        # A label always comes out of argmax, also out of NaN: such an episode has diverged.
-        yield torch.where(outputs.isfinite().flatten(1).all(-1), values, torch.nan)
-
-
-def chunk_size(engine: Engine, episodes: Episodes) -> int:
-    """Return how many episodes to adapt at once: a function of shapes alone."""
-    sizes = [engine.layout.size, *(e.x[0].numel() for e in (episodes.support, episodes.query))]
-    return max(1, CHUNK_BYTES // (4 * 4 * max(sizes)))
+def scores(parts: Iterable[tuple[np.ndarray, np.ndarray]]) -> Scores:
+    """Return the scores of all test episodes from those of its parts, in their order."""
+    values, draws = zip(*parts, strict=True)
+    return Scores(np.concatenate(values), draws_sha256(np.concatenate(draws)))
 
 
 def probe(

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from suite.algorithms.base import Algorithm, Draws
+from suite.algorithms.base import Algorithm, Draws, Outer
 from suite.config import TrainProtocol
-from suite.engines.base import Engine, Layout
+from suite.engines.base import Engine, Layout, Mean
 from suite.episodes import Episodes, Examples
 from suite.streams import Stream
 from suite.tasks.base import Sampler
@@ -85,6 +85,9 @@ class Source:
         return min(ahead, max(1, self._protocol.steps - step))
 
 
+Outers = Callable[[int, Tensor, list[slice]], Iterable[Outer]]
+
+
 class OuterLoop:
     """Meta-trains weights: an outer optimiser follows the algorithm's gradient.
 
@@ -95,6 +98,8 @@ class OuterLoop:
         theta: the initial weights (P,).
         source: the meta-training batches.
         draws: stream of the inner loop's own draws.
+        outers: called with a step, the weights and the parts of its meta-batch for the outer
+            gradient and loss of each part in turn; by default they are computed here, in order.
     """
 
     def __init__(
@@ -105,9 +110,11 @@ class OuterLoop:
         theta: Tensor,
         source: Source,
         draws: Stream,
+        outers: Outers | None = None,
     ) -> None:
         self.engine, self.algorithm, self.protocol = engine, algorithm, protocol
         self.source, self.draws = source, draws
+        self._outers = outers or self._in_turn
         self.weights = nn.Parameter(theta.clone())
         optimiser = torch.optim.Adam if algorithm.outer_optimiser == "adam" else torch.optim.SGD
         self.optimiser = optimiser([self.weights], lr=algorithm.outer_rate)
@@ -123,10 +130,23 @@ class OuterLoop:
             return self.algorithm.outer_rate
         return self.algorithm.outer_rate * (1 - step / self.protocol.steps)
 
-    def step(self, step: int, episodes: Episodes) -> Tensor:
+    def outer(self, theta: Tensor, step: int, episodes: Episodes, part: slice) -> Outer:
+        """Return the outer gradient and loss of one part of a step's meta-batch."""
+        draws = Draws(self.draws, step * self.protocol.meta_batch).after(part.start)
+        return self.engine.outer(self.algorithm, theta, episodes[part], draws)
+
+    def _in_turn(self, step: int, theta: Tensor, parts: list[slice]) -> Iterator[Outer]:
+        episodes = self.source.step(step)
+        return (self.outer(theta, step, episodes, part) for part in parts)
+
+    def step(self, step: int) -> Tensor:
         """Do one outer step and return its loss (), without waiting for the device."""
-        draws = Draws(self.draws, step * self.protocol.meta_batch)
-        outer = self.engine.meta_gradient(self.algorithm, self.theta, episodes, draws)
+        episodes = self.source.step(step)
+        parts = self.engine.parts(self.algorithm, episodes)
+        total = Mean(self.theta, len(episodes))
+        for part, outer in zip(parts, self._outers(step, self.theta, parts), strict=True):
+            total.add(outer, part)
+        outer = total.value()
         clip = self.protocol.clip
         self.weights.grad = outer.gradient if clip is None else outer.gradient.clamp(-clip, clip)
         for group in self.optimiser.param_groups:
@@ -143,7 +163,7 @@ class OuterLoop:
         losses: list[Tensor] = []
         visit(0, None)
         for step in range(self.protocol.steps):
-            losses.append(self.step(step, self.source.step(step)))
+            losses.append(self.step(step))
             if step + 1 in points:
                 window = torch.stack(losses)
                 losses.clear()

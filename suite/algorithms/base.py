@@ -35,6 +35,10 @@ class Draws(NamedTuple):
     stream: Stream
     first: int = 0
 
+    def after(self, episodes: int) -> Draws:
+        """Return the draws of the episodes that follow the first ``episodes``."""
+        return self._replace(first=self.first + episodes)
+
     def minibatches(self, data: Examples, size: int, steps: int) -> list[Examples]:
         """Cut each episode's examples into ``steps`` mini-batches drawn without replacement.
 

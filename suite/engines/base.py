@@ -88,7 +88,6 @@ class Engine(ABC):
         loss_scale: factor on every loss: the number of ways where a protocol sums the
             cross-entropy over examples and divides by shots (protocols.md 1.2).
         device, dtype: of the parameters and inputs.
-        shards: threads of its own that an engine may spread the episodes over.
     """
 
     name: ClassVar[str] = ""
@@ -103,14 +102,12 @@ class Engine(ABC):
         loss_scale: float = 1.0,
         device: torch.device | None = None,
         dtype: torch.dtype = torch.float32,
-        shards: int = 1,
     ) -> None:
         self.device = device or torch.device("cpu")
         self.dtype = dtype
         self.model = model.to(self.device, dtype)
         self.loss = loss
         self.loss_scale = loss_scale
-        self.shards = shards
         self.layout = Layout(model)
         self.adapted = self.layout.adapted.to(self.device, dtype)
 
@@ -141,11 +138,46 @@ class Engine(ABC):
         """Return the gradient of the query loss through ``algorithm.adapt``, where it can."""
         raise NotImplementedError(f"engine {self.name} does not differentiate through adapt")
 
+    def outer(self, algorithm: Algorithm, theta: Tensor, episodes: Episodes, draws: Draws) -> Outer:
+        """Return the outer gradient (P,) of one part of a meta-batch at shared weights (P,)."""
+        return algorithm.outer(self, theta, episodes, draws)
+
+    def parts(self, algorithm: Algorithm, episodes: Episodes) -> list[slice]:
+        """Cut a meta-batch into the parts that are worked through one by one.
+
+        A function of shapes alone: the sum over parts is then the same whoever computes them.
+        """
+        return [slice(t, t + 1) for t in range(len(episodes))]
+
     def meta_gradient(
         self, algorithm: Algorithm, theta: Tensor, episodes: Episodes, draws: Draws
     ) -> Outer:
         """Return the outer gradient of one meta-batch at the shared weights ``theta`` (P,)."""
-        return algorithm.outer(self, theta, episodes, draws)
+        total = Mean(theta, len(episodes))
+        for part in self.parts(algorithm, episodes):
+            total.add(self.outer(algorithm, theta, episodes[part], draws.after(part.start)), part)
+        return total.value()
+
+
+class Mean:
+    """The mean over a meta-batch of ``count`` episodes, from its parts in their order."""
+
+    def __init__(self, theta: Tensor, count: int) -> None:
+        self._gradient, self._loss = torch.zeros_like(theta), theta.new_zeros(())
+        self._count = count
+
+    def add(self, outer: tuple[Tensor, Tensor], part: slice) -> None:
+        """Add a part's mean gradient and loss, weighted by its episodes."""
+        share = len(range(self._count)[part]) / self._count
+        gradient, loss = outer
+        self._gradient.add_(gradient, alpha=share)
+        self._loss.add_(loss, alpha=share)
+
+    def value(self) -> Outer:
+        """Return the outer gradient and loss of the whole."""
+        from suite.algorithms.base import Outer
+
+        return Outer(self._gradient, self._loss)
 
 
 def episode_losses(loss: str, outputs: Tensor, y: Tensor) -> Tensor:

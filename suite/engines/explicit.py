@@ -9,10 +9,7 @@ what the gradient pass saved. A model with a layer outside the table is refused,
 from __future__ import annotations
 
 import itertools
-import threading
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, fx, nn
@@ -24,12 +21,12 @@ from suite.engines.base import Engine, Point
 from suite.episodes import Episodes, Examples
 
 if TYPE_CHECKING:
-    from suite.algorithms.base import Algorithm, Draws, Outer
-
-R = TypeVar("R")
+    from suite.algorithms.base import Algorithm
 
 #: Numbers that the widest layer of one part may have: a megabyte in float32.
 PART = 2**18
+#: Numbers of that layer up to which a batch stays whole: dispatch is what it costs.
+WHOLE = 2**15
 
 LOSSES: dict[str, type[layers.CrossEntropy] | type[layers.SquaredError]] = {
     "cross_entropy": layers.CrossEntropy,
@@ -212,7 +209,7 @@ class _Points(Point):
 
     def hessian_vector(self, v: Tensor) -> Tensor:
         rows = [v[part] for part in self._parts]
-        return torch.cat(self._engine.each(_Point.hessian_vector, self._points, rows))
+        return torch.cat(list(map(_Point.hessian_vector, self._points, rows)))
 
 
 @registry.engine("explicit")
@@ -220,20 +217,12 @@ class ExplicitEngine(Engine):
     """Forward, backward and their directional derivatives, layer by layer, over many episodes.
 
     Episodes are worked through in parts, so that the values in flight stay in a core's cache and
-    the memory is that of a few episodes. How they are cut depends on shapes alone, and so do the
-    results: on one library thread, how many threads share the parts (``shards``) changes no bit.
-
-    Args:
-        model, loss, options: see `Engine`.
-        shards: threads that work through the parts side by side, one core each; 1 leaves the
-            parts to the calling thread and the library's own threads.
+    the memory is that of a few episodes.
     """
 
     def __init__(self, model: nn.Module, loss: str, **options: Any) -> None:
         super().__init__(model, loss, **options)
         self._widths: dict[torch.Size, int] = {}
-        self._pool: ThreadPoolExecutor | None = None
-        self._worker = threading.local()
         self.layers = compile_layers(model)
         self.loss_layer = LOSSES[loss]()
         #: The first layer with parameters: nothing before it needs a gradient.
@@ -284,10 +273,22 @@ class ExplicitEngine(Engine):
         for value in found.values():
             value.zero_()
 
-    def parts(self, x: Tensor) -> list[slice]:
-        """Cut the episodes with inputs ``x`` (T, n, *input_shape) into parts that fit a cache."""
-        size = max(1, PART // self._width(x.shape[1:])) if x.is_cpu else len(x)
-        return [slice(i, i + size) for i in range(0, len(x), size)]
+    def parts(self, algorithm: Algorithm, episodes: Episodes) -> list[slice]:
+        """Cut a meta-batch by what the inner loop sees of it, a mini-batch at a time."""
+        seen = algorithm.inner_batch or episodes.support.x.shape[1]
+        return self._cut(episodes.support.x[:, :seen])
+
+    def _cut(self, x: Tensor) -> list[slice]:
+        """Cut the episodes with inputs ``x`` (T, n, *input_shape) into like parts for a cache."""
+        count = len(x)
+        if not x.is_cpu:
+            return [slice(0, count)]
+        numbers = count * self._width(x.shape[1:])
+        pieces = max(-(-numbers // PART), 2 if numbers > WHOLE else 1)
+        # Few pieces are a power of two of them, which two or four processes share evenly.
+        pieces = min(count, pieces if pieces > 8 else 2 ** (pieces - 1).bit_length())
+        bounds = [count * i // pieces for i in range(pieces + 1)]
+        return [slice(a, b) for a, b in itertools.pairwise(bounds)]
 
     def _width(self, shape: torch.Size) -> int:
         """Return the numbers of one episode's largest value, for inputs (n, *input_shape)."""
@@ -301,54 +302,14 @@ class ExplicitEngine(Engine):
             self._widths[shape] = widest
         return self._widths[shape]
 
-    def each(self, work: Callable[..., R], *arguments: Iterable[Any]) -> list[R]:
-        """Return ``work`` of each part, in order, by `shards` threads at a time."""
-        if self.shards == 1 or getattr(self._worker, "busy", False):
-            return [work(*one) for one in zip(*arguments, strict=True)]
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(self.shards, initializer=self._start)
-        with_gradients = torch.is_grad_enabled()
-
-        def there(*one: Any) -> R:
-            with torch.set_grad_enabled(with_gradients):
-                return work(*one)
-
-        return list(self._pool.map(there, *arguments))
-
-    def _start(self) -> None:
-        """Give a thread of the pool one core, and let it do all of a part itself."""
-        torch.set_num_threads(1)
-        self._worker.busy = True
-
-    def meta_gradient(
-        self, algorithm: Algorithm, theta: Tensor, episodes: Episodes, draws: Draws
-    ) -> Outer:
-        """Return the outer gradient, a mean over episodes: part by part, summed in their order."""
-        # The inner loop sees a mini-batch at a time: that is what has to fit.
-        seen = algorithm.inner_batch or episodes.support.x.shape[1]
-        parts = self.parts(episodes.support.x[:, :seen])
-        if len(parts) == 1:
-            return algorithm.outer(self, theta, episodes, draws)
-
-        def outer(part: slice) -> Outer:
-            first = draws._replace(first=draws.first + part.start)
-            return algorithm.outer(self, theta, episodes[part], first)
-
-        gradient, loss = torch.zeros_like(theta), theta.new_zeros(())
-        for part, found in zip(parts, self.each(outer, parts), strict=True):
-            share = len(range(len(episodes))[part]) / len(episodes)
-            gradient.add_(found.gradient, alpha=share)
-            loss.add_(found.loss, alpha=share)
-        return type(found)(gradient, loss)
-
     @torch.no_grad()
     def gradient(self, theta: Tensor, data: Examples) -> tuple[Tensor, Tensor]:
         """Return losses (T,) and gradients (T, P)."""
-        parts = self.parts(data.x)
+        parts = self._cut(data.x)
         if len(parts) == 1:
             return self._gradient(theta, data)
         rows, examples = [theta[part] for part in parts], [_part(data, part) for part in parts]
-        losses, gradients = zip(*self.each(self._gradient, rows, examples), strict=True)
+        losses, gradients = zip(*map(self._gradient, rows, examples), strict=True)
         return torch.cat(losses), torch.cat(gradients)
 
     def _gradient(self, theta: Tensor, data: Examples) -> tuple[Tensor, Tensor]:
@@ -362,18 +323,18 @@ class ExplicitEngine(Engine):
     @torch.no_grad()
     def linearise(self, theta: Tensor, data: Examples) -> Point:
         """Return the gradient pass with what its directional derivative needs."""
-        parts = self.parts(data.x)
+        parts = self._cut(data.x)
         if len(parts) == 1:
             return _Point(self, theta, data)
         rows, examples = [theta[part] for part in parts], [_part(data, part) for part in parts]
-        points = self.each(_Point, [self] * len(parts), rows, examples)
+        points = [_Point(self, *one) for one in zip(rows, examples, strict=True)]
         return _Points(self, parts, points)
 
     @torch.no_grad()
     def outputs(self, theta: Tensor, x: Tensor) -> Tensor:
         """Return outputs (T, n, outputs)."""
-        parts = self.parts(x)
-        return torch.cat(self.each(self._outputs, [theta[i] for i in parts], [x[i] for i in parts]))
+        parts = self._cut(x)
+        return torch.cat([self._outputs(theta[i], x[i]) for i in parts])
 
     def _outputs(self, theta: Tensor, x: Tensor) -> Tensor:
         p, value = self.layout.unflatten(theta), x

@@ -46,8 +46,9 @@ class HigherEngine(ReferenceEngine):
         total, loss_sum = torch.zeros_like(theta), theta.new_zeros(())
         for t in range(len(episodes)):
             one = episodes[t : t + 1]
-            draw = draws._replace(first=draws.first + t)
-            batches = draw.minibatches(one.support, algorithm.inner_batch, algorithm.inner_steps)
+            batches = draws.after(t).minibatches(
+                one.support, algorithm.inner_batch, algorithm.inner_steps
+            )
             with (
                 torch.enable_grad(),
                 higher.innerloop_ctx(self.model, optimiser, copy_initial_weights=False) as (

@@ -84,29 +84,24 @@ class ReferenceEngine(Engine):
     def differentiate(
         self, algorithm: Algorithm, theta: Tensor, episodes: Episodes, draws: Draws
     ) -> Outer:
-        """Return the meta-gradient by autograd through ``algorithm.adapt``, episode by episode.
+        """Return the meta-gradient by autograd through ``algorithm.adapt``.
 
-        One episode at a time, so that memory is one inner loop's graph.
+        A meta-batch comes one episode at a time, so that memory is one inner loop's graph.
         """
         from suite.algorithms.base import Outer
 
-        total, loss_sum = torch.zeros_like(theta), theta.new_zeros(())
-        for t in range(len(episodes)):
-            one = episodes[t : t + 1]
-            leaf = theta.detach().requires_grad_()
-            with torch.enable_grad():
-                draw = draws._replace(first=draws.first + t)
-                *_, adapted = algorithm.adapt(self, leaf, one.support, algorithm.inner_steps, draw)
-                loss = self.loss_of(adapted[0], one.query, 0)
-                (gradient,) = torch.autograd.grad(loss, leaf)
-            total += gradient
-            loss_sum += loss.detach()
-        return Outer(total / len(episodes), loss_sum / len(episodes))
+        leaf = theta.detach().requires_grad_()
+        with torch.enable_grad():
+            *_, adapted = algorithm.adapt(
+                self, leaf, episodes.support, algorithm.inner_steps, draws
+            )
+            losses = [self.loss_of(row, episodes.query, t) for t, row in enumerate(adapted)]
+            loss = torch.stack(losses).mean()
+            (gradient,) = torch.autograd.grad(loss, leaf)
+        return Outer(gradient, loss.detach())
 
-    def meta_gradient(
-        self, algorithm: Algorithm, theta: Tensor, episodes: Episodes, draws: Draws
-    ) -> Outer:
+    def outer(self, algorithm: Algorithm, theta: Tensor, episodes: Episodes, draws: Draws) -> Outer:
         """Return the outer gradient; second order goes through the graph of the inner loop."""
         if algorithm.second_order:
             return self.differentiate(algorithm, theta, episodes, draws)
-        return algorithm.outer(self, theta, episodes, draws)
+        return super().outer(algorithm, theta, episodes, draws)

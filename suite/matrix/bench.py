@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import torch
@@ -15,11 +15,13 @@ from suite.algorithms.base import Algorithm
 from suite.config import Cell, make_task
 from suite.engines import selection
 from suite.engines.base import Engine
+from suite.episodes import Episodes
+from suite.evaluation import MetaTest
 from suite.models.base import build
 from suite.records.schema import EngineUse
 from suite.streams import Stream
 from suite.tasks.base import EpisodeShape, Sampler, Task
-from suite.training import OuterLoop, Source, transfer
+from suite.training import OuterLoop, Outers, Source, transfer
 
 
 @lru_cache(maxsize=4)
@@ -56,12 +58,30 @@ class Bench:
     source: Source
 
     @property
+    def trains(self) -> bool:
+        """Whether the cell meta-trains at all."""
+        return self.algorithm.trains_on is not None and self.cell.protocol.train.steps > 0
+
+    @property
+    def test(self) -> MetaTest:
+        """Meta-test with the model that adapts."""
+        return MetaTest(self.engine, self.algorithm, self.task, self.sampler)
+
+    @cached_property
+    def batch(self) -> Episodes:
+        """The first meta-batch of episodes, also of an algorithm that trains on none."""
+        train = self.cell.protocol.train
+        stream = Stream("train", self.cell.seed)
+        episodes = self.sampler.sample(stream, 0, train.meta_batch, train, "train")
+        return episodes.to(self.engine.device, self.engine.dtype)
+
+    @property
     def inner_draws(self) -> Stream:
         """Stream of the inner loops' own draws in meta-training."""
         return Stream("inner", self.cell.seed)
 
-    def outer_loop(self) -> OuterLoop:
-        """Return a fresh outer loop at the initial weights."""
+    def outer_loop(self, outers: Outers | None = None) -> OuterLoop:
+        """Return a fresh outer loop at the initial weights; ``outers`` as in `OuterLoop`."""
         return OuterLoop(
             self.trainer,
             self.algorithm,
@@ -69,6 +89,7 @@ class Bench:
             self.trainer.layout.flatten(self.trainer.model),
             self.source,
             self.inner_draws,
+            outers,
         )
 
     def adapted_from(self, theta: Tensor) -> Tensor:
@@ -123,7 +144,6 @@ def set_up(cell: Cell, data: Path | None, device: torch.device) -> Bench:
             loss_scale=scale,
             device=device,
             dtype=dtype,
-            shards=cell.numerics.shards,
         )
         return made, choice
 

@@ -14,19 +14,20 @@ from torch import Tensor
 
 from suite.config import Cell, EvaluationProtocol
 from suite.errors import UserError
-from suite.evaluation import evaluate, probe
+from suite.evaluation import probe
 from suite.matrix.bench import Bench, set_up
 from suite.matrix.measure import time_parts
+from suite.matrix.team import Team
 from suite.provenance import provenance
 from suite.records.schema import (
     Curve,
     EvaluationResult,
+    Provenance,
     Record,
     Results,
     result_sha256,
 )
 from suite.records.store import Arrays, arrays_sha256
-from suite.timing import PeakMemory
 from suite.training import Curves, Diverged, curve_points
 
 #: Called with (outer steps done, outer steps in all, phase) while a cell runs.
@@ -50,10 +51,17 @@ def run_cell(
     Raises:
         UserError: the cell cannot be computed with these data on this device.
     """
-    came_from = provenance(device, cell.numerics.threads)
+    numerics = cell.numerics
+    came_from = provenance(device, numerics.threads * numerics.shards)
     bench = set_up(cell, data, device)
-    memory = PeakMemory(device)
-    curves = Curves()
+    with Team(bench) as team:
+        return _run(bench, team, profile, came_from, report, alone)
+
+
+def _run(
+    bench: Bench, team: Team, profile: str, came_from: Provenance, report: Report, alone: bool
+) -> tuple[Record, Arrays]:
+    cell, curves = bench.cell, Curves()
     base: dict[str, Any] = {
         "profile": profile,
         "sha256": cell.sha256(),
@@ -64,17 +72,17 @@ def run_cell(
     }
     start = time.perf_counter()
     try:
-        theta, watching = _train(bench, curves, report)
+        theta, watching = _train(bench, team, curves, report)
     except Diverged as reason:
         nothing: dict[str, Any] = {
             "results": None,
             "result_sha256": None,
             "timing": None,
-            "memory": memory.read(),
+            "memory": team.peak(),
         }
         return Record(status="diverged", reason=str(reason), **base, **nothing), {}
     trained = time.perf_counter()
-    arrays, evaluations = _evaluate(bench, theta, report)
+    arrays, evaluations = _evaluate(bench, team, theta, report)
     evaluated = time.perf_counter()
     results = Results(
         evaluations=evaluations,
@@ -97,18 +105,20 @@ def run_cell(
         **base,
         results=results,
         result_sha256=result_sha256(results),
-        timing=time_parts(bench, theta, trained - start - watching, evaluated - trained, alone),
-        memory=memory.read(),
+        timing=time_parts(
+            bench, team, theta, trained - start - watching, evaluated - trained, alone
+        ),
+        memory=team.peak(),
     )
     return record, arrays
 
 
-def _train(bench: Bench, curves: Curves, report: Report) -> tuple[Tensor, float]:
+def _train(bench: Bench, team: Team, curves: Curves, report: Report) -> tuple[Tensor, float]:
     """Meta-train; return the weights (P,) that episodes adapt, and the seconds spent on curves."""
     protocol, steps = bench.cell.protocol, bench.cell.protocol.train.steps
-    if bench.algorithm.trains_on is None or steps == 0:
+    if not bench.trains:
         return bench.initial, 0.0
-    loop = bench.outer_loop()
+    loop = bench.outer_loop(team.outers)
     points = set(curve_points(steps, protocol.curve_points))
     watched = sorted(points | set(curve_points(steps, 100)))
     validation = _validation(bench)
@@ -128,7 +138,7 @@ def _train(bench: Bench, curves: Curves, report: Report) -> tuple[Tensor, float]
         curves.train_loss.append(float(torch.cat(window).mean()) if window else None)
         window.clear()
         curves.validation.append(
-            None if validation is None else _validate(bench, loop.theta, validation)
+            None if validation is None else _validate(bench, team, loop.theta, validation)
         )
         watching += time.perf_counter() - start
 
@@ -160,21 +170,16 @@ def _validation(bench: Bench) -> EvaluationProtocol | None:
     return validation
 
 
-def _validate(bench: Bench, theta: Tensor, protocol: EvaluationProtocol) -> float | None:
-    scores = evaluate(
-        bench.engine,
-        bench.algorithm,
-        bench.adapted_from(theta),
-        bench.task,
-        bench.sampler,
-        protocol,
-        bench.inner_draws.child("validation"),
-    )
+def _validate(
+    bench: Bench, team: Team, theta: Tensor, protocol: EvaluationProtocol
+) -> float | None:
+    draws = bench.inner_draws.child("validation")
+    scores = team.scores(bench.adapted_from(theta), protocol, draws)
     return _finite(float(scores.values[:, -1].mean(dtype=np.float64)))
 
 
 def _evaluate(
-    bench: Bench, theta: Tensor, report: Report
+    bench: Bench, team: Team, theta: Tensor, report: Report
 ) -> tuple[Arrays, dict[str, EvaluationResult]]:
     steps = bench.cell.protocol.train.steps
     draws = bench.inner_draws.child("test")
@@ -182,9 +187,7 @@ def _evaluate(
     found: dict[str, EvaluationResult] = {}
     for protocol in bench.cell.protocol.evaluations:
         report(steps, steps, f"evaluating {protocol.name}")
-        scores = evaluate(
-            bench.engine, bench.algorithm, theta, bench.task, bench.sampler, protocol, draws
-        )
+        scores = team.scores(theta, protocol, draws)
         arrays[f"scores/{protocol.name}"] = scores.values
         found[protocol.name] = summarise(
             bench.task.metric, protocol, scores.values, scores.episodes_sha256

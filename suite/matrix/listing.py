@@ -12,10 +12,9 @@ from rich.console import Console
 from tabulate import tabulate
 
 from suite import registry
-from suite.algorithms.base import Draws
 from suite.config import Cell, load_profile, profile_names
-from suite.evaluation import adapted_scores, episode_stream
 from suite.matrix.bench import set_up
+from suite.matrix.team import Team
 from suite.records.schema import Record
 from suite.records.store import Store
 
@@ -71,22 +70,19 @@ class Estimates:
         return self._known[kind]
 
     def _trial(self, cell: Cell) -> float:
-        """Do two outer steps and two test episodes, and multiply."""
+        """Do two outer steps and a test episode in every process, and multiply."""
         bench = set_up(cell, self._data, torch.device(cell.numerics.device))
         train, total = cell.protocol.train, 0.0
-        if bench.algorithm.trains_on is not None and train.steps:
-            loop, batch = bench.outer_loop(), bench.source.step(0)
-            loop.step(0, batch)
-            total += train.steps * _timed(lambda: loop.step(0, batch))
-        for protocol in cell.protocol.evaluations:
-            stream = episode_stream(bench.task, protocol)
-            episodes = bench.sampler.sample(stream, 0, 2, protocol, protocol.split)
-            episodes = episodes.to(bench.engine.device, bench.engine.dtype)
-            scores = adapted_scores(
-                bench.engine, bench.algorithm, bench.initial, bench.task, episodes, protocol,
-                Draws(bench.inner_draws),
-            )  # fmt: skip
-            total += protocol.episodes / 2 * _timed(partial(list, scores))
+        shards = cell.numerics.shards
+        with Team(bench) as team:
+            if bench.trains:
+                loop = bench.outer_loop(team.outers)
+                loop.step(0)
+                total += train.steps * _timed(lambda: loop.step(0))
+            for protocol in cell.protocol.evaluations:
+                parts = [slice(i, i + 1) for i in range(shards)]
+                score = partial(team.score, parts, bench.initial, protocol, bench.inner_draws)
+                total += protocol.episodes / shards * _timed(score)
         return total
 
 

@@ -2,33 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-import torch
 from torch import Tensor
 
-from suite.algorithms.base import Draws
-from suite.episodes import Episodes
-from suite.evaluation import adapted_scores, episode_stream
 from suite.matrix.bench import Bench
+from suite.matrix.team import Team
 from suite.records.schema import Duration, Timing
-from suite.streams import Stream
 from suite.timing import count_flops, measure
-from suite.training import OuterLoop
 
 
 def time_parts(
-    bench: Bench, theta: Tensor, training: float, evaluation: float, alone: bool
+    bench: Bench, team: Team, theta: Tensor, training: float, evaluation: float, alone: bool
 ) -> Timing:
     """Time the parts of the cell again, each apart, on its own first meta-batch.
 
     ``training`` and ``evaluation`` are the seconds that the whole phases took.
     """
     train, device = bench.cell.protocol.train, bench.device
-    algorithm, engine = bench.algorithm, bench.engine
     sampling = outer = inner = flops = None
-    draws = Draws(bench.inner_draws)
-    if algorithm.trains_on is not None and train.steps:
+    if bench.trains:
         ahead = max(1, min(16, train.steps))
         drawn = measure(
             f"drawing {ahead} meta-batches in one go, divided by {ahead}",
@@ -36,58 +27,35 @@ def time_parts(
             device,
         )
         sampling = _divided(drawn, ahead)
-        loop, batch = bench.outer_loop(), bench.source.step(0)
-        outer = measure("one outer step: meta-gradient and optimiser", _outer(loop, batch), device)
-        flops = count_flops(_outer(loop, batch))
-    if algorithm.inner_steps:
-        episodes = bench.sampler.sample(
-            Stream("train", bench.cell.seed), 0, train.meta_batch, train, "train"
-        ).to(engine.device, engine.dtype)
-
-        def adapt() -> None:
-            with torch.no_grad():
-                path = algorithm.adapt(
-                    engine, bench.initial, episodes.support[:], algorithm.inner_steps, draws
-                )
-                for _ in path:
-                    pass
-
+        loop = bench.outer_loop(team.outers)
+        outer = measure("one outer step: meta-gradient and optimiser", lambda: loop.step(0), device)
+        flops = count_flops(lambda: bench.outer_loop().step(0))
+    if bench.algorithm.inner_steps:
         inner = measure(
-            f"adaptation of {train.meta_batch} episodes by {algorithm.inner_steps} steps",
-            adapt,
+            f"adaptation of {train.meta_batch} episodes by {bench.algorithm.inner_steps} steps",
+            team.adapt,
             device,
         )
     protocol = bench.cell.protocol.evaluations[0]
-    count = min(4, protocol.episodes)
-    tested = bench.sampler.sample(
-        episode_stream(bench.task, protocol), 0, count, protocol, protocol.split
-    ).to(engine.device, engine.dtype)
-
-    def test() -> None:
-        for _ in adapted_scores(engine, algorithm, theta, bench.task, tested[:], protocol, draws):
-            pass
-
-    tested_in = measure(
-        f"adapting to {count} test episodes by {protocol.steps} steps, scored at every step, "
-        f"divided by {count}",
-        test,
+    shards = bench.cell.numerics.shards
+    parts = [slice(2 * i, 2 * i + 2) for i in range(shards)]
+    draws = bench.inner_draws.child("test")
+    tested = measure(
+        f"drawing {2 * shards} test episodes and adapting to them by {protocol.steps} steps, "
+        f"scored at every step, divided by {2 * shards}",
+        lambda: team.score(parts, theta, protocol, draws),
         device,
     )
     return Timing(
         inner_loop=inner,
         outer_step=outer,
         sampling=sampling,
-        evaluation=_divided(tested_in, count),
+        evaluation=_divided(tested, 2 * shards),
         training_seconds=training,
         evaluation_seconds=evaluation,
         flops_per_outer_step=flops,
         alone=alone,
     )
-
-
-def _outer(loop: OuterLoop, batch: Episodes) -> Callable[[], object]:
-    # A slice is a batch not seen before: what an engine remembers of its images starts empty.
-    return lambda: loop.step(0, batch[:])
 
 
 def _divided(duration: Duration, by: int) -> Duration:

@@ -122,6 +122,7 @@ class Provenance(Strict):
     cores: int
     accelerator: str | None
     threads: int
+    """In all, of all processes of the cell."""
     environment: dict[str, str]
     """Variables that can change speed or bits (threads, allocator, determinism)."""
 

@@ -74,7 +74,7 @@ def _without_seed(cell: Cell) -> dict[str, Any]:
     # Threads can move the last bits but not what is measured: a run that was finished on a larger
     # machine is still one run.
     description = cell.description()
-    del description["seed"], description["numerics"]["threads"]
+    del description["seed"], description["numerics"]["threads"], description["numerics"]["shards"]
     return description
 
 

@@ -127,9 +127,25 @@ def test_episodes_do_not_depend_on_how_far_ahead_they_are_drawn(lookahead, monke
     assert run(make())[0].result_sha256 == whole.result_sha256
 
 
-def test_evaluation_does_not_depend_on_its_chunks(monkeypatch):
+@pytest.mark.parametrize("algorithm", ["maml", "reptile", "finetune", "sgd"])
+@pytest.mark.parametrize("engine", ["explicit", "reference"])
+def test_processes_change_no_bit(algorithm, engine, monkeypatch):
+    monkeypatch.setattr("suite.engines.explicit.PART", 1)  # as many parts as episodes
+    monkeypatch.setattr("suite.evaluation.PART_BYTES", 1)
+    found = []
+    for shards in (1, 2, 3):
+        cell = make(algorithm, images=True, engine=engine, steps=2, meta_batch=3)
+        numerics = cell.numerics.model_copy(update={"shards": shards})
+        record, _ = run(cell.model_copy(update={"numerics": numerics}))
+        found.append(record.result_sha256)
+        assert record.provenance.threads == shards
+        assert record.memory.peak_bytes > 0
+    assert len(set(found)) == 1
+
+
+def test_evaluation_does_not_depend_on_its_parts(monkeypatch):
     _, whole = run(make())
-    monkeypatch.setattr("suite.evaluation.CHUNK_BYTES", 1)
+    monkeypatch.setattr("suite.evaluation.PART_BYTES", 1)
     _, single = run(make())
     np.testing.assert_allclose(single["scores/test"], whole["scores/test"], rtol=1e-5)
 
@@ -151,7 +167,7 @@ def test_outer_loop_is_torch_adam_on_the_meta_gradient():
         for p, g in zip(parameters, gradient.split([p.numel() for p in parameters]), strict=True):
             p.grad = g.view(p.shape)
         optimiser.step()
-        loop.step(step, episodes)
+        loop.step(step)
         flat = torch.cat([p.detach().flatten() for p in parameters])
         torch.testing.assert_close(loop.theta, flat, rtol=1e-6, atol=1e-8)
 
@@ -159,7 +175,7 @@ def test_outer_loop_is_torch_adam_on_the_meta_gradient():
 def test_clip_and_schedule():
     bench = set_up(make(clip=1e-3), None, torch.device("cpu"))
     loop = bench.outer_loop()
-    loop.step(0, loop.source.step(0))
+    loop.step(0)
     assert loop.weights.grad.abs().max() <= 1e-3
     reptile = set_up(make("reptile"), None, torch.device("cpu")).outer_loop()
     assert [reptile.rate(s) for s in (0, 6, 11)] == pytest.approx([1.0, 0.5, 1 / 12])

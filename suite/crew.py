@@ -1,0 +1,135 @@
+"""Processes that share out the episodes of one cell, one core each.
+
+Python dispatches operations from one thread at a time, and few-shot batches are too small to keep
+the library's own threads busy: on episodes, processes pay where threads do not. They are forked
+from the process that has set the cell up and so hold its data, models and random streams already;
+what travels is which episodes to do, the weights, and what came of them. Who computes a part
+changes nothing in it, and results come back in the order of the parts: how many processes there
+are changes no bit.
+"""
+
+from __future__ import annotations
+
+import itertools
+import mmap
+import multiprocessing
+import signal
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from multiprocessing.connection import Connection
+from typing import Any
+
+import torch
+from torch import Tensor
+
+#: Called with a part and the arguments of the call; both, and what it returns, must pickle.
+Job = Callable[..., Any]
+
+
+def available() -> bool:
+    """Return whether this system can fork."""
+    return "fork" in multiprocessing.get_all_start_methods()
+
+
+def shared(*shape: int, dtype: torch.dtype) -> Tensor:
+    """Return zeros in memory that processes forked from this one write for each other."""
+    count = torch.Size(shape).numel()
+    return torch.frombuffer(mmap.mmap(-1, count * dtype.itemsize), dtype=dtype).view(shape)
+
+
+class Crew:
+    """This process and ``others`` forked from it, doing ``jobs`` together.
+
+    Args:
+        jobs: called in every process, once, for the jobs by name; what it closes over is as it was
+            at the fork.
+        others: processes beside this one; 0 leaves all to this one.
+    """
+
+    def __init__(self, jobs: Callable[[], Mapping[str, Job]], others: int = 0) -> None:
+        self._members: list[tuple[multiprocessing.Process, Connection]] = []
+        for _ in range(others if available() else 0):
+            ours, theirs = multiprocessing.Pipe()
+            context = multiprocessing.get_context("fork")
+            process = context.Process(target=_serve, args=(theirs, ours, jobs), daemon=True)
+            with warnings.catch_warnings():
+                # Python warns of threads that a fork does not copy. Those of the library are not
+                # used by the fork, which has one; the display's holds no lock that it needs.
+                warnings.simplefilter("ignore", DeprecationWarning)
+                process.start()
+            theirs.close()
+            self._members.append((process, ours))  # type: ignore[arg-type]
+        self._jobs = jobs()
+
+    def __len__(self) -> int:
+        return 1 + len(self._members)
+
+    def map(self, job: str, parts: Sequence[Any], *arguments: Any) -> list[Any]:
+        """Return what ``job`` makes of each part, in their order; each process does a run of them.
+
+        Raises:
+            RuntimeError: another process ended or its job raised.
+        """
+        bounds = [len(parts) * i // len(self) for i in range(len(self) + 1)]
+        shares = [parts[a:b] for a, b in itertools.pairwise(bounds)]
+        busy = [(c, s) for (_, c), s in zip(self._members, shares[1:], strict=True) if s]
+        for connection, share in busy:
+            _send(connection, (job, share, arguments))
+        found = [self._jobs[job](part, *arguments) for part in shares[0]]
+        for connection, _ in busy:
+            found += _received(connection)
+        return found
+
+    def everyone(self, job: str) -> list[Any]:
+        """Return what ``job`` says in every process."""
+        for _, connection in self._members:
+            _send(connection, (job, [None], ()))
+        own = self._jobs[job](None)
+        return [own, *(found for _, c in self._members for found in _received(c))]
+
+    def close(self) -> None:
+        """End the other processes."""
+        for process, connection in self._members:
+            connection.close()
+            process.terminate()
+            process.join()
+        self._members = []
+
+
+def _send(connection: Connection, message: Any) -> None:
+    try:
+        connection.send(message)
+    except OSError:
+        raise RuntimeError("a process of the cell has ended") from None
+
+
+def _received(connection: Connection) -> list[Any]:
+    try:
+        fine, found = connection.recv()
+    except (EOFError, OSError):
+        raise RuntimeError("a process of the cell ended before its share was done") from None
+    if not fine:
+        raise RuntimeError(f"a process of the cell failed: {found}")
+    return found
+
+
+def _serve(
+    connection: Connection, parents: Connection, jobs: Callable[[], Mapping[str, Job]]
+) -> None:
+    """Do what comes through the pipe until it closes, as it does when the parent is gone."""
+    parents.close()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    torch.set_num_threads(torch.get_num_threads())  # the parent's threads were not forked
+    mine = jobs()
+    while True:
+        try:
+            job, share, arguments = connection.recv()
+        except (EOFError, OSError):
+            return
+        try:
+            found: Any = [mine[job](part, *arguments) for part in share]
+            fine = True
+        except Exception as error:
+            found, fine = f"{type(error).__name__}: {error}", False
+        connection.send((fine, found))

@@ -1,0 +1,111 @@
+"""The processes of one cell: its outer gradients, inner loops and tests, shared out by episodes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from suite.algorithms.base import Draws, Outer
+from suite.config import EvaluationProtocol
+from suite.crew import Crew, shared
+from suite.evaluation import Scores, scores
+from suite.matrix.bench import Bench
+from suite.records.schema import Memory
+from suite.streams import Stream
+from suite.timing import PeakMemory
+
+
+class Team:
+    """Works on a bench with as many processes as its cell has shards.
+
+    A context: the other processes end with it.
+    """
+
+    def __init__(self, bench: Bench) -> None:
+        self._bench = bench
+        self._loop = bench.outer_loop() if bench.trains else None
+        if self._loop:
+            batch = bench.source.step(0)
+            parts = bench.trainer.parts(bench.algorithm, batch)
+            size, dtype = bench.trainer.layout.size, bench.trainer.dtype
+            # What travels with every outer step: the weights one way, gradients and losses back.
+            self._theta = shared(size, dtype=dtype)
+            self._gradients = shared(len(parts), size, dtype=dtype)
+        on_cpu = bench.device.type == "cpu"
+        self._crew = Crew(self._jobs, bench.cell.numerics.shards - 1 if on_cpu else 0)
+
+    def __enter__(self) -> Team:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:  # fmt: skip
+        self._crew.close()
+
+    @property
+    def outers(self) -> Any:
+        """What `OuterLoop` asks for the outer gradients; None leaves them to the loop itself."""
+        return self._outers if len(self._crew) > 1 else None
+
+    def _outers(self, step: int, theta: Tensor, parts: list[slice]) -> Iterator[Outer]:
+        self._theta.copy_(theta)
+        losses = self._crew.map("outer", list(enumerate(parts)), step)
+        for gradient, loss in zip(self._gradients, losses, strict=True):
+            yield Outer(gradient, theta.new_tensor(loss))
+
+    def scores(self, theta: Tensor, protocol: EvaluationProtocol, draws: Stream) -> Scores:
+        """Return the scores of all test episodes, adapted from ``theta`` (P,)."""
+        return scores(self.score(self._bench.test.parts(protocol), theta, protocol, draws))
+
+    def score(
+        self, parts: list[slice], theta: Tensor, protocol: EvaluationProtocol, draws: Stream
+    ) -> list[Any]:
+        """Return scores and draws of some parts of the test episodes."""
+        return self._crew.map("score", parts, theta.cpu().numpy(), protocol, draws)
+
+    def adapt(self) -> None:
+        """Run the training's inner loop once on the first meta-batch, and forget the result."""
+        self._crew.map("adapt", self._bench.trainer.parts(self._bench.algorithm, self._bench.batch))
+
+    def peak(self) -> Memory:
+        """Return the peak memory of all processes together, each above its own start."""
+        peaks = self._crew.everyone("peak")
+        known = [peak.peak_bytes for peak in peaks if peak.peak_bytes is not None]
+        total = sum(known) if len(known) == len(peaks) else None
+        return Memory(peak_bytes=total, kind=peaks[0].kind)
+
+    def _jobs(self) -> dict[str, Any]:
+        memory = PeakMemory(self._bench.device)
+        return {
+            "outer": self._outer,
+            "score": self._score,
+            "adapt": self._adapt,
+            "peak": lambda _: memory.read(),
+        }
+
+    @torch.no_grad()
+    def _outer(self, part: tuple[int, slice], step: int) -> float:
+        row, episodes = part
+        assert self._loop is not None
+        batch = self._bench.source.step(step)
+        gradient, loss = self._loop.outer(self._theta, step, batch, episodes)
+        self._gradients[row] = gradient
+        return float(loss)
+
+    def _score(self, part: slice, theta: Any, protocol: EvaluationProtocol, draws: Stream) -> Any:
+        engine = self._bench.engine
+        weights = torch.from_numpy(theta).to(engine.device, engine.dtype)
+        return self._bench.test.part(part, weights, protocol, draws)
+
+    @torch.no_grad()
+    def _adapt(self, part: slice) -> None:
+        bench, batch = self._bench, self._bench.batch[part]
+        draws = Draws(bench.inner_draws).after(part.start)
+        steps = bench.algorithm.inner_steps
+        for _ in bench.algorithm.adapt(bench.engine, bench.initial, batch.support, steps, draws):
+            pass
