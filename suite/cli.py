@@ -92,12 +92,12 @@ def _name(profile: str) -> str:
 
 def _cells(options: dict) -> list[config.Cell]:
     profile = config.load_profile(options["profile"])
-    threads = options["threads"] or profile.threads
     cells = config.expand(
         profile,
         devices.resolve(options["device_names"] or profile.devices),
-        options["shards"] or profile.shards or max(1, usable_cores() // threads),
-        threads=threads,
+        usable_cores(),
+        threads=options["threads"],
+        shards=options["shards"],
         algorithms=options["algorithms"],
         tasks=options["tasks"],
         seeds=options["seeds"],

@@ -277,9 +277,10 @@ def load_profile(name: str) -> Profile:
 def expand(
     profile: Profile,
     devices: Sequence[str],
-    shards: int = 1,
+    cores: int = 1,
     *,
     threads: int | None = None,
+    shards: int | None = None,
     algorithms: Sequence[str] = (),
     tasks: Sequence[str] = (),
     seeds: Sequence[int] = (),
@@ -290,8 +291,8 @@ def expand(
     Args:
         profile: the validated profile.
         devices: the device kinds to run on, already resolved.
-        shards: processes of a cell on the CPU.
-        threads: of each process, instead of the profile's.
+        cores: that a cell on the CPU may use, where neither says how.
+        threads, shards: instead of the profile's.
         algorithms: variants or algorithm names to keep; all if empty.
         tasks: experiments or task names to keep; all if empty.
         seeds: instead of the profile's.
@@ -301,6 +302,8 @@ def expand(
         UserError: an unknown name, or a parameter that its component refuses.
     """
     engine = engine or profile.engine
+    threads = threads or profile.threads
+    shards = shards or profile.shards or max(1, cores // threads)
     if engine != "auto":
         registry.engines.get(engine)
     experiments = [e for e in profile.experiments if _kept(tasks, e.name, e.task["name"])]
@@ -335,7 +338,7 @@ def expand(
                     numerics=Numerics(
                         device=device,
                         engine=engine,
-                        threads=threads or profile.threads,
+                        threads=threads,
                         shards=shards if device == "cpu" else 1,
                     ),
                 )

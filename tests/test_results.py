@@ -36,7 +36,7 @@ def test_records_are_whole_and_of_clean_commits(profile):
 
 @pytest.mark.parametrize("profile", PROFILES)
 def test_records_are_the_profile_as_it_is_now(profile):
-    cells = expand(load_profile(profile), ["cpu"], shards=2)
+    cells = expand(load_profile(profile), ["cpu"], cores=2)
     described = {json.dumps(cell.description(), sort_keys=True) for cell in cells}
     kept = {
         json.dumps(record.cell.description(), sort_keys=True)
@@ -60,7 +60,7 @@ def test_rates_of_quick_are_the_choice_of_tune():
     assert len({len(choice.points) for choice in choices}) == 1, "grids of one size"
     cells = {
         (cell.experiment, cell.variant): cell
-        for cell in expand(load_profile("quick"), ["cpu"], shards=2)
+        for cell in expand(load_profile("quick"), ["cpu"], cores=2)
     }
     assert {(c.experiment, c.variant) for c in choices} == set(cells)
     for choice in choices:
