@@ -92,17 +92,26 @@ class Algorithm(Component):
     def adapt(
         self, engine: Engine, theta: Tensor, support: Examples, steps: int, draws: Draws
     ) -> Iterator[Tensor]:
-        """Yield theta_0 .. theta_K, each (T, P): gradient descent on the support set.
+        """Yield theta_0 .. theta_K, each (T, P)."""
+        for theta_k, _ in self.descend(engine, theta, support, steps, draws):
+            yield theta_k
 
-        theta_{k+1} = theta_k - alpha * grad L_support(theta_k)         (MAML, equation before (1))
+    def descend(
+        self, engine: Engine, theta: Tensor, support: Examples, steps: int, draws: Draws
+    ) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """Yield each theta_k (T, P) with the losses (T,) met on the step to it, None for theta_0.
+
+        Gradient descent on the support set (MAML, the equation before (1)):
+
+            theta_{k+1} = theta_k - alpha * grad L_support(theta_k)
         """
         rate = self.inner_rate * engine.adapted  # (P,), 0 where the inner loop leaves a weight
         theta = self.start(engine, theta, len(support), draws)
-        yield theta
+        yield theta, None
         for batch in draws.minibatches(support, self.inner_batch, steps):
-            _, gradient = engine.gradient(theta, batch)
-            theta = theta - rate * gradient
-            yield theta
+            loss, gradient = engine.gradient(theta, batch)
+            theta = moved(theta, rate, gradient)
+            yield theta, loss
 
     def outer(self, engine: Engine, theta: Tensor, episodes: Episodes, draws: Draws) -> Outer:
         """Return the gradient (P,) that the outer optimiser follows, averaged over the episodes.
@@ -111,3 +120,8 @@ class Algorithm(Component):
         automatic differentiation, which the reference engine alone can do.
         """
         return engine.differentiate(self, theta, episodes, draws)
+
+
+def moved(theta: Tensor, rate: Tensor, gradient: Tensor) -> Tensor:
+    """Return theta - rate * gradient, in one pass over memory."""
+    return torch.addcmul(theta, rate, gradient, value=-1)

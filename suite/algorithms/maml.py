@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from suite import registry
-from suite.algorithms.base import Algorithm, Draws, Outer
+from suite.algorithms.base import Algorithm, Draws, Outer, moved
 from suite.engines.base import Engine
 from suite.episodes import Episodes
 
@@ -32,7 +32,7 @@ class MAML(Algorithm):
         theta_k = self.start(engine, theta, len(episodes), draws)  # (T, P)
         for batch in draws.minibatches(episodes.support, self.inner_batch, self.inner_steps):
             points.append(engine.linearise(theta_k, batch))
-            theta_k = theta_k - rate * points[-1].gradient
+            theta_k = moved(theta_k, rate, points[-1].gradient)
         loss, v = engine.gradient(theta_k, episodes.query)
         while points:
             v = v - points.pop().hessian_vector(rate * v)

@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from suite import registry
-from suite.algorithms.base import Algorithm, Draws, Outer
+from suite.algorithms.base import Algorithm, Draws, Outer, moved
 from suite.engines.base import Engine
 from suite.episodes import Episodes, Examples
 
@@ -45,27 +45,31 @@ class Reptile(Algorithm):
         """Adam divides by |g| + 1e-8, which magnifies a rounding error of 1e-16 to 1e-8."""
         return 1e-7 if self.inner_optimiser == "adam" else super().tolerance
 
-    def adapt(
+    def descend(
         self, engine: Engine, theta: Tensor, support: Examples, steps: int, draws: Draws
-    ) -> Iterator[Tensor]:
-        """Yield theta_0 .. theta_K, each (T, P): inner SGD or Adam on serial mini-batches."""
+    ) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """Yield theta_0 .. theta_K with the losses met: inner SGD or Adam, serial mini-batches."""
         if self.inner_optimiser == "sgd":
-            yield from super().adapt(engine, theta, support, steps, draws)
+            yield from super().descend(engine, theta, support, steps, draws)
             return
         rate = self.inner_rate * engine.adapted
         theta = self.start(engine, theta, len(support), draws)
         moment = torch.zeros_like(theta)
-        yield theta
+        yield theta, None
         batches = draws.minibatches(support, self.inner_batch, steps)
         for k, batch in enumerate(batches, start=1):
-            _, gradient = engine.gradient(theta, batch)
+            loss, gradient = engine.gradient(theta, batch)
             moment = self.inner_beta2 * moment + (1 - self.inner_beta2) * gradient.square()
             scale = (moment / (1 - self.inner_beta2**k)).sqrt() + EPSILON
-            theta = theta - rate * gradient / scale
-            yield theta
+            theta = moved(theta, rate, gradient / scale)
+            yield theta, loss
 
     def outer(self, engine: Engine, theta: Tensor, episodes: Episodes, draws: Draws) -> Outer:
-        """Return theta - mean_i theta_i,K (P,); the query set gives the reported loss alone."""
-        *_, theta_k = self.adapt(engine, theta, episodes.support, self.inner_steps, draws)
-        loss = engine.losses(theta_k, episodes.query)
+        """Return theta - mean_i theta_i,K (P,), and the loss on the last mini-batches.
+
+        The query set is not looked at.
+        """
+        *_, (theta_k, loss) = self.descend(engine, theta, episodes.support, self.inner_steps, draws)
+        if loss is None:
+            loss = engine.losses(theta_k, episodes.support)
         return Outer(theta - theta_k.mean(0), loss.mean())

@@ -79,11 +79,35 @@ def _simplified(chain: list[layers.Layer]) -> list[layers.Layer]:
                 layer.drop_bias()  # the mean takes it away: its gradient is 0
             case layers.Rectifier(), layers.MaxPool():
                 chain[i : i + 2] = after, layer  # the same for a rising function; a quarter to do
+    _join_first(chain)
     for layer, after in itertools.pairwise(chain):
         if isinstance(after, layers.Rectifier):
-            kept = layers.Linear, layers.Convolution, layers.BatchNormalisation, layers.MaxPool
-            after.in_place = isinstance(layer, kept)
+            after.in_place = isinstance(layer, FREE)
     return chain
+
+
+#: Layers that keep nothing of their output.
+FREE = (
+    layers.Linear,
+    layers.Convolution,
+    layers.BatchNormalisation,
+    layers.StandardisedLinear,
+    layers.MaxPool,
+)
+
+
+def _join_first(chain: list[layers.Layer]) -> None:
+    """Make the first layer with parameters and its batch norm one layer, if inputs are few."""
+    at = next((i for i, layer in enumerate(chain) if getattr(layer, "weight", None)), len(chain))
+    match chain[at : at + 2]:
+        case [layers.Linear() as linear, layers.BatchNormalisation() as norm]:
+            pass
+        case [layers.Convolution(small=linear), layers.BatchNormalisation() as norm]:
+            pass
+        case _:
+            return
+    if linear.inputs <= layers.StandardisedLinear.FEW:
+        chain[at : at + 2] = [layers.StandardisedLinear(linear, norm)]
 
 
 def _layer(module: nn.Module, name: str, channels_last: bool) -> tuple[list[layers.Layer], bool]:
@@ -104,12 +128,13 @@ def _layer(module: nn.Module, name: str, channels_last: bool) -> tuple[list[laye
         case nn.Identity():
             return [], channels_last
         case nn.Linear():
-            return [layers.Linear(f"{name}.weight", parameter("bias"))], channels_last
+            linear = layers.Linear(f"{name}.weight", parameter("bias"), module.in_features)
+            return [linear], channels_last
         case nn.Conv2d(groups=1, dilation=(1, 1), padding_mode="zeros"):
             (k, kw), (s, sw), padding = module.kernel_size, module.stride, module.padding
             if isinstance(padding, tuple) and (kw, sw, padding[1]) == (k, s, padding[0]):
                 convolution = layers.Convolution(
-                    f"{name}.weight", parameter("bias"), k, s, padding[0]
+                    f"{name}.weight", parameter("bias"), module.in_channels, k, s, padding[0]
                 )
                 return [*entry, convolution], True
         case nn.BatchNorm1d(track_running_stats=False):
@@ -276,15 +301,15 @@ class ExplicitEngine(Engine):
     def parts(self, algorithm: Algorithm, episodes: Episodes) -> list[slice]:
         """Cut a meta-batch by what the inner loop sees of it, a mini-batch at a time."""
         seen = algorithm.inner_batch or episodes.support.x.shape[1]
-        return self._cut(episodes.support.x[:, :seen])
+        x = episodes.support.x[:, :seen]
+        return self._cut(x, 2 if len(x) * self._width(x.shape[1:]) > WHOLE else 1)
 
-    def _cut(self, x: Tensor) -> list[slice]:
+    def _cut(self, x: Tensor, at_least: int = 1) -> list[slice]:
         """Cut the episodes with inputs ``x`` (T, n, *input_shape) into like parts for a cache."""
         count = len(x)
         if not x.is_cpu:
             return [slice(0, count)]
-        numbers = count * self._width(x.shape[1:])
-        pieces = max(-(-numbers // PART), 2 if numbers > WHOLE else 1)
+        pieces = max(at_least, -(-count * self._width(x.shape[1:]) // PART))
         # Few pieces are a power of two of them, which two or four processes share evenly.
         pieces = min(count, pieces if pieces > 8 else 2 ** (pieces - 1).bit_length())
         bounds = [count * i // pieces for i in range(pieces + 1)]

@@ -30,7 +30,9 @@ class HigherEngine(ReferenceEngine):
         """Refuse inner loops other than gradient descent, which `higher` would not be told of."""
         from suite.algorithms.base import Algorithm as Base
 
-        if algorithm.second_order and type(algorithm).adapt is not Base.adapt:
+        kind = type(algorithm)
+        plain = kind.adapt is Base.adapt and kind.descend is Base.descend
+        if algorithm.second_order and not plain:
             return f"the inner loop of {algorithm.name} is not plain gradient descent"
         return None
 

@@ -237,8 +237,8 @@ class Linear(Layer):
     dW_t = dy_t^T x + dy^T x_t     db_t = sum dy_t   dx_t = dy_t W + dy W_t
     """
 
-    def __init__(self, weight: str, bias: str | None) -> None:
-        self.weight, self.bias = weight, bias
+    def __init__(self, weight: str, bias: str | None, inputs: int) -> None:
+        self.weight, self.bias, self.inputs = weight, bias, inputs
 
     def drop_bias(self) -> None:
         """Leave the bias out, where what follows takes it away again."""
@@ -320,14 +320,17 @@ class UnfoldedConvolution(Linear):
     """
 
     def __init__(
-        self, weight: str, bias: str | None, kernel: int, stride: int, padding: int
+        self, weight: str, bias: str | None, channels: int, kernel: int, stride: int, padding: int
     ) -> None:
-        super().__init__(weight, bias)
+        super().__init__(weight, bias, channels * kernel**2)
         self.kernel, self.stride, self.padding = kernel, stride, padding
 
     def matrix(self, p: Parameters) -> Tensor:
         w = p[self.weight]  # (T, O, C, k, k)
-        return w.permute(0, 3, 4, 2, 1).reshape(w.shape[0], -1, w.shape[1])  # (T, k*k*C, O)
+        # Before the first inner step all episodes share one set of weights: one copy will do.
+        one = w[:1] if w.stride(0) == 0 else w
+        matrix = one.permute(0, 3, 4, 2, 1).reshape(one.shape[0], -1, w.shape[1])
+        return matrix.expand(w.shape[0], -1, -1)  # (T, k*k*C, O)
 
     def unmatrix(self, gradient: Tensor) -> Tensor:
         t, _, o = gradient.shape
@@ -454,10 +457,10 @@ class Convolution(Layer):
     """A convolution with zero padding: unfolded over all episodes, or the library's where large."""
 
     def __init__(
-        self, weight: str, bias: str | None, kernel: int, stride: int, padding: int
+        self, weight: str, bias: str | None, channels: int, kernel: int, stride: int, padding: int
     ) -> None:
         self.weight = weight
-        self.small = UnfoldedConvolution(weight, bias, kernel, stride, padding)
+        self.small = UnfoldedConvolution(weight, bias, channels, kernel, stride, padding)
         self.large = LibraryConvolution(weight, bias, stride, padding)
 
     def drop_bias(self) -> None:
@@ -586,6 +589,91 @@ class BatchNormalisation(Layer):
 
     def _each(self, p: Parameters, name: str | None, x: Tensor) -> Any:
         return [None] * len(x) if name is None else p[name]
+
+
+class StandardisedLinear(Layer):
+    """`Linear` of few inputs, or a convolution of few channels, with batch norm, as one layer.
+
+    For the first layer of a network. With the rows of inputs less their mean, U (N, F), and their
+    covariance C = U^T U / N, both of the data alone, the statistics of batch norm follow from the
+    weights: the standardised values are z = U W r, where
+
+    v = sum_F W * CW                       r = 1/sqrt(v + eps)      h = g r
+    y = U (W h) + b
+
+    so no pass over the N rows is spent on batch norm. With G = U^T dy and q = sum_F W * G:
+
+    dW = h (G - r^2 q CW)                  dg = r q                 db = sum dy
+    r_t = -r^3 sum_F CW * W_t              h_t = g_t r + g r_t
+    y_t = U (W_t h + W h_t) + b_t
+    G_t = U^T dy_t                         q_t = sum_F W_t * G + W * G_t
+    dW_t = h_t (G - r^2 q CW) + h (G_t - (2 r r_t q + r^2 q_t) CW - r^2 q C W_t)
+    dg_t = r_t q + r q_t                   db_t = sum dy_t
+    """
+
+    #: Inputs F up to which the covariance is cheaper than batch norm's own passes.
+    FEW = 16
+
+    def __init__(self, linear: Linear, norm: BatchNormalisation) -> None:
+        self.linear, self.norm = linear, norm
+        self.weight = linear.weight
+
+    def forward(self, p: Parameters, x: Tensor, kept: Kept, memo: dict[Any, Any] | None) -> Tensor:
+        memo = {} if memo is None else memo
+        if self not in memo:
+            rows = self.linear.rows(x)
+            rows = rows - rows.mean(1, keepdim=True)
+            memo[self] = rows, rows.mT @ rows / rows.shape[1]
+        kept.rows, kept.covariance = memo[self]
+        w = kept.w = self.linear.matrix(p)
+        kept.cw = kept.covariance @ w
+        kept.r = ((w * kept.cw).sum(1, keepdim=True) + self.norm.eps).rsqrt()
+        kept.g, kept.shape = channels(p, self.norm.weight), x.shape
+        kept.h = kept.r if kept.g is None else kept.g * kept.r
+        return self._affine(kept, w * kept.h, p)
+
+    def backward(self, p: Parameters, kept: Kept, dy: Tensor, need_dx: bool) -> Found:
+        dy, r = self._rows(kept, dy), kept.r
+        kept.big_g = kept.rows.mT @ dy
+        kept.q = (kept.w * kept.big_g).sum(1, keepdim=True)
+        kept.inside = torch.addcmul(kept.big_g, r * r * kept.q, kept.cw, value=-1)
+        return None, self._gradients(kept.h * kept.inside, r * kept.q, dy)
+
+    def tangent(
+        self, p: Parameters, p_t: Parameters, kept: Kept, x_t: Tensor | None
+    ) -> Tensor | None:
+        w_t, r, g = self.linear.matrix(p_t), kept.r, kept.g
+        kept.w_t, kept.r_t = w_t, -(r**3) * (kept.cw * w_t).sum(1, keepdim=True)
+        g_t = channels(p_t, self.norm.weight)
+        kept.h_t = kept.r_t if g is None else g_t * r + g * kept.r_t
+        return self._affine(kept, w_t * kept.h + kept.w * kept.h_t, p_t)
+
+    def tangent_backward(
+        self, p: Parameters, p_t: Parameters, kept: Kept, dy_t: Tensor, need_dx: bool
+    ) -> Found:
+        dy_t, r, r_t, q = self._rows(kept, dy_t), kept.r, kept.r_t, kept.q
+        big_g_t = kept.rows.mT @ dy_t
+        q_t = (kept.w_t * kept.big_g + kept.w * big_g_t).sum(1, keepdim=True)
+        inside_t = big_g_t - (2 * r * r_t * q + r * r * q_t) * kept.cw
+        inside_t = inside_t - r * r * q * (kept.covariance @ kept.w_t)
+        w_t = kept.h_t * kept.inside + kept.h * inside_t
+        return None, self._gradients(w_t, r_t * q + r * q_t, dy_t)
+
+    def _rows(self, kept: Kept, dy: Tensor) -> Tensor:
+        return dy.reshape(*kept.rows.shape[:2], -1)
+
+    def _affine(self, kept: Kept, matrix: Tensor, p: Parameters) -> Tensor:
+        b = channels(p, self.norm.bias)
+        y = kept.rows @ matrix if b is None else torch.baddbmm(b, kept.rows, matrix)
+        return self.linear.shaped(y, kept.shape)
+
+    def _gradients(self, w: Tensor, g: Tensor, dy: Tensor) -> Gradients:
+        found = {self.weight: self.linear.unmatrix(w)}
+        if self.norm.weight is not None:
+            found[self.norm.weight] = g[:, 0]
+        if self.norm.bias is not None:
+            found[self.norm.bias] = dy.sum(1)
+        return found
 
 
 class Normalisation(Layer):
