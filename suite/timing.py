@@ -53,6 +53,14 @@ def count_flops(work: Callable[[], object]) -> int | None:
     return int(counter.get_total_flops()) or None
 
 
+def matrix_product_rate(device: torch.device, dtype: torch.dtype) -> float:
+    """Return the FLOP/s of square matrix products here: what arithmetic could run at, at most."""
+    size = 8192 if device.type == "cuda" else 1024
+    a = torch.ones(size, size, device=device, dtype=dtype)
+    seconds = measure("matrix product", lambda: a @ a, device).q1
+    return 2 * size**3 / seconds
+
+
 class PeakMemory:
     """Peak memory between its making and `read`, above what was held at the start.
 

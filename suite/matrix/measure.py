@@ -54,6 +54,7 @@ def time_parts(
         training_seconds=training,
         evaluation_seconds=evaluation,
         flops_per_outer_step=flops,
+        matrix_product_rate=team.ceiling(),
         alone=alone,
     )
 

@@ -16,7 +16,7 @@ from suite.evaluation import Scores, scores
 from suite.matrix.bench import Bench
 from suite.records.schema import Memory
 from suite.streams import Stream
-from suite.timing import PeakMemory
+from suite.timing import PeakMemory, matrix_product_rate
 
 
 class Team:
@@ -72,6 +72,10 @@ class Team:
         """Run the training's inner loop once on the first meta-batch, and forget the result."""
         self._crew.map("adapt", self._bench.trainer.parts(self._bench.algorithm, self._bench.batch))
 
+    def ceiling(self) -> float:
+        """Return the FLOP/s of matrix products in all processes at once."""
+        return sum(self._crew.everyone("ceiling"))
+
     def peak(self) -> Memory:
         """Return the peak memory of all processes together, each above its own start."""
         peaks = self._crew.everyone("peak")
@@ -85,6 +89,7 @@ class Team:
             "outer": self._outer,
             "score": self._score,
             "adapt": self._adapt,
+            "ceiling": self._ceiling,
             "peak": lambda _: memory.read(),
         }
 
@@ -101,6 +106,9 @@ class Team:
         engine = self._bench.engine
         weights = torch.from_numpy(theta).to(engine.device, engine.dtype)
         return self._bench.test.part(part, weights, protocol, draws)
+
+    def _ceiling(self, _: None) -> float:
+        return matrix_product_rate(self._bench.device, self._bench.engine.dtype)
 
     @torch.no_grad()
     def _adapt(self, part: slice) -> None:

@@ -87,6 +87,9 @@ class Timing(Strict):
     training_seconds: float
     evaluation_seconds: float
     flops_per_outer_step: int | None
+    """Of matrix products and convolutions."""
+    matrix_product_rate: float | None = None
+    """FLOP/s of large matrix products on the same cores at the same time: the ceiling."""
     alone: bool
     """Whether the cell had the device to itself, as far as the user says (``--shared``)."""
 

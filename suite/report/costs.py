@@ -50,7 +50,8 @@ def timing(collection: Collection) -> Table:
         "Experiment",
         *(("Device",) if devices else ()),
         *("Algorithm", "Engine", *PARTS.values()),
-        *("Training, s", "Peak memory, MiB", "GFLOP/outer step", "GFLOP/s", "Seeds"),
+        *("Training, s", "Peak memory, MiB", "GFLOP/outer step", "GFLOP/s", "Utilisation, %"),
+        "Seeds",
     )
     notes = (
         "Inner loop: adaptation of one meta-batch by the training number of steps. Outer step: "
@@ -60,7 +61,8 @@ def timing(collection: Collection) -> Table:
         "Median (quartiles) over repetitions, warm-up left out and the device synchronised; of "
         "these, the median over seeds. Peak memory of training and timing, above what was held "
         "when the cell began: resident memory on a CPU, allocated memory on CUDA. GFLOP/s: the "
-        "FLOPs of an outer step by its median time.",
+        "FLOPs of matrix products and convolutions in an outer step by its median time; "
+        "utilisation: of the rate at which the same cores multiply large matrices.",
         f"Only cells that had the device for themselves are timed: {_left_out(collection)}.",
         *provenance(collection),
     )
@@ -83,6 +85,7 @@ def _row(runs: Runs, records: list[Record], devices: bool) -> tuple[str, ...]:
     memory = _median([r.memory.peak_bytes for r in records if r.memory])
     outer = duration(records, "outer_step")
     speed = None if flops is None or outer is None else flops / outer[0] / 1e9
+    ceiling = _median([r.timing.matrix_product_rate for r in records if r.timing])
     of = len(runs.records)
     return (
         runs.experiment,
@@ -93,6 +96,7 @@ def _row(runs: Runs, records: list[Record], devices: bool) -> tuple[str, ...]:
         written.number(None if memory is None else memory / 2**20),
         written.number(None if flops is None else flops / 1e9),
         written.number(speed),
+        written.number(None if not speed or not ceiling else 100e9 * speed / ceiling),
         str(of) if len(records) == of else f"{len(records)} of {of}",
     )
 
@@ -149,6 +153,8 @@ def _data(runs: Runs, records: list[Record]) -> list[Mapping[str, Any]]:
         add(record, "whole_evaluation", "s", record.timing.evaluation_seconds)
         if record.timing.flops_per_outer_step is not None:
             add(record, "flops_per_outer_step", "FLOP", record.timing.flops_per_outer_step)
+        if record.timing.matrix_product_rate is not None:
+            add(record, "matrix_product_rate", "FLOP/s", record.timing.matrix_product_rate)
         if record.memory is not None and record.memory.peak_bytes is not None:
             add(record, f"peak_memory_{record.memory.kind}", "B", record.memory.peak_bytes)
     return lines
