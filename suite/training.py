@@ -144,7 +144,9 @@ class OuterLoop:
         episodes = self.source.step(step)
         parts = self.engine.parts(self.algorithm, episodes)
         total = Mean(self.theta, len(episodes))
-        for part, outer in zip(parts, self._outers(step, self.theta, parts), strict=True):
+        # One part is done here: to send for help would only cost.
+        outers = self._outers if len(parts) > 1 else self._in_turn
+        for part, outer in zip(parts, outers(step, self.theta, parts), strict=True):
             total.add(outer, part)
         outer = total.value()
         clip = self.protocol.clip

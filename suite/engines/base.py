@@ -29,6 +29,7 @@ class Span:
     shape: torch.Size
     start: int
     stop: int
+    strides: tuple[int, ...]
 
 
 class Layout:
@@ -39,7 +40,8 @@ class Layout:
         start = 0
         for name, parameter in model.named_parameters():
             stop = start + parameter.numel()
-            self.spans.append(Span(name, parameter.shape, start, stop))
+            strides = torch.empty(parameter.shape, device="meta").stride()
+            self.spans.append(Span(name, parameter.shape, start, stop, strides))
             start = stop
         self.size = start
         outer_only = frozenset(getattr(model, "outer_only", ()))
@@ -59,6 +61,16 @@ class Layout:
         parts = theta.split([s.stop - s.start for s in self.spans], dim=-1)
         return {
             s.name: part.unflatten(-1, s.shape) for s, part in zip(self.spans, parts, strict=True)
+        }
+
+    def views(self, theta: Tensor) -> dict[str, Tensor]:
+        """Return what `unflatten` does, (T, *shape) from (T, P), quickly and outside any graph."""
+        count, row, first = len(theta), theta.stride(0), theta.storage_offset()
+        return {
+            span.name: theta.as_strided(
+                (count, *span.shape), (row, *span.strides), first + span.start
+            )
+            for span in self.spans
         }
 
 

@@ -193,7 +193,7 @@ class _Point(Point):
 
     def __init__(self, engine: ExplicitEngine, theta: Tensor, data: Examples) -> None:
         self._engine = engine
-        self._p = engine.layout.unflatten(theta)
+        self._p = engine.layout.views(theta)
         self._kept = engine.kept()
         outputs = engine.forward(self._p, data, self._kept)
         self.loss, dz, self._loss_kept = engine.loss_layer.forward(
@@ -204,14 +204,14 @@ class _Point(Point):
 
     def hessian_vector(self, v: Tensor) -> Tensor:
         engine, p, kept = self._engine, self._p, self._kept
-        p_t = engine.layout.unflatten(v)
+        p_t = engine.layout.views(v)
         value_t: Tensor | None = None
         for layer, own in zip(engine.layers, kept, strict=True):
             value_t = layer.tangent(p, p_t, own, value_t)
         assert value_t is not None, "a model without parameters has no Hessian"
         dy_t: Tensor | None = engine.loss_layer.tangent(self._loss_kept, value_t)
         product = torch.empty_like(v)
-        found = engine.layout.unflatten(product)
+        found = engine.layout.views(product)
         for i in reversed(range(engine.first, len(engine.layers))):
             assert dy_t is not None
             dy_t, gradients = engine.layers[i].tangent_backward(
@@ -288,7 +288,7 @@ class ExplicitEngine(Engine):
         last: bool,
     ) -> None:
         """Write the gradient (T, P); the ``last`` pass frees what was kept on its way."""
-        found = self.layout.unflatten(gradient)
+        found = self.layout.views(gradient)
         for i in reversed(range(self.first, len(self.layers))):
             assert dy is not None
             own = kept.pop() if last else kept[i]
@@ -319,7 +319,7 @@ class ExplicitEngine(Engine):
         """Return the numbers of one episode's largest value, for inputs (n, *input_shape)."""
         if shape not in self._widths:
             value = torch.empty(1, *shape, device="meta")
-            p = self.layout.unflatten(torch.empty(1, self.layout.size, device="meta"))
+            p = self.layout.views(torch.empty(1, self.layout.size, device="meta"))
             widest = 0
             for layer in self.layers:
                 value = layer.forward(p, value, layers.Kept(), None)
@@ -338,7 +338,7 @@ class ExplicitEngine(Engine):
         return torch.cat(losses), torch.cat(gradients)
 
     def _gradient(self, theta: Tensor, data: Examples) -> tuple[Tensor, Tensor]:
-        p, kept = self.layout.unflatten(theta), self.kept()
+        p, kept = self.layout.views(theta), self.kept()
         outputs = self.forward(p, data, kept)
         loss, dz, _ = self.loss_layer.forward(outputs, data.y, self.loss_scale)
         gradient = torch.empty_like(theta, memory_format=torch.contiguous_format)
@@ -362,7 +362,7 @@ class ExplicitEngine(Engine):
         return torch.cat([self._outputs(theta[i], x[i]) for i in parts])
 
     def _outputs(self, theta: Tensor, x: Tensor) -> Tensor:
-        p, value = self.layout.unflatten(theta), x
+        p, value = self.layout.views(theta), x
         for layer in self.layers:
             value = layer.forward(p, value, layers.Kept(), None)
         return value

@@ -1,0 +1,248 @@
+"""Engines side by side: time and peak memory of one meta-step, as ratios to the plain loop.
+
+    python benchmarks/engines.py [--workloads O1,M5] [--algorithms maml] [--rounds 9]
+
+Each variant is a process of its own with the suite's allocator settings and all cores, on the same
+made-up episodes. A round times every variant once, one after the other, the others asleep; a ratio
+is the median over rounds of the ratios within a round. Run it on an idle machine.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import multiprocessing
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import click
+import torch
+from tabulate import tabulate
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks.workloads import WORKLOADS, Workload
+from suite import allocator, registry
+from suite.algorithms.base import Draws
+from suite.crew import Crew, shared
+from suite.engines.base import Engine, Mean, episode_losses
+from suite.provenance import processor, usable_cores
+from suite.streams import Stream
+from suite.timing import PeakMemory
+
+ALGORITHMS = ("maml", "fomaml", "reptile")
+PLAIN, SPLIT = "plain loop", "explicit"
+CPU = torch.device("cpu")
+Step = Callable[[], Any]
+
+
+def engine(name: str, threads: int, shards: int) -> Callable[..., Any]:
+    """Return a variant: one of the suite's engines on so many threads of so many processes."""
+
+    @contextmanager
+    def variant(workload: Workload, algorithm: str) -> Iterator[tuple[Step, Callable[[], int]]]:
+        torch.set_num_threads(threads)
+        made = registry.engines.get(name)(workload.network(), workload.loss)
+        with _meta_step(made, workload, algorithm, shards) as found:
+            yield found
+
+    return variant
+
+
+@contextmanager
+def _meta_step(
+    made: Engine, workload: Workload, algorithm: str, shards: int
+) -> Iterator[tuple[Step, Callable[[], int]]]:
+    rule, episodes = workload.algorithm(algorithm), workload.episodes()
+    theta, draws = made.layout.flatten(made.model), Draws(Stream("bench"))
+    parts = made.parts(rule, episodes)
+    rows = shared(len(parts), len(theta), dtype=torch.float32)
+
+    @torch.no_grad()
+    def outer(part: tuple[int, slice]) -> float:
+        found = made.outer(rule, theta, episodes[part[1]], draws.after(part[1].start))
+        rows[part[0]] = found.gradient
+        return float(found.loss)
+
+    def jobs() -> dict[str, Any]:
+        memory = PeakMemory(CPU)
+        return {"outer": outer, "peak": lambda _: memory.read().peak_bytes}
+
+    crew = Crew(jobs, shards - 1)
+
+    def split() -> Any:
+        total, losses = Mean(theta, len(episodes)), crew.map("outer", list(enumerate(parts)))
+        for row, loss, part in zip(rows, losses, parts, strict=True):
+            total.add((row, theta.new_tensor(loss)), part)
+        return total.value()
+
+    @torch.no_grad()
+    def alone() -> Any:
+        return made.meta_gradient(rule, theta, episodes[:], draws)
+
+    yield split if shards > 1 and len(parts) > 1 else alone, lambda: sum(crew.everyone("peak"))
+    crew.close()
+
+
+@contextmanager
+def supervised(workload: Workload, _: str) -> Iterator[tuple[Step, Callable[[], int]]]:
+    """One plain forward and backward pass over the same images, an episode's at a time."""
+    torch.set_num_threads(usable_cores())
+    model, episodes = workload.network(), workload.episodes()
+    x = torch.cat([episodes.support.x, episodes.query.x], dim=1)
+    y = torch.cat([episodes.support.y, episodes.query.y], dim=1)
+    memory = PeakMemory(CPU)
+
+    def step() -> None:
+        model.zero_grad()
+        for images, targets in zip(x, y, strict=True):
+            episode_losses(workload.loss, model(images)[None], targets[None]).sum().backward()
+
+    yield step, lambda: memory.read().peak_bytes or 0
+
+
+@contextmanager
+def torchopt(workload: Workload, _: str) -> Iterator[tuple[Step, Callable[[], int]]]:
+    """MAML by TorchOpt's differentiable SGD, episode after episode, as its examples do."""
+    import torchopt as library
+
+    torch.set_num_threads(usable_cores())
+    model, episodes = workload.network(), workload.episodes()
+    rate = workload.algorithm("maml").inner_rate
+    inner = library.MetaSGD(model, lr=rate)
+    memory = PeakMemory(CPU)
+
+    def loss(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return episode_losses(workload.loss, model(x)[None], y[None])[0]
+
+    def step() -> None:
+        start = library.extract_state_dict(model, by="reference")
+        state = library.extract_state_dict(inner, by="reference")
+        for t in range(len(episodes)):
+            for _ in range(workload.steps):
+                inner.step(loss(episodes.support.x[t], episodes.support.y[t]))
+            loss(episodes.query.x[t], episodes.query.y[t]).backward()
+            library.recover_state_dict(model, start)
+            library.recover_state_dict(inner, state)
+
+    yield step, lambda: memory.read().peak_bytes or 0
+
+
+@contextmanager
+def learn2learn(workload: Workload, _: str) -> Iterator[tuple[Step, Callable[[], int]]]:
+    """MAML by learn2learn, episode after episode."""
+    import learn2learn as library
+
+    torch.set_num_threads(usable_cores())
+    model, episodes = workload.network(), workload.episodes()
+    wrapped = library.algorithms.MAML(model, lr=workload.algorithm("maml").inner_rate)
+    memory = PeakMemory(CPU)
+
+    def step() -> None:
+        for t in range(len(episodes)):
+            learner = wrapped.clone()
+            for data in [episodes.support] * workload.steps:
+                learner.adapt(
+                    episode_losses(workload.loss, learner(data.x[t])[None], data.y[t : t + 1])[0]
+                )
+            query = episodes.query
+            outputs = learner(query.x[t])[None]
+            episode_losses(workload.loss, outputs, query.y[t : t + 1])[0].backward()
+
+    yield step, lambda: memory.read().peak_bytes or 0
+
+
+def variants(algorithm: str) -> dict[str, Callable[..., Any]]:
+    """Return what is compared for an algorithm; all use every core."""
+    cores = usable_cores()
+    found = {
+        PLAIN: engine("reference", cores, 1),
+        SPLIT: engine("explicit", 1, cores),
+        "explicit, one process": engine("explicit", cores, 1),
+        "plain loop, split": engine("reference", 1, cores),
+    }
+    if algorithm == "maml":
+        found |= {"higher": engine("higher", cores, 1), "supervised": supervised}
+        peers = {"torchopt": torchopt, "learn2learn": learn2learn}
+        found |= {name: made for name, made in peers.items() if importlib.util.find_spec(name)}
+    return found
+
+
+def _worker(connection: Connection, workload: str, algorithm: str, variant: str) -> None:
+    """Build a variant; answer every message with the seconds of one step, or the peak memory."""
+    with variants(algorithm)[variant](WORKLOADS[workload], algorithm) as (step, peak):
+        for _ in range(2):
+            step()
+        connection.send(peak())
+        while connection.recv():
+            start = time.perf_counter()
+            step()
+            connection.send(time.perf_counter() - start)
+
+
+def compare(workload: str, algorithm: str, rounds: int) -> list[list[Any]]:
+    """Return a table row for each variant of a workload and algorithm."""
+    context = multiprocessing.get_context("spawn")
+    names, pipes = list(variants(algorithm)), {}
+    with ExitStack() as stack:
+        memory = {}
+        for name in names:
+            pipes[name], theirs = context.Pipe()
+            arguments = theirs, workload, algorithm, name
+            process = context.Process(target=_worker, args=arguments)
+            process.start()
+            stack.callback(process.join)
+            stack.callback(pipes[name].send, False)
+            memory[name] = pipes[name].recv()
+        times: dict[str, list[float]] = {name: [] for name in names}
+        for _ in range(rounds):
+            for name in names:
+                pipes[name].send(True)
+                times[name].append(pipes[name].recv())
+    rows = []
+    for name in names:
+        faster = statistics.median(a / b for a, b in zip(times[PLAIN], times[name], strict=True))
+        slowest, fastest = max(times[name]), min(times[name])
+        rows.append(
+            [
+                workload,
+                algorithm,
+                name,
+                f"{1e3 * statistics.median(times[name]):.4g}",
+                f"{1e3 * fastest:.4g} to {1e3 * slowest:.4g}",
+                f"{faster:.2f}",
+                f"{memory[name] / 2**20:.0f}",
+                f"{memory[name] / memory[PLAIN]:.2f}",
+            ]
+        )
+    return rows
+
+
+@click.command()
+@click.option("--workloads", default=",".join(WORKLOADS), show_default=True)
+@click.option("--algorithms", default=",".join(ALGORITHMS), show_default=True)
+@click.option("--rounds", default=9, show_default=True)
+def main(workloads: str, algorithms: str, rounds: int) -> None:
+    """Print the comparison as a Markdown table."""
+    rows: list[list[Any]] = []
+    for workload in workloads.split(","):
+        for algorithm in algorithms.split(","):
+            rows += compare(workload, algorithm, rounds)
+            print(rows[-2], file=sys.stderr, flush=True)
+    headers = ["workload", "algorithm", "variant", "ms", "range", "faster than the plain loop",
+               "peak MiB", "of the plain loop's"]  # fmt: skip
+    print(tabulate(rows, headers, tablefmt="pipe", disable_numparse=True))
+    print(
+        f"\n{processor()}, {usable_cores()} cores, torch {torch.__version__}, float32, "
+        f"{rounds} rounds; medians. Peak memory above idle, of all processes of a variant."
+    )
+
+
+if __name__ == "__main__":
+    allocator.restart_with_settings()
+    main()
