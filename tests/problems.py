@@ -35,14 +35,16 @@ class Problem:
         model = build(self.model, self.options, self.input_shape, self.outputs, Stream("m"))
         return registry.engines.get(name)(model, self.loss, loss_scale=self.loss_scale, dtype=dtype)
 
-    def theta(self, dtype: torch.dtype = torch.float64) -> torch.Tensor:
+    def theta(self, dtype: torch.dtype = torch.float64, seed: int = 1) -> torch.Tensor:
         model = build(self.model, self.options, self.input_shape, self.outputs, Stream("m"))
         flat = torch.cat([p.detach().flatten() for p in model.parameters()]).to(dtype)
-        noise = torch.randn(flat.shape, generator=torch.Generator().manual_seed(1), dtype=dtype)
+        noise = torch.randn(flat.shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
         return flat + 0.05 * noise  # off the symmetric start: scales of 1, offsets of 0
 
-    def episodes(self, count: int = 2, n: int = 6, dtype: torch.dtype = torch.float64) -> Episodes:
-        generator = torch.Generator().manual_seed(0)
+    def episodes(
+        self, count: int = 2, n: int = 6, dtype: torch.dtype = torch.float64, seed: int = 0
+    ) -> Episodes:
+        generator = torch.Generator().manual_seed(seed)
 
         def examples(size: int) -> Examples:
             x = torch.randn(count, size, *self.input_shape, generator=generator, dtype=dtype)
