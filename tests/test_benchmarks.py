@@ -1,0 +1,47 @@
+"""The engine benchmark compares variants that compute the same thing."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+
+from benchmarks import engines
+from benchmarks.workloads import WORKLOADS
+from tests.problems import distance
+
+SMALL = {
+    name: dataclasses.replace(
+        WORKLOADS[name], tasks=4, query=WORKLOADS[name].support, options=options
+    )
+    for name, options in (("S5", {}), ("O1", {"filters": 8}))
+}
+
+
+@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("algorithm", engines.ALGORITHMS)
+def test_variants_compute_the_same_gradient(name, algorithm, monkeypatch):
+    monkeypatch.setattr("suite.engines.explicit.WHOLE", 1)  # small batches are cut, too
+    found = {}
+    for variant, made in engines.variants(algorithm).items():
+        with made(SMALL[name], algorithm) as (step, peak):
+            outer = step()
+            assert peak() >= 0
+        if outer is not None:  # the supervised step and the peers leave theirs in the model
+            found[variant] = outer
+    assert set(found) >= {engines.PLAIN, engines.SPLIT, "explicit, one process"}
+    truth = found[engines.PLAIN]
+    assert truth.gradient.norm() > 0
+    for outer in found.values():
+        assert distance(outer.gradient, truth.gradient) < 1e-4
+        assert distance(outer.loss, truth.loss) < 1e-4
+    torch.set_num_threads(1)
+
+
+def test_rows_say_time_ratio_and_memory():
+    rows = engines.compare("S1", "fomaml", rounds=2)
+    assert [row[2] for row in rows] == list(engines.variants("fomaml"))
+    assert rows[0][5] == rows[0][7] == "1.00"
+    assert all(float(row[3]) > 0 for row in rows)
+    assert float(rows[1][5]) > 2
