@@ -70,7 +70,8 @@ class Crew:
         Raises:
             RuntimeError: another process ended or its job raised.
         """
-        bounds = [len(parts) * i // len(self) for i in range(len(self) + 1)]
+        # Rounded up: what cannot be shared evenly, or at all, stays with this process.
+        bounds = [-(-len(parts) * i // len(self)) for i in range(len(self) + 1)]
         shares = [parts[a:b] for a, b in itertools.pairwise(bounds)]
         busy = [(c, s) for (_, c), s in zip(self._members, shares[1:], strict=True) if s]
         for connection, share in busy:
