@@ -17,7 +17,7 @@ from suite.version import RESULTS_VERSION
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "results"
-PROFILES = ("quick", "tune")
+PROFILES = ("quick", "tune", "omniglot")
 
 
 @pytest.mark.parametrize("profile", PROFILES)

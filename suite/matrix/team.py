@@ -35,8 +35,10 @@ class Team:
             # What travels with every outer step: the weights one way, gradients and losses back.
             self._theta = shared(size, dtype=dtype)
             self._gradients = shared(len(parts), size, dtype=dtype)
-        on_cpu = bench.device.type == "cpu"
-        self._crew = Crew(self._jobs, bench.cell.numerics.shards - 1 if on_cpu else 0)
+        # Where there is an accelerator, autograd has threads that a fork would miss.
+        autograd = bench.engine.differentiates or bench.trainer.differentiates
+        alone = bench.device.type != "cpu" or (autograd and torch.cuda.is_available())
+        self._crew = Crew(self._jobs, 0 if alone else bench.cell.numerics.shards - 1)
 
     def __enter__(self) -> Team:
         return self
