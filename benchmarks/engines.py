@@ -23,12 +23,13 @@ from typing import Any
 import click
 import torch
 from tabulate import tabulate
+from torch import nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.workloads import WORKLOADS, Workload
 from suite import allocator, registry
-from suite.algorithms.base import Draws
+from suite.algorithms.base import Draws, Outer
 from suite.crew import Crew, shared
 from suite.engines.base import Engine, Mean, episode_losses
 from suite.provenance import processor, usable_cores
@@ -85,8 +86,16 @@ def _meta_step(
     def alone() -> Any:
         return made.meta_gradient(rule, theta, episodes[:], draws)
 
-    yield split if shards > 1 and len(parts) > 1 else alone, lambda: sum(crew.everyone("peak"))
-    crew.close()
+    try:
+        yield split if shards > 1 and len(parts) > 1 else alone, lambda: sum(crew.everyone("peak"))
+    finally:
+        crew.close()
+
+
+def _left_in(model: nn.Module, count: int, losses: list[torch.Tensor]) -> Outer:
+    """Return the mean outer gradient and loss that a peer has left in the model."""
+    found = [p.grad.flatten() for p in model.parameters() if p.grad is not None]
+    return Outer(torch.cat(found) / count, torch.stack(losses).mean().detach())
 
 
 @contextmanager
@@ -120,15 +129,19 @@ def torchopt(workload: Workload, _: str) -> Iterator[tuple[Step, Callable[[], in
     def loss(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         return episode_losses(workload.loss, model(x)[None], y[None])[0]
 
-    def step() -> None:
+    def step() -> Outer:
+        model.zero_grad()
+        losses = []
         start = library.extract_state_dict(model, by="reference")
         state = library.extract_state_dict(inner, by="reference")
         for t in range(len(episodes)):
             for _ in range(workload.steps):
                 inner.step(loss(episodes.support.x[t], episodes.support.y[t]))
-            loss(episodes.query.x[t], episodes.query.y[t]).backward()
+            losses.append(loss(episodes.query.x[t], episodes.query.y[t]))
+            losses[-1].backward()
             library.recover_state_dict(model, start)
             library.recover_state_dict(inner, state)
+        return _left_in(model, len(episodes), losses)
 
     yield step, lambda: memory.read().peak_bytes or 0
 
@@ -143,7 +156,9 @@ def learn2learn(workload: Workload, _: str) -> Iterator[tuple[Step, Callable[[],
     wrapped = library.algorithms.MAML(model, lr=workload.algorithm("maml").inner_rate)
     memory = PeakMemory(CPU)
 
-    def step() -> None:
+    def step() -> Outer:
+        model.zero_grad()
+        losses = []
         for t in range(len(episodes)):
             learner = wrapped.clone()
             for data in [episodes.support] * workload.steps:
@@ -152,7 +167,9 @@ def learn2learn(workload: Workload, _: str) -> Iterator[tuple[Step, Callable[[],
                 )
             query = episodes.query
             outputs = learner(query.x[t])[None]
-            episode_losses(workload.loss, outputs, query.y[t : t + 1])[0].backward()
+            losses.append(episode_losses(workload.loss, outputs, query.y[t : t + 1])[0])
+            losses[-1].backward()
+        return _left_in(model, len(episodes), losses)
 
     yield step, lambda: memory.read().peak_bytes or 0
 
@@ -196,6 +213,8 @@ def compare(workload: str, algorithm: str, rounds: int) -> list[list[Any]]:
             arguments = theirs, workload, algorithm, name
             process = context.Process(target=_worker, args=arguments)
             process.start()
+            theirs.close()  # or the end of the worker would not be noticed
+            del arguments, theirs
             stack.callback(process.join)
             stack.callback(pipes[name].send, False)
             memory[name] = pipes[name].recv()
@@ -233,7 +252,7 @@ def main(workloads: str, algorithms: str, rounds: int) -> None:
     for workload in workloads.split(","):
         for algorithm in algorithms.split(","):
             rows += compare(workload, algorithm, rounds)
-            print(rows[-2], file=sys.stderr, flush=True)
+            print(f"{workload} {algorithm}", file=sys.stderr, flush=True)
     headers = ["workload", "algorithm", "variant", "ms", "range", "faster than the plain loop",
                "peak MiB", "of the plain loop's"]  # fmt: skip
     print(tabulate(rows, headers, tablefmt="pipe", disable_numparse=True))

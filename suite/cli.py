@@ -52,8 +52,8 @@ class _Group(click.Group):
 @click.option("--seeds", callback=_seeds, help="Instead of the profile's, such as 0,1,2.")
 @click.option("--device", "device_names", callback=_csv, help="cpu, cuda or all.")
 @click.option("--engine", help="auto, or one by name, for every cell.")
-@click.option("--threads", type=click.IntRange(1), help="Library threads of each CPU process.")
-@click.option("--shards", type=click.IntRange(1), help="Processes of a CPU cell; default: cores.")
+@click.option("--threads", type=click.IntRange(1), help="Library threads of a CPU cell.")
+@click.option("--shards", type=click.IntRange(1), help="Processes of a CPU cell.")
 @click.option(
     "--results",
     type=click.Path(path_type=Path),

@@ -110,7 +110,7 @@ class Numerics(Strict):
     device: str
     engine: str = "auto"
     threads: int = Field(1, ge=1)
-    """Of the library's operations, in each process."""
+    """Of the library's operations; more than one only in a cell of one process."""
     shards: int = Field(1, ge=1)
     """Processes that share out the episodes on the CPU, which changes no bit."""
     dtype: Literal["float32", "float64"] = "float32"
@@ -231,9 +231,9 @@ class Profile(Strict):
     devices: tuple[str, ...] = ("all",)
     engine: str = "auto"
     threads: int = Field(1, ge=1)
-    """Library threads of each process of a cell on the CPU."""
+    """Library threads of a cell on the CPU; with more than one it is one process."""
     shards: int = Field(0, ge=0)
-    """Processes of a cell on the CPU; 0 is as many as there are cores for."""
+    """Processes of a cell on the CPU; 0 is one a core."""
     experiments: tuple[Experiment, ...] = Field(min_length=1)
 
     @field_validator("seeds")
@@ -303,7 +303,12 @@ def expand(
     """
     engine = engine or profile.engine
     threads = threads or profile.threads
-    shards = shards or profile.shards or max(1, cores // threads)
+    shards = shards or profile.shards or (1 if threads > 1 else cores)
+    if threads > 1 and shards > 1:
+        raise UserError(
+            f"{threads} threads in each of {shards} processes do not go together, for a forked "
+            "process has one; leave out --threads or --shards."
+        )
     if engine != "auto":
         registry.engines.get(engine)
     experiments = [e for e in profile.experiments if _kept(tasks, e.name, e.task["name"])]

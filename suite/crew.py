@@ -14,8 +14,11 @@ import itertools
 import mmap
 import multiprocessing
 import signal
+import sys
+import traceback
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -27,8 +30,8 @@ Job = Callable[..., Any]
 
 
 def available() -> bool:
-    """Return whether this system can fork."""
-    return "fork" in multiprocessing.get_all_start_methods()
+    """Return whether this system can fork a process that computes."""
+    return sys.platform == "linux"  # elsewhere libraries do not survive it, or there is none
 
 
 def shared(*shape: int, dtype: torch.dtype) -> Tensor:
@@ -38,7 +41,9 @@ def shared(*shape: int, dtype: torch.dtype) -> Tensor:
 
 
 class Crew:
-    """This process and ``others`` forked from it, doing ``jobs`` together.
+    """This process and ``others`` forked from it, doing ``jobs`` together, one thread each.
+
+    Whatever goes wrong in one of them ends the others: half an answer must not meet the next call.
 
     Args:
         jobs: called in every process, once, for the jobs by name; what it closes over is as it was
@@ -47,19 +52,11 @@ class Crew:
     """
 
     def __init__(self, jobs: Callable[[], Mapping[str, Job]], others: int = 0) -> None:
-        self._members: list[tuple[multiprocessing.Process, Connection]] = []
-        for _ in range(others if available() else 0):
-            ours, theirs = multiprocessing.Pipe()
-            context = multiprocessing.get_context("fork")
-            process = context.Process(target=_serve, args=(theirs, ours, jobs), daemon=True)
-            with warnings.catch_warnings():
-                # Python warns of threads that a fork does not copy. Those of the library are not
-                # used by the fork, which has one; the display's holds no lock that it needs.
-                warnings.simplefilter("ignore", DeprecationWarning)
-                process.start()
-            theirs.close()
-            self._members.append((process, ours))  # type: ignore[arg-type]
-        self._jobs = jobs()
+        self._members: list[tuple[Any, Connection]] = []
+        with self._or_end():
+            for _ in range(others if available() else 0):
+                self._members.append(_forked(jobs))
+            self._jobs = jobs()
 
     def __len__(self) -> int:
         return 1 + len(self._members)
@@ -68,25 +65,37 @@ class Crew:
         """Return what ``job`` makes of each part, in their order; each process does a run of them.
 
         Raises:
-            RuntimeError: another process ended or its job raised.
+            RuntimeError: another process ended or its job raised; says its traceback.
         """
         # Rounded up: what cannot be shared evenly, or at all, stays with this process.
         bounds = [-(-len(parts) * i // len(self)) for i in range(len(self) + 1)]
         shares = [parts[a:b] for a, b in itertools.pairwise(bounds)]
         busy = [(c, s) for (_, c), s in zip(self._members, shares[1:], strict=True) if s]
-        for connection, share in busy:
-            _send(connection, (job, share, arguments))
-        found = [self._jobs[job](part, *arguments) for part in shares[0]]
-        for connection, _ in busy:
-            found += _received(connection)
+        with self._or_end():
+            for connection, share in busy:
+                _send(connection, (job, share, arguments))
+            found = [self._jobs[job](part, *arguments) for part in shares[0]]
+            for connection, _ in busy:
+                found += _received(connection)
         return found
 
     def everyone(self, job: str) -> list[Any]:
-        """Return what ``job`` says in every process."""
-        for _, connection in self._members:
-            _send(connection, (job, [None], ()))
-        own = self._jobs[job](None)
-        return [own, *(found for _, c in self._members for found in _received(c))]
+        """Return what ``job`` says in every process, asked all at once."""
+        with self._or_end():
+            for _, connection in self._members:
+                _send(connection, (job, [None], ()))
+            found = [self._jobs[job](None)]
+            for _, connection in self._members:
+                found += _received(connection)
+        return found
+
+    @contextmanager
+    def _or_end(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            self.close()
+            raise
 
     def close(self) -> None:
         """End the other processes."""
@@ -102,6 +111,20 @@ def _send(connection: Connection, message: Any) -> None:
         connection.send(message)
     except OSError:
         raise RuntimeError("a process of the cell has ended") from None
+
+
+def _forked(jobs: Callable[[], Mapping[str, Job]]) -> tuple[Any, Connection]:
+    """Return a process that does jobs, and this end of the pipe to it."""
+    context = multiprocessing.get_context("fork")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_serve, args=(theirs, ours, jobs), daemon=True)
+    with warnings.catch_warnings():
+        # Python warns of threads that a fork does not copy. Of the library's the fork uses none;
+        # the display's holds no lock that it needs.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        process.start()
+    theirs.close()
+    return process, ours
 
 
 def _received(connection: Connection) -> list[Any]:
@@ -121,7 +144,7 @@ def _serve(
     parents.close()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    torch.set_num_threads(torch.get_num_threads())  # the parent's threads were not forked
+    torch.set_num_threads(1)  # the parent's threads were not forked, and may not be waited for
     mine = jobs()
     while True:
         try:
@@ -131,6 +154,6 @@ def _serve(
         try:
             found: Any = [mine[job](part, *arguments) for part in share]
             fine = True
-        except Exception as error:
-            found, fine = f"{type(error).__name__}: {error}", False
+        except Exception:
+            found, fine = traceback.format_exc(), False
         connection.send((fine, found))

@@ -64,7 +64,11 @@ class Layout:
         }
 
     def views(self, theta: Tensor) -> dict[str, Tensor]:
-        """Return what `unflatten` does, (T, *shape) from (T, P), quickly and outside any graph."""
+        """Return what `unflatten` does, (T, *shape) from (T, P), quickly and outside any graph.
+
+        They are views of ``theta`` where its rows are contiguous.
+        """
+        theta = theta if theta.stride(-1) == 1 else theta.contiguous()
         count, row, first = len(theta), theta.stride(0), theta.storage_offset()
         return {
             span.name: theta.as_strided(

@@ -31,7 +31,7 @@ class HigherEngine(ReferenceEngine):
         from suite.algorithms.base import Algorithm as Base
 
         kind = type(algorithm)
-        plain = kind.adapt is Base.adapt and kind.descend is Base.descend
+        plain = all(getattr(kind, n) is getattr(Base, n) for n in ("adapt", "descend", "start"))
         if algorithm.second_order and not plain:
             return f"the inner loop of {algorithm.name} is not plain gradient descent"
         return None

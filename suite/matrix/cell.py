@@ -51,10 +51,11 @@ def run_cell(
     Raises:
         UserError: the cell cannot be computed with these data on this device.
     """
-    numerics = cell.numerics
-    came_from = provenance(device, numerics.threads * numerics.shards)
+    came_from = provenance(device, cell.numerics.threads)
     bench = set_up(cell, data, device)
     with Team(bench) as team:
+        threads = cell.numerics.threads * len(team)
+        came_from = came_from.model_copy(update={"threads": threads})
         return _run(bench, team, profile, came_from, report, alone)
 
 
@@ -100,15 +101,15 @@ def _run(
         data_sha256=bench.sampler.data_sha256,
         arrays_sha256=arrays_sha256(arrays),
     )
+    timing = time_parts(bench, team, theta, trained - start - watching, evaluated - trained, alone)
+    memory = team.peak()  # before the ceiling is measured, which takes memory of its own
     record = Record(
         status="done",
         **base,
         results=results,
         result_sha256=result_sha256(results),
-        timing=time_parts(
-            bench, team, theta, trained - start - watching, evaluated - trained, alone
-        ),
-        memory=team.peak(),
+        timing=timing.model_copy(update={"matrix_product_rate": team.ceiling()}),
+        memory=memory,
     )
     return record, arrays
 

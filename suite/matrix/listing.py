@@ -73,8 +73,8 @@ class Estimates:
         """Do two outer steps and a test episode in every process, and multiply."""
         bench = set_up(cell, self._data, torch.device(cell.numerics.device))
         train, total = cell.protocol.train, 0.0
-        shards = cell.numerics.shards
         with Team(bench) as team:
+            shards = len(team)
             if bench.trains:
                 loop = bench.outer_loop(team.outers)
                 loop.step(0)

@@ -37,7 +37,7 @@ def time_parts(
             device,
         )
     protocol = bench.cell.protocol.evaluations[0]
-    shards = bench.cell.numerics.shards
+    shards = len(team)
     parts = [slice(2 * i, 2 * i + 2) for i in range(shards)]
     draws = bench.inner_draws.child("test")
     tested = measure(
@@ -54,7 +54,6 @@ def time_parts(
         training_seconds=training,
         evaluation_seconds=evaluation,
         flops_per_outer_step=flops,
-        matrix_product_rate=team.ceiling(),
         alone=alone,
     )
 

@@ -20,7 +20,7 @@ from suite.timing import PeakMemory, matrix_product_rate
 
 
 class Team:
-    """Works on a bench with as many processes as its cell has shards.
+    """Works on a bench with as many processes as its cell has shards, where these can be forked.
 
     A context: the other processes end with it.
     """
@@ -37,8 +37,11 @@ class Team:
             self._gradients = shared(len(parts), size, dtype=dtype)
         # Where there is an accelerator, autograd has threads that a fork would miss.
         autograd = bench.engine.differentiates or bench.trainer.differentiates
-        alone = bench.device.type != "cpu" or (autograd and torch.cuda.is_available())
+        alone = bench.device.type != "cpu" or (autograd and torch.accelerator.is_available())
         self._crew = Crew(self._jobs, 0 if alone else bench.cell.numerics.shards - 1)
+
+    def __len__(self) -> int:
+        return len(self._crew)
 
     def __enter__(self) -> Team:
         return self
@@ -79,7 +82,7 @@ class Team:
         return sum(self._crew.everyone("ceiling"))
 
     def peak(self) -> Memory:
-        """Return the peak memory of all processes together, each above its own start."""
+        """Return the sum over processes of their peaks, each above its own start."""
         peaks = self._crew.everyone("peak")
         known = [peak.peak_bytes for peak in peaks if peak.peak_bytes is not None]
         total = sum(known) if len(known) == len(peaks) else None
@@ -106,7 +109,8 @@ class Team:
 
     def _score(self, part: slice, theta: Any, protocol: EvaluationProtocol, draws: Stream) -> Any:
         engine = self._bench.engine
-        weights = torch.from_numpy(theta).to(engine.device, engine.dtype)
+        # A copy: aligned as every tensor is, which the last bits of a product can depend on.
+        weights = torch.tensor(theta, device=engine.device, dtype=engine.dtype)
         return self._bench.test.part(part, weights, protocol, draws)
 
     def _ceiling(self, _: None) -> float:

@@ -75,7 +75,8 @@ class Timing(Strict):
 
     ``inner_loop``: adaptation of one meta-batch by the training number of steps. ``outer_step``:
     meta-gradient (which holds an inner loop) and optimiser. ``sampling``: the episodes of one
-    meta-batch. ``evaluation``: adapting to one test episode and scoring it at every step.
+    meta-batch. ``evaluation``: two test episodes in every process at
+    once, drawn, adapted to and scored at every step, by the number of episodes.
     ``training_seconds`` (without the learning curve) and
     ``evaluation_seconds``: the whole phases by the wall clock.
     """
@@ -89,7 +90,7 @@ class Timing(Strict):
     flops_per_outer_step: int | None
     """Of matrix products and convolutions."""
     matrix_product_rate: float | None = None
-    """FLOP/s of large matrix products on the same cores at the same time: the ceiling."""
+    """FLOP/s of large matrix products on all cores of the cell at once: the ceiling."""
     alone: bool
     """Whether the cell had the device to itself, as far as the user says (``--shared``)."""
 

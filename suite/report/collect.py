@@ -62,7 +62,9 @@ def _runs(store: Store, records: list[Record]) -> Runs:
             raise _unlike(first, record, "have one name but other settings")
     for before, after in pairwise(records):
         if before.cell.seed == after.cell.seed:
-            raise _unlike(before, after, "are of one seed, run with other numbers of threads")
+            raise _unlike(
+                before, after, "are of one seed, run with other numbers of threads or processes"
+            )
     return Runs(
         store,
         tuple(record for record in records if record.results is not None),

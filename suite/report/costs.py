@@ -56,13 +56,15 @@ def timing(collection: Collection) -> Table:
     notes = (
         "Inner loop: adaptation of one meta-batch by the training number of steps. Outer step: "
         "meta-gradient (which holds an inner loop) and optimiser. Sampling: the episodes of one "
-        "meta-batch. Evaluation: adapting to one test episode and scoring it at every step. "
+        "meta-batch. Evaluation: two test episodes in every process at once, drawn, adapted to and "
+        "scored at every step, by the number of episodes. "
         "Training: the whole phase by the wall clock.",
         "Median (quartiles) over repetitions, warm-up left out and the device synchronised; of "
         "these, the median over seeds. Peak memory of training and timing, above what was held "
-        "when the cell began: resident memory on a CPU, allocated memory on CUDA. GFLOP/s: the "
-        "FLOPs of matrix products and convolutions in an outer step by its median time; "
-        "utilisation: of the rate at which the same cores multiply large matrices.",
+        "when training began: resident memory on a CPU, summed over processes; allocated memory on "
+        "CUDA. GFLOP/s: the FLOPs of matrix products and convolutions in an outer step by its "
+        "median time; utilisation: of the rate at which all cores of the cell multiply large "
+        "matrices.",
         f"Only cells that had the device for themselves are timed: {_left_out(collection)}.",
         *provenance(collection),
     )

@@ -149,7 +149,9 @@ def _data(collection: Collection) -> Iterator[Mapping[str, Any]]:
     for runs in collection.runs:
         description = runs.cell.description()
         del description["seed"]
-        description["numerics"]["threads"] = listed(r.cell.numerics.threads for r in runs.records)
+        for key in ("threads", "shards"):
+            values = (getattr(r.cell.numerics, key) for r in runs.records)
+            description["numerics"][key] = listed(values)
         made_by = stamp(runs.records)
         for setting, value in _leaves(description):
             yield {

@@ -143,6 +143,29 @@ def test_processes_change_no_bit(algorithm, engine, monkeypatch):
     assert len(set(found)) == 1
 
 
+def test_processes_change_no_bit_of_a_regression_cell():
+    found = []
+    for shards in (1, 2):
+        cell = make("maml", meta_batch=64)
+        record, _ = run(
+            cell.model_copy(
+                update={"numerics": cell.numerics.model_copy(update={"shards": shards})}
+            )
+        )
+        found.append(record.result_sha256)
+    assert found[0] == found[1]
+
+
+def test_flops_count_the_hessian_vector_products():
+    """One linear layer, one inner step: 4 products of a gradient and what H v adds, by hand."""
+    cell = make("maml", meta_batch=2, shots=5, query_shots=5)
+    cell = cell.model_copy(update={"model": {"name": "mlp", "hidden": []}})
+    record, _ = run(cell)
+    product = 2 * 5 * 1 * 1  # multiply and add: points, inputs, outputs
+    # A gradient: y and dW. Two of them; then y_t and dW_t of the Hessian-vector product.
+    assert record.timing.flops_per_outer_step == 2 * (2 * 2 + 2) * product
+
+
 def test_evaluation_does_not_depend_on_its_parts(monkeypatch):
     _, whole = run(make())
     monkeypatch.setattr("suite.evaluation.PART_BYTES", 1)
