@@ -3,8 +3,9 @@
     python benchmarks/engines.py [--workloads O1,M5] [--algorithms maml] [--rounds 9]
 
 Each variant is a process of its own with the suite's allocator settings and all cores, on the same
-made-up episodes. A round times every variant once, one after the other, the others asleep; a ratio
-is the median over rounds of the ratios within a round. Run it on an idle machine.
+made-up episodes. A round times every variant in turn, the others asleep: one step, or as many as
+0.2 seconds take. A ratio is the median over rounds of the ratios within a round. Run it on an idle
+machine.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ from suite.timing import PeakMemory
 ALGORITHMS = ("maml", "fomaml", "reptile")
 PLAIN, SPLIT = "plain loop", "explicit"
 CPU = torch.device("cpu")
+LEAST = 0.2  # seconds of steps that a variant does in its turn
 Step = Callable[[], Any]
 
 
@@ -191,15 +193,18 @@ def variants(algorithm: str) -> dict[str, Callable[..., Any]]:
 
 
 def _worker(connection: Connection, workload: str, algorithm: str, variant: str) -> None:
-    """Build a variant; answer every message with the seconds of one step, or the peak memory."""
+    """Build a variant, say its peak memory, and answer every message with the seconds of a step."""
     with variants(algorithm)[variant](WORKLOADS[workload], algorithm) as (step, peak):
         for _ in range(2):
             step()
         connection.send(peak())
         while connection.recv():
-            start = time.perf_counter()
-            step()
-            connection.send(time.perf_counter() - start)
+            seconds: list[float] = []
+            while sum(seconds) < LEAST:  # short steps many times: the first finds caches cold
+                start = time.perf_counter()
+                step()
+                seconds.append(time.perf_counter() - start)
+            connection.send(statistics.median(seconds))
 
 
 def compare(workload: str, algorithm: str, rounds: int) -> list[list[Any]]:
