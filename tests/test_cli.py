@@ -234,6 +234,7 @@ def test_bad_profiles(folder, case):
 
 
 OPTIONS = {
+    "threads and shards": (["--threads", "2", "--shards", "2"], "leave out --threads or --shards"),
     "algorithm": (["--algorithms", "mamal"], "did you mean 'maml'"),
     "task": (["--tasks", "sinus"], "unknown task"),
     "device": (["--device", "gpu"], "unknown device 'gpu'"),
