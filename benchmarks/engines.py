@@ -32,7 +32,7 @@ from benchmarks.workloads import WORKLOADS, Workload
 from suite import allocator, registry
 from suite.algorithms.base import Draws, Outer
 from suite.crew import Crew, shared
-from suite.engines.base import Engine, Mean, episode_losses
+from suite.engines.base import Engine, averaged, episode_losses
 from suite.provenance import processor, usable_cores
 from suite.streams import Stream
 from suite.timing import PeakMemory
@@ -79,10 +79,8 @@ def _meta_step(
     crew = Crew(jobs, shards - 1)
 
     def split() -> Any:
-        total, losses = Mean(theta, len(episodes)), crew.map("outer", list(enumerate(parts)))
-        for row, loss, part in zip(rows, losses, parts, strict=True):
-            total.add((row, theta.new_tensor(loss)), part)
-        return total.value()
+        losses = crew.map("outer", list(enumerate(parts)))
+        return averaged(theta, parts, map(Outer, rows, theta.new_tensor(losses)))
 
     @torch.no_grad()
     def alone() -> Any:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from suite.algorithms.base import Algorithm, Draws, Outer
 from suite.config import TrainProtocol
-from suite.engines.base import Engine, Layout, Mean
+from suite.engines.base import Engine, Layout, averaged
 from suite.episodes import Episodes, Examples
 from suite.streams import Stream
 from suite.tasks.base import Sampler
@@ -143,12 +143,9 @@ class OuterLoop:
         """Do one outer step and return its loss (), without waiting for the device."""
         episodes = self.source.step(step)
         parts = self.engine.parts(self.algorithm, episodes)
-        total = Mean(self.theta, len(episodes))
         # One part is done here: to send for help would only cost.
         outers = self._outers if len(parts) > 1 else self._in_turn
-        for part, outer in zip(parts, outers(step, self.theta, parts), strict=True):
-            total.add(outer, part)
-        outer = total.value()
+        outer = averaged(self.theta, parts, outers(step, self.theta, parts))
         clip = self.protocol.clip
         self.weights.grad = outer.gradient if clip is None else outer.gradient.clamp(-clip, clip)
         for group in self.optimiser.param_groups:

@@ -92,7 +92,7 @@ class Algorithm(Component):
     def adapt(
         self, engine: Engine, theta: Tensor, support: Examples, steps: int, draws: Draws
     ) -> Iterator[Tensor]:
-        """Yield theta_0 .. theta_K, each (T, P)."""
+        """Yield theta_0 .. theta_K, each (T, P): an algorithm writes this or `descend`."""
         for theta_k, _ in self.descend(engine, theta, support, steps, draws):
             yield theta_k
 

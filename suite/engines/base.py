@@ -8,6 +8,7 @@ see nothing else of a model, so their formulas read as in the papers.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -102,7 +103,8 @@ class Engine(ABC):
         loss: ``"cross_entropy"`` (mean over the examples) or ``"squared_error"`` (mean over the
             examples and outputs).
         loss_scale: factor on every loss: the number of ways where a protocol sums the
-            cross-entropy over examples and divides by shots (protocols.md 1.2).
+            cross-entropy over examples and divides by shots
+            (MAML's utils.py:56-58).
         device, dtype: of the parameters and inputs.
     """
 
@@ -169,31 +171,26 @@ class Engine(ABC):
         self, algorithm: Algorithm, theta: Tensor, episodes: Episodes, draws: Draws
     ) -> Outer:
         """Return the outer gradient of one meta-batch at the shared weights ``theta`` (P,)."""
-        total = Mean(theta, len(episodes))
-        for part in self.parts(algorithm, episodes):
-            total.add(self.outer(algorithm, theta, episodes[part], draws.after(part.start)), part)
-        return total.value()
+        parts = self.parts(algorithm, episodes)
+        outers = (
+            self.outer(algorithm, theta, episodes[part], draws.after(part.start)) for part in parts
+        )
+        return averaged(theta, parts, outers)
 
 
-class Mean:
-    """The mean over a meta-batch of ``count`` episodes, from its parts in their order."""
+def averaged(theta: Tensor, parts: Sequence[slice], outers: Iterable[Outer]) -> Outer:
+    """Return the mean over a meta-batch from what its ``parts`` gave, summed in their order.
 
-    def __init__(self, theta: Tensor, count: int) -> None:
-        self._gradient, self._loss = torch.zeros_like(theta), theta.new_zeros(())
-        self._count = count
+    The gradient has the shape (P,) of ``theta``, the loss ().
+    """
+    from suite.algorithms.base import Outer
 
-    def add(self, outer: tuple[Tensor, Tensor], part: slice) -> None:
-        """Add a part's mean gradient and loss, weighted by its episodes."""
-        share = len(range(self._count)[part]) / self._count
-        gradient, loss = outer
-        self._gradient.add_(gradient, alpha=share)
-        self._loss.add_(loss, alpha=share)
-
-    def value(self) -> Outer:
-        """Return the outer gradient and loss of the whole."""
-        from suite.algorithms.base import Outer
-
-        return Outer(self._gradient, self._loss)
+    gradient, loss = torch.zeros_like(theta), theta.new_zeros(())
+    for part, outer in zip(parts, outers, strict=True):
+        share = (part.stop - part.start) / parts[-1].stop
+        gradient.add_(outer.gradient, alpha=share)
+        loss.add_(outer.loss, alpha=share)
+    return Outer(gradient, loss)
 
 
 def episode_losses(loss: str, outputs: Tensor, y: Tensor) -> Tensor:

@@ -60,8 +60,7 @@ class Team:
     def _outers(self, step: int, theta: Tensor, parts: list[slice]) -> Iterator[Outer]:
         self._theta.copy_(theta)
         losses = self._crew.map("outer", list(enumerate(parts)), step)
-        for gradient, loss in zip(self._gradients, losses, strict=True):
-            yield Outer(gradient, theta.new_tensor(loss))
+        return map(Outer, self._gradients, theta.new_tensor(losses))
 
     def scores(self, theta: Tensor, protocol: EvaluationProtocol, draws: Stream) -> Scores:
         """Return the scores of all test episodes, adapted from ``theta`` (P,)."""
