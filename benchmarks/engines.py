@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 import torch
@@ -41,14 +41,21 @@ ALGORITHMS = ("maml", "fomaml", "reptile")
 PLAIN, SPLIT = "plain loop", "explicit"
 CPU = torch.device("cpu")
 LEAST = 0.2  # seconds of steps that a variant does in its turn
-Step = Callable[[], Any]
+
+
+class Ready(NamedTuple):
+    """A variant ready to be timed: a meta-step, its peak memory, its gradient in natural order."""
+
+    step: Callable[[], Any]
+    peak: Callable[[], int]
+    natural: Callable[[torch.Tensor], torch.Tensor] = lambda gradient: gradient
 
 
 def engine(name: str, threads: int, shards: int) -> Callable[..., Any]:
     """Return a variant: one of the suite's engines on so many threads of so many processes."""
 
     @contextmanager
-    def variant(workload: Workload, algorithm: str) -> Iterator[tuple[Step, Callable[[], int]]]:
+    def variant(workload: Workload, algorithm: str) -> Iterator[Ready]:
         torch.set_num_threads(threads)
         made = registry.engines.get(name)(workload.network(), workload.loss)
         with _meta_step(made, workload, algorithm, shards) as found:
@@ -58,9 +65,7 @@ def engine(name: str, threads: int, shards: int) -> Callable[..., Any]:
 
 
 @contextmanager
-def _meta_step(
-    made: Engine, workload: Workload, algorithm: str, shards: int
-) -> Iterator[tuple[Step, Callable[[], int]]]:
+def _meta_step(made: Engine, workload: Workload, algorithm: str, shards: int) -> Iterator[Ready]:
     rule, episodes = workload.algorithm(algorithm), workload.episodes()
     theta, draws = made.layout.flatten(made.model), Draws(Stream("bench"))
     parts = made.parts(rule, episodes)
@@ -87,7 +92,11 @@ def _meta_step(
         return made.meta_gradient(rule, theta, episodes[:], draws)
 
     try:
-        yield split if shards > 1 and len(parts) > 1 else alone, lambda: sum(crew.everyone("peak"))
+        yield Ready(
+            split if shards > 1 and len(parts) > 1 else alone,
+            lambda: sum(crew.everyone("peak")),
+            lambda gradient: made.layout.natural(gradient[None])[0],
+        )
     finally:
         crew.close()
 
@@ -99,7 +108,7 @@ def _left_in(model: nn.Module, count: int, losses: list[torch.Tensor]) -> Outer:
 
 
 @contextmanager
-def supervised(workload: Workload, _: str) -> Iterator[tuple[Step, Callable[[], int]]]:
+def supervised(workload: Workload, _: str) -> Iterator[Ready]:
     """One plain forward and backward pass over the same images, an episode's at a time."""
     torch.set_num_threads(usable_cores())
     model, episodes = workload.network(), workload.episodes()
@@ -112,11 +121,11 @@ def supervised(workload: Workload, _: str) -> Iterator[tuple[Step, Callable[[], 
         for images, targets in zip(x, y, strict=True):
             episode_losses(workload.loss, model(images)[None], targets[None]).sum().backward()
 
-    yield step, lambda: memory.read().peak_bytes or 0
+    yield Ready(step, lambda: memory.read().peak_bytes or 0)
 
 
 @contextmanager
-def torchopt(workload: Workload, _: str) -> Iterator[tuple[Step, Callable[[], int]]]:
+def torchopt(workload: Workload, _: str) -> Iterator[Ready]:
     """MAML by TorchOpt's differentiable SGD, episode after episode, as its examples do."""
     import torchopt as library
 
@@ -143,11 +152,11 @@ def torchopt(workload: Workload, _: str) -> Iterator[tuple[Step, Callable[[], in
             library.recover_state_dict(inner, state)
         return _left_in(model, len(episodes), losses)
 
-    yield step, lambda: memory.read().peak_bytes or 0
+    yield Ready(step, lambda: memory.read().peak_bytes or 0)
 
 
 @contextmanager
-def learn2learn(workload: Workload, _: str) -> Iterator[tuple[Step, Callable[[], int]]]:
+def learn2learn(workload: Workload, _: str) -> Iterator[Ready]:
     """MAML by learn2learn, episode after episode."""
     import learn2learn as library
 
@@ -171,7 +180,7 @@ def learn2learn(workload: Workload, _: str) -> Iterator[tuple[Step, Callable[[],
             losses[-1].backward()
         return _left_in(model, len(episodes), losses)
 
-    yield step, lambda: memory.read().peak_bytes or 0
+    yield Ready(step, lambda: memory.read().peak_bytes or 0)
 
 
 def variants(algorithm: str) -> dict[str, Callable[..., Any]]:
@@ -192,7 +201,7 @@ def variants(algorithm: str) -> dict[str, Callable[..., Any]]:
 
 def _worker(connection: Connection, workload: str, algorithm: str, variant: str) -> None:
     """Build a variant, say its peak memory, and answer every message with the seconds of a step."""
-    with variants(algorithm)[variant](WORKLOADS[workload], algorithm) as (step, peak):
+    with variants(algorithm)[variant](WORKLOADS[workload], algorithm) as (step, peak, _):
         for _ in range(2):
             step()
         connection.send(peak())

@@ -194,5 +194,7 @@ def transfer(theta: Tensor, source: Layout, target: Layout, fallback: Tensor) ->
     for span in target.spans:
         match = old.get((span.name, span.shape))
         if match is not None:
-            result[span.start : span.stop] = theta[match.start : match.stop]
+            result[span.start : span.stop] = span.row(
+                match.value(theta[match.start : match.stop])[None]
+            )[0]
     return result

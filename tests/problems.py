@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from suite import registry
-from suite.algorithms.base import Draws
+from suite.algorithms.base import Algorithm, Draws, Outer
 from suite.engines.base import Engine
 from suite.episodes import Episodes, Examples
 from suite.models.base import build
@@ -100,6 +100,24 @@ def _problems() -> list[Problem]:
 
 PROBLEMS = {problem.name: problem for problem in _problems()}
 DRAWS = Draws(Stream("draws"))
+
+
+def arranged(engine: Engine, theta: torch.Tensor) -> torch.Tensor:
+    """Weights (P,), every parameter in its own order, in the order of an engine."""
+    return engine.layout.arranged(theta[None])[0]
+
+
+def natural(engine: Engine, theta: torch.Tensor) -> torch.Tensor:
+    """Weights or a gradient (P,) of an engine with every parameter in its own order."""
+    return engine.layout.natural(theta[None])[0]
+
+
+def meta_gradient(
+    engine: Engine, rule: Algorithm, theta: torch.Tensor, episodes: Episodes
+) -> Outer:
+    """The engine's outer gradient at ``theta`` (P,), both in the parameters' own order."""
+    gradient, loss = engine.meta_gradient(rule, arranged(engine, theta), episodes, DRAWS)
+    return Outer(natural(engine, gradient), loss)
 
 
 def distance(a: torch.Tensor, b: torch.Tensor) -> float:

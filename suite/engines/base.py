@@ -2,13 +2,14 @@
 
 Parameters of T episodes are one tensor ``theta`` of shape (T, P): row t holds all P parameters of
 the model for episode t, one after another in the order of ``model.named_parameters()``. Algorithms
-see nothing else of a model, so their formulas read as in the papers.
+see nothing else of a model, so their formulas read as in the papers. How the numbers of one
+parameter are ordered among themselves is the engine's own affair (`Layout`).
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -24,25 +25,47 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Span:
-    """Where one parameter lies in the flat vector."""
+    """Where one parameter lies in the flat vector, and with which strides."""
 
     name: str
     shape: torch.Size
     start: int
     stop: int
     strides: tuple[int, ...]
+    #: Whether a convolution's weight (O, C, k, k) lies in memory as (O, k, k, C).
+    channels_last: bool
+
+    def row(self, value: Tensor) -> Tensor:
+        """Return values (T, *shape) as rows of numbers (T, n) in the order of this span."""
+        if value.ndim == 2:
+            return value
+        return (value.permute(0, 1, 3, 4, 2) if self.channels_last else value).flatten(1)
+
+    def value(self, row: Tensor) -> Tensor:
+        """Return a view of numbers (..., n) in the order of this span as (..., *shape)."""
+        if not self.channels_last:
+            return row.unflatten(-1, self.shape)
+        o, c, high, wide = self.shape
+        return row.unflatten(-1, (o, high, wide, c)).movedim(-1, -3)
 
 
 class Layout:
-    """The P parameters of a model as one flat vector."""
+    """The P parameters of a model as one flat vector.
 
-    def __init__(self, model: nn.Module) -> None:
+    Args:
+        model: whose parameters they are.
+        channels_last: whether weights of convolutions lie channels-last.
+    """
+
+    def __init__(self, model: nn.Module, channels_last: bool = False) -> None:
         self.spans: list[Span] = []
         start = 0
         for name, parameter in model.named_parameters():
             stop = start + parameter.numel()
-            strides = torch.empty(parameter.shape, device="meta").stride()
-            self.spans.append(Span(name, parameter.shape, start, stop, strides))
+            last = channels_last and parameter.ndim == 4
+            form = torch.channels_last if last else torch.contiguous_format
+            strides = torch.empty(parameter.shape, device="meta", memory_format=form).stride()
+            self.spans.append(Span(name, parameter.shape, start, stop, strides, last))
             start = stop
         self.size = start
         outer_only = frozenset(getattr(model, "outer_only", ()))
@@ -54,15 +77,24 @@ class Layout:
 
     def flatten(self, model: nn.Module) -> Tensor:
         """Return the model's parameters as one vector (P,)."""
-        return torch.cat([p.detach().flatten() for p in model.parameters()])
+        return self.join({name: p.detach()[None] for name, p in model.named_parameters()})[0]
+
+    def join(self, values: Mapping[str, Tensor]) -> Tensor:
+        """Return values by name, each (T, *shape), as one tensor (T, P); a missing one is 0."""
+        like = next(iter(values.values()))
+        rows = [
+            span.row(values[span.name])
+            if span.name in values
+            else like.new_zeros(len(like), span.stop - span.start)
+            for span in self.spans
+        ]
+        return torch.cat(rows, dim=1)
 
     def unflatten(self, theta: Tensor) -> dict[str, Tensor]:
         """Return views of ``theta`` (..., P) by name, each (..., *shape)."""
         # One split, not a slice a parameter: its backward is one concatenation.
         parts = theta.split([s.stop - s.start for s in self.spans], dim=-1)
-        return {
-            s.name: part.unflatten(-1, s.shape) for s, part in zip(self.spans, parts, strict=True)
-        }
+        return {s.name: s.value(part) for s, part in zip(self.spans, parts, strict=True)}
 
     def views(self, theta: Tensor) -> dict[str, Tensor]:
         """Return what `unflatten` does, (T, *shape) from (T, P), quickly and outside any graph.
@@ -77,6 +109,16 @@ class Layout:
             )
             for span in self.spans
         }
+
+    def natural(self, theta: Tensor) -> Tensor:
+        """Return weights (T, P) of this layout with every parameter in its own order."""
+        return torch.cat([v.flatten(1) for v in self.unflatten(theta).values()], dim=1)
+
+    def arranged(self, theta: Tensor) -> Tensor:
+        """Undo `natural`."""
+        return self.join(
+            {s.name: theta[:, s.start : s.stop].unflatten(1, s.shape) for s in self.spans}
+        )
 
 
 class Point(ABC):
@@ -111,6 +153,8 @@ class Engine(ABC):
     name: ClassVar[str] = ""
     #: Whether `differentiate` works: what an algorithm without an `outer` of its own needs.
     differentiates: ClassVar[bool] = False
+    #: Whether weights of convolutions lie channels-last in ``theta``.
+    channels_last: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -126,7 +170,7 @@ class Engine(ABC):
         self.model = model.to(self.device, dtype)
         self.loss = loss
         self.loss_scale = loss_scale
-        self.layout = Layout(model)
+        self.layout = Layout(model, self.channels_last)
         self.adapted = self.layout.adapted.to(self.device, dtype)
 
     @classmethod

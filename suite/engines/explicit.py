@@ -49,6 +49,7 @@ def compile_layers(model: nn.Module) -> list[layers.Layer]:
         raise _Outside(f"its forward cannot be traced ({type(error).__name__})") from error
     chain: list[layers.Layer] = []
     channels_last = False
+    seen: set[str] = set()
     previous: Any = None
     for node in graph.nodes:
         if node.op == "placeholder":
@@ -61,8 +62,12 @@ def compile_layers(model: nn.Module) -> list[layers.Layer]:
             if node.all_input_nodes != [previous]:
                 raise _Outside("its layers are not one chain")
             if node.op == "call_module":
-                module = model.get_submodule(str(node.target))
-                new, channels_last = _layer(module, str(node.target), channels_last)
+                name = str(node.target)
+                module = model.get_submodule(name)
+                if name in seen and any(True for _ in module.parameters()):
+                    raise _Outside(f"its layer {name} is used twice")
+                seen.add(name)
+                new, channels_last = _layer(module, name, channels_last)
             else:
                 new, channels_last = _function(node, channels_last)
             chain += new
@@ -199,8 +204,7 @@ class _Point(Point):
         self.loss, dz, self._loss_kept = engine.loss_layer.forward(
             outputs, data.y, engine.loss_scale
         )
-        self.gradient = torch.empty_like(theta, memory_format=torch.contiguous_format)
-        engine.backward(self._p, self._kept, dz, self.gradient, last=False)
+        self.gradient = engine.backward(self._p, self._kept, dz, last=False)
 
     def hessian_vector(self, v: Tensor) -> Tensor:
         engine, p, kept = self._engine, self._p, self._kept
@@ -210,18 +214,14 @@ class _Point(Point):
             value_t = layer.tangent(p, p_t, own, value_t)
         assert value_t is not None, "a model without parameters has no Hessian"
         dy_t: Tensor | None = engine.loss_layer.tangent(self._loss_kept, value_t)
-        product = torch.empty_like(v)
-        found = engine.layout.views(product)
+        found: layers.Gradients = {}
         for i in reversed(range(engine.first, len(engine.layers))):
             assert dy_t is not None
             dy_t, gradients = engine.layers[i].tangent_backward(
                 p, p_t, kept[i], dy_t, i > engine.first
             )
-            for name, value in gradients.items():
-                found.pop(name).copy_(value)
-        for value in found.values():
-            value.zero_()
-        return product
+            found |= gradients
+        return engine.layout.join(found)
 
 
 class _Points(Point):
@@ -245,9 +245,12 @@ class ExplicitEngine(Engine):
     the memory is that of a few episodes.
     """
 
+    channels_last = True
+
     def __init__(self, model: nn.Module, loss: str, **options: Any) -> None:
         super().__init__(model, loss, **options)
         self._widths: dict[torch.Size, int] = {}
+        self._cuts: dict[tuple[torch.Size, int], list[slice]] = {}
         self.layers = compile_layers(model)
         self.loss_layer = LOSSES[loss]()
         #: The first layer with parameters: nothing before it needs a gradient.
@@ -280,40 +283,36 @@ class ExplicitEngine(Engine):
         return value
 
     def backward(
-        self,
-        p: layers.Parameters,
-        kept: list[layers.Kept],
-        dy: Tensor | None,
-        gradient: Tensor,
-        last: bool,
-    ) -> None:
-        """Write the gradient (T, P); the ``last`` pass frees what was kept on its way."""
-        found = self.layout.views(gradient)
+        self, p: layers.Parameters, kept: list[layers.Kept], dy: Tensor | None, last: bool
+    ) -> Tensor:
+        """Return the gradient (T, P); the ``last`` pass frees what was kept on its way."""
+        found: layers.Gradients = {}
         for i in reversed(range(self.first, len(self.layers))):
             assert dy is not None
             own = kept.pop() if last else kept[i]
             dy, gradients = self.layers[i].backward(p, own, dy, i > self.first)
-            for name, value in gradients.items():
-                found.pop(name).copy_(value)
-        for value in found.values():
-            value.zero_()
+            found |= gradients
+        return self.layout.join(found)
 
     def parts(self, algorithm: Algorithm, episodes: Episodes) -> list[slice]:
         """Cut a meta-batch by what the inner loop sees of it, a mini-batch at a time."""
         seen = algorithm.inner_batch or episodes.support.x.shape[1]
         x = episodes.support.x[:, :seen]
-        return self._cut(x, 2 if len(x) * self._width(x.shape[1:]) > WHOLE else 1)
+        large = x.is_cpu and len(x) * self._width(x.shape[1:]) > WHOLE
+        return self._cut(x, 2 if large else 1)
 
     def _cut(self, x: Tensor, at_least: int = 1) -> list[slice]:
         """Cut the episodes with inputs ``x`` (T, n, *input_shape) into like parts for a cache."""
-        count = len(x)
-        if not x.is_cpu:
-            return [slice(0, count)]
-        pieces = max(at_least, -(-count * self._width(x.shape[1:]) // PART))
-        # Few pieces are a power of two of them, which two or four processes share evenly.
-        pieces = min(count, pieces if pieces > 8 else 2 ** (pieces - 1).bit_length())
-        bounds = [count * i // pieces for i in range(pieces + 1)]
-        return [slice(a, b) for a, b in itertools.pairwise(bounds)]
+        key = x.shape, at_least
+        if key not in self._cuts:
+            count, pieces = len(x), at_least
+            if x.is_cpu:
+                pieces = max(at_least, -(-count * self._width(x.shape[1:]) // PART))
+            # Few pieces are a power of two of them, which two or four processes share evenly.
+            pieces = min(count, pieces if pieces > 8 else 2 ** (pieces - 1).bit_length())
+            bounds = [count * i // pieces for i in range(pieces + 1)]
+            self._cuts[key] = [slice(a, b) for a, b in itertools.pairwise(bounds)]
+        return self._cuts[key]
 
     def _width(self, shape: torch.Size) -> int:
         """Return the numbers of one episode's largest value, for inputs (n, *input_shape)."""
@@ -341,9 +340,7 @@ class ExplicitEngine(Engine):
         p, kept = self.layout.views(theta), self.kept()
         outputs = self.forward(p, data, kept)
         loss, dz, _ = self.loss_layer.forward(outputs, data.y, self.loss_scale)
-        gradient = torch.empty_like(theta, memory_format=torch.contiguous_format)
-        self.backward(p, kept, dz, gradient, last=True)
-        return loss, gradient
+        return loss, self.backward(p, kept, dz, last=True)
 
     @torch.no_grad()
     def linearise(self, theta: Tensor, data: Examples) -> Point:

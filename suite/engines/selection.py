@@ -123,7 +123,7 @@ def self_check(
     The distance is relative, the larger of that of the outer gradient and of the adapted weights.
     """
     episodes = _made_up(shape, input_shape, outputs, engine.loss)
-    theta = engine.layout.flatten(engine.model)
+    theta = reference.layout.flatten(reference.model)
     noise = np.random.Generator(np.random.Philox(Stream("self-check").seed())).normal(
         size=theta.shape
     )
@@ -132,14 +132,15 @@ def self_check(
     found = []
     for one in (engine, reference):
         rows = []
+        mine = one.layout.arranged(theta[None])[0]
         if algorithm.trains_on is not None:
             # A joint batch is one support set; a meta-batch is many.
             batch = episodes[:1] if algorithm.trains_on == "joint" else episodes
-            outer = one.meta_gradient(algorithm, theta, batch, draws)
+            outer = one.meta_gradient(algorithm, mine, batch, draws)
             rows.append(outer.gradient[None])
-        *_, adapted = algorithm.adapt(one, theta, episodes.support, 2, draws)
-        rows.append(adapted - theta)
-        found.append(rows)
+        *_, adapted = algorithm.adapt(one, mine, episodes.support, 2, draws)
+        rows.append(adapted - mine)
+        found.append(list(map(one.layout.natural, rows)))
     return max(_relative(a, b) for a, b in zip(*found, strict=True))
 
 

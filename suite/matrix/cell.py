@@ -96,8 +96,8 @@ def _run(
             ),
         ),
         parameters=bench.engine.layout.size,
-        initial_sha256=_sha256(bench.initial),
-        weights_sha256=_sha256(theta),
+        initial_sha256=_sha256(bench.engine.layout.natural(bench.initial[None])),
+        weights_sha256=_sha256(bench.engine.layout.natural(theta[None])),
         data_sha256=bench.sampler.data_sha256,
         arrays_sha256=arrays_sha256(arrays),
     )

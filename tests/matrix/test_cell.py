@@ -158,10 +158,11 @@ def test_processes_change_no_bit_of_a_regression_cell():
 
 def test_flops_count_the_hessian_vector_products():
     """One linear layer, one inner step: 4 products of a gradient and what H v adds, by hand."""
-    cell = make("maml", meta_batch=2, shots=5, query_shots=5)
+    cell = make("maml", images=True, meta_batch=2, shots=1, query_shots=1)
     cell = cell.model_copy(update={"model": {"name": "mlp", "hidden": []}})
     record, _ = run(cell)
-    product = 2 * 5 * 1 * 1  # multiply and add: points, inputs, outputs
+    ways = cell.protocol.train.ways
+    product = 2 * ways * 28 * 28 * ways  # multiply and add: images, inputs, outputs
     # A gradient: y and dW. Two of them; then y_t and dW_t of the Hessian-vector product.
     assert record.timing.flops_per_outer_step == 2 * (2 * 2 + 2) * product
 

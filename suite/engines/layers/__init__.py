@@ -1,0 +1,60 @@
+"""The table of layers: each one's forward, backward, and the directional derivative of both.
+
+Notation. Values carry a leading episode axis T: vectors are (T, n, F), images (T, n, H, W, C) with
+channels last, a parameter ``p`` is (T, *shape). For a scalar loss L of an episode, ``dy`` is
+dL/dy. A dot (in code ``_t``, "tangent") is the derivative along a direction of parameter space:
+``x_t`` = d/de x(theta + e v) at e = 0. Since H v = d/de grad L(theta + e v), differentiating the
+backward pass along v gives the Hessian-vector product, layer by layer and exactly:
+
+    forward            y    = f(p, x)
+    backward           dx, dp
+    tangent forward    y_t  = d/de f(p + e p_t, x + e x_t)
+    tangent backward   dx_t, dp_t = d/de of backward, given dy_t
+
+The passes run in this order over one ``kept``, in which a layer leaves what its later passes need.
+``x_t`` is None where the input does not depend on the parameters (the first layer), and
+``need_dx`` is False there.
+
+What is fast depends on whether one episode's values fit in a core's cache. Where they do, all
+episodes go through one batched operation, and the formulas are arranged to pass over the values
+few times; where they do not (`large`), each episode goes through the library's fused operation.
+"""
+
+from suite.engines.layers.affine import Convolution, Linear
+from suite.engines.layers.base import Gradients, Kept, Layer, Parameters
+from suite.engines.layers.losses import CrossEntropy, SquaredError
+from suite.engines.layers.normalisation import (
+    BatchNormalisation,
+    Normalisation,
+    StandardisedLinear,
+)
+from suite.engines.layers.plain import (
+    Activation,
+    ChannelsLast,
+    Flatten,
+    MaxPool,
+    MeanPool,
+    Rectifier,
+    SpatialMean,
+)
+
+__all__ = [
+    "Activation",
+    "BatchNormalisation",
+    "ChannelsLast",
+    "Convolution",
+    "CrossEntropy",
+    "Flatten",
+    "Gradients",
+    "Kept",
+    "Layer",
+    "Linear",
+    "MaxPool",
+    "MeanPool",
+    "Normalisation",
+    "Parameters",
+    "Rectifier",
+    "SpatialMean",
+    "SquaredError",
+    "StandardisedLinear",
+]
