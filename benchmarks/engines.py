@@ -1,6 +1,6 @@
 """Engines side by side: time and peak memory of one meta-step, as ratios to the plain loop.
 
-    python benchmarks/engines.py [--workloads O1,M5] [--algorithms maml] [--rounds 9]
+    python benchmarks/engines.py [--workloads O1,M5] [--algorithms maml] [--device cuda]
 
 Each variant is a process of its own with the suite's allocator settings and all cores, on the same
 made-up episodes. A round times every variant in turn, the others asleep: one step, or as many as
@@ -33,9 +33,10 @@ from suite import allocator, registry
 from suite.algorithms.base import Draws, Outer
 from suite.crew import Crew, shared
 from suite.engines.base import Engine, averaged, episode_losses
+from suite.engines.capture import Capture
 from suite.provenance import processor, usable_cores
 from suite.streams import Stream
-from suite.timing import PeakMemory
+from suite.timing import PeakMemory, synchronise
 
 ALGORITHMS = ("maml", "fomaml", "reptile")
 PLAIN, SPLIT = "plain loop", "explicit"
@@ -51,23 +52,29 @@ class Ready(NamedTuple):
     natural: Callable[[torch.Tensor], torch.Tensor] = lambda gradient: gradient
 
 
-def engine(name: str, threads: int, shards: int) -> Callable[..., Any]:
+def engine(
+    name: str, threads: int, shards: int = 1, device: torch.device = CPU, recorded: bool = False
+) -> Callable[..., Any]:
     """Return a variant: one of the suite's engines on so many threads of so many processes."""
 
     @contextmanager
     def variant(workload: Workload, algorithm: str) -> Iterator[Ready]:
         torch.set_num_threads(threads)
-        made = registry.engines.get(name)(workload.network(), workload.loss)
-        with _meta_step(made, workload, algorithm, shards) as found:
+        made = registry.engines.get(name)(workload.network(), workload.loss, device=device)
+        with _meta_step(made, workload, algorithm, shards, recorded) as found:
             yield found
 
     return variant
 
 
 @contextmanager
-def _meta_step(made: Engine, workload: Workload, algorithm: str, shards: int) -> Iterator[Ready]:
+def _meta_step(
+    made: Engine, workload: Workload, algorithm: str, shards: int, recorded: bool
+) -> Iterator[Ready]:
     rule, episodes = workload.algorithm(algorithm), workload.episodes()
+    episodes = episodes.to(made.device, made.dtype)
     theta, draws = made.layout.flatten(made.model), Draws(Stream("bench"))
+    capture = Capture(made, rule)
     parts = made.parts(rule, episodes)
     rows = shared(len(parts), len(theta), dtype=torch.float32)
 
@@ -78,7 +85,7 @@ def _meta_step(made: Engine, workload: Workload, algorithm: str, shards: int) ->
         return float(found.loss)
 
     def jobs() -> dict[str, Any]:
-        memory = PeakMemory(CPU)
+        memory = PeakMemory(made.device)
         return {"outer": outer, "peak": lambda _: memory.read().peak_bytes}
 
     crew = Crew(jobs, shards - 1)
@@ -89,6 +96,8 @@ def _meta_step(made: Engine, workload: Workload, algorithm: str, shards: int) ->
 
     @torch.no_grad()
     def alone() -> Any:
+        if recorded:
+            return capture.outer(theta, episodes)
         return made.meta_gradient(rule, theta, episodes[:], draws)
 
     try:
@@ -183,9 +192,18 @@ def learn2learn(workload: Workload, _: str) -> Iterator[Ready]:
     yield Ready(step, lambda: memory.read().peak_bytes or 0)
 
 
-def variants(algorithm: str) -> dict[str, Callable[..., Any]]:
-    """Return what is compared for an algorithm; all use every core."""
+def variants(algorithm: str, device: torch.device = CPU) -> dict[str, Callable[..., Any]]:
+    """Return what is compared for an algorithm; on the CPU all use every core."""
     cores = usable_cores()
+    if device.type != "cpu":
+        found = {
+            PLAIN: engine("reference", 1, device=device),
+            SPLIT: engine("explicit", 1, device=device, recorded=True),
+            "explicit, not recorded": engine("explicit", 1, device=device),
+        }
+        return found | (
+            {"higher": engine("higher", 1, device=device)} if algorithm == "maml" else {}
+        )
     found = {
         PLAIN: engine("reference", cores, 1),
         SPLIT: engine("explicit", 1, cores),
@@ -199,30 +217,37 @@ def variants(algorithm: str) -> dict[str, Callable[..., Any]]:
     return found
 
 
-def _worker(connection: Connection, workload: str, algorithm: str, variant: str) -> None:
+def _worker(
+    connection: Connection, workload: str, algorithm: str, variant: str, device: torch.device
+) -> None:
     """Build a variant, say its peak memory, and answer every message with the seconds of a step."""
-    with variants(algorithm)[variant](WORKLOADS[workload], algorithm) as (step, peak, _):
+    made = variants(algorithm, device)[variant]
+    with made(WORKLOADS[workload], algorithm) as (step, peak, _):
         for _ in range(2):
             step()
+        synchronise(device)
         connection.send(peak())
         while connection.recv():
             seconds: list[float] = []
             while sum(seconds) < LEAST:  # short steps many times: the first finds caches cold
                 start = time.perf_counter()
                 step()
+                synchronise(device)
                 seconds.append(time.perf_counter() - start)
             connection.send(statistics.median(seconds))
 
 
-def compare(workload: str, algorithm: str, rounds: int) -> list[list[Any]]:
+def compare(
+    workload: str, algorithm: str, rounds: int, device: torch.device = CPU
+) -> list[list[Any]]:
     """Return a table row for each variant of a workload and algorithm."""
     context = multiprocessing.get_context("spawn")
-    names, pipes = list(variants(algorithm)), {}
+    names, pipes = list(variants(algorithm, device)), {}
     with ExitStack() as stack:
         memory = {}
         for name in names:
             pipes[name], theirs = context.Pipe()
-            arguments = theirs, workload, algorithm, name
+            arguments = theirs, workload, algorithm, name, device
             process = context.Process(target=_worker, args=arguments)
             process.start()
             theirs.close()  # or the end of the worker would not be noticed
@@ -258,18 +283,22 @@ def compare(workload: str, algorithm: str, rounds: int) -> list[list[Any]]:
 @click.option("--workloads", default=",".join(WORKLOADS), show_default=True)
 @click.option("--algorithms", default=",".join(ALGORITHMS), show_default=True)
 @click.option("--rounds", default=9, show_default=True)
-def main(workloads: str, algorithms: str, rounds: int) -> None:
+@click.option("--device", default="cpu", show_default=True, help="cpu or cuda.")
+def main(workloads: str, algorithms: str, rounds: int, device: str) -> None:
     """Print the comparison as a Markdown table."""
     rows: list[list[Any]] = []
     for workload in workloads.split(","):
         for algorithm in algorithms.split(","):
-            rows += compare(workload, algorithm, rounds)
+            rows += compare(workload, algorithm, rounds, torch.device(device))
             print(f"{workload} {algorithm}", file=sys.stderr, flush=True)
     headers = ["workload", "algorithm", "variant", "ms", "range", "faster than the plain loop",
                "peak MiB", "of the plain loop's"]  # fmt: skip
     print(tabulate(rows, headers, tablefmt="pipe", disable_numparse=True))
+    machine = f"{processor()}, {usable_cores()} cores"
+    if device != "cpu":
+        machine = torch.cuda.get_device_name(device)
     print(
-        f"\n{processor()}, {usable_cores()} cores, torch {torch.__version__}, float32, "
+        f"\n{machine}, torch {torch.__version__}, float32, "
         f"{rounds} rounds; medians. Peak memory above idle, of all processes of a variant."
     )
 

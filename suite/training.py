@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from suite.algorithms.base import Algorithm, Draws, Outer
 from suite.config import TrainProtocol
 from suite.engines.base import Engine, Layout, averaged
+from suite.engines.capture import Capture, Unrecorded
 from suite.episodes import Episodes, Examples
 from suite.streams import Stream
 from suite.tasks.base import Sampler
@@ -100,6 +101,8 @@ class OuterLoop:
         draws: stream of the inner loop's own draws.
         outers: called with a step, the weights and the parts of its meta-batch for the outer
             gradient and loss of each part in turn; by default they are computed here, in order.
+        capture: whether to record the outer gradient once and replay it, where that is possible;
+            by default on a GPU, if the engine records no graph of its own.
     """
 
     def __init__(
@@ -111,10 +114,14 @@ class OuterLoop:
         source: Source,
         draws: Stream,
         outers: Outers | None = None,
+        capture: bool | None = None,
     ) -> None:
         self.engine, self.algorithm, self.protocol = engine, algorithm, protocol
         self.source, self.draws = source, draws
         self._outers = outers or self._in_turn
+        if capture is None:
+            capture = engine.device.type == "cuda" and not engine.differentiates
+        self._capture = Capture(engine, algorithm) if capture else None
         self.weights = nn.Parameter(theta.clone())
         optimiser = torch.optim.Adam if algorithm.outer_optimiser == "adam" else torch.optim.SGD
         self.optimiser = optimiser([self.weights], lr=algorithm.outer_rate)
@@ -141,17 +148,24 @@ class OuterLoop:
 
     def step(self, step: int) -> Tensor:
         """Do one outer step and return its loss (), without waiting for the device."""
-        episodes = self.source.step(step)
-        parts = self.engine.parts(self.algorithm, episodes)
-        # One part is done here: to send for help would only cost.
-        outers = self._outers if len(parts) > 1 else self._in_turn
-        outer = averaged(self.theta, parts, outers(step, self.theta, parts))
+        outer = self._meta_gradient(step, self.source.step(step))
         clip = self.protocol.clip
         self.weights.grad = outer.gradient if clip is None else outer.gradient.clamp(-clip, clip)
         for group in self.optimiser.param_groups:
             group["lr"] = self.rate(step)
         self.optimiser.step()
         return outer.loss
+
+    def _meta_gradient(self, step: int, episodes: Episodes) -> Outer:
+        if self._capture is not None:
+            try:
+                return self._capture.outer(self.theta, episodes)
+            except Unrecorded:
+                self._capture = None
+        parts = self.engine.parts(self.algorithm, episodes)
+        # One part is done here: to send for help would only cost.
+        outers = self._outers if len(parts) > 1 else self._in_turn
+        return averaged(self.theta, parts, outers(step, self.theta, parts))
 
     def run(self, points: list[int], visit: Callable[[int, Tensor | None], None]) -> None:
         """Do all outer steps; call ``visit(steps done, losses since)`` at each of ``points``.

@@ -80,8 +80,8 @@ class Bench:
         """Stream of the inner loops' own draws in meta-training."""
         return Stream("inner", self.cell.seed)
 
-    def outer_loop(self, outers: Outers | None = None) -> OuterLoop:
-        """Return a fresh outer loop at the initial weights; ``outers`` as in `OuterLoop`."""
+    def outer_loop(self, outers: Outers | None = None, capture: bool | None = None) -> OuterLoop:
+        """Return a fresh outer loop at the initial weights; arguments as in `OuterLoop`."""
         return OuterLoop(
             self.trainer,
             self.algorithm,
@@ -90,6 +90,7 @@ class Bench:
             self.source,
             self.inner_draws,
             outers,
+            capture,
         )
 
     def adapted_from(self, theta: Tensor) -> Tensor:

@@ -29,7 +29,7 @@ def time_parts(
         sampling = _divided(drawn, ahead)
         loop = bench.outer_loop(team.outers)
         outer = measure("one outer step: meta-gradient and optimiser", lambda: loop.step(0), device)
-        flops = count_flops(lambda: bench.outer_loop().step(0))
+        flops = count_flops(lambda: bench.outer_loop(capture=False).step(0))
     if bench.algorithm.inner_steps:
         inner = measure(
             f"adaptation of {train.meta_batch} episodes by {bench.algorithm.inner_steps} steps",
