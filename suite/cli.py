@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from suite import config, devices, registry
+from suite import config, devices, registry, stop
 from suite.errors import UserError
 from suite.provenance import usable_cores
 from suite.records.store import Store
@@ -34,7 +34,7 @@ def _seeds(_: click.Context, __: click.Parameter, value: str | None) -> tuple[in
 
 
 class _Group(click.Group):
-    """A group whose errors are one sentence with exit status 2."""
+    """A group whose errors are one sentence with exit status 2, and signals one with 128 + n."""
 
     def main(self, *args, **kwargs):
         try:
@@ -42,6 +42,12 @@ class _Group(click.Group):
         except UserError as error:
             click.echo(f"error: {error}", err=True)
             sys.exit(2)
+        except stop.Stopped as signal:
+            click.echo(
+                f"stopped by {signal}; what is done is kept, and the same command goes on.",
+                err=True,
+            )
+            sys.exit(128 + signal.number)
 
 
 @click.group(cls=_Group, invoke_without_command=True, context_settings={"max_content_width": 100})
@@ -68,6 +74,13 @@ class _Group(click.Group):
     type=click.Path(path_type=Path),
     multiple=True,
     help="Python file that registers algorithms, tasks or models.",
+)
+@click.option(
+    "--checkpoint-every",
+    type=click.FloatRange(0, max=1e9),
+    default=60.0,
+    show_default=True,
+    help="Seconds of training between two checkpoints.",
 )
 @click.option("--list", "list_cells", is_flag=True, help="List the cells and stop.")
 @click.option("--dry-run", is_flag=True, help="List cells, parameters, state and time, and stop.")
@@ -116,8 +129,7 @@ def _data(options: dict) -> Path | None:
 
 
 def _run(**options) -> None:
-    from suite.matrix import listing, run
-    from suite.matrix.progress import Progress
+    from suite.matrix import listing
 
     cells, data = _cells(options), _data(options)
     name = _name(options["profile"])
@@ -125,7 +137,22 @@ def _run(**options) -> None:
     if options["list_cells"] or options["dry_run"]:
         listing.show(cells, store, data, console, details=options["dry_run"])
         return
-    summary = run.run_matrix(cells, store, data, Progress(console), alone=not options["shared"])
+    with stop.listening():
+        _compute(cells, store, data, options)
+
+
+def _compute(cells: list[config.Cell], store: Store, data: Path | None, options: dict) -> None:
+    from suite.matrix.progress import Progress
+    from suite.matrix.run import run_matrix
+
+    summary = run_matrix(
+        cells,
+        store,
+        data,
+        Progress(console),
+        alone=not options["shared"],
+        checkpoint_every=options["checkpoint_every"],
+    )
     for problem in store.problems:
         console.print(f"set aside: {problem}", markup=False, soft_wrap=True)
     console.print(
@@ -141,7 +168,8 @@ def _run(**options) -> None:
 def _report(store: Store, figures: bool) -> None:
     from suite.report import write_report
 
-    paths = write_report(store.results, store.profile, figures=figures)
+    with store.to_itself():
+        paths = write_report(store.results, store.profile, figures=figures)
     page = next((path for path in paths if path.name == "report.md"), None)
     console.print(f"{len(paths)} tables and figures; begin with {page}.", soft_wrap=True)
 
@@ -154,10 +182,34 @@ def _report(store: Store, figures: bool) -> None:
 def report(options: dict, **own) -> None:
     """Write tables and figures again, from the records alone."""
     options = options | {key: value for key, value in own.items() if value}
+    _report(_store(options), figures=not options["no_figures"])
+
+
+@cli.command()
+@click.option("--rerun", multiple=True, metavar="CELL", help="Compute it again and compare bits.")
+@click.pass_obj
+def verify(options: dict, rerun: tuple[str, ...]) -> None:
+    """Check the records of a profile: schema, hashes, arrays, and the test episodes, drawn again.
+
+    Exit status 1 if anything is wrong with one of them.
+    """
+    from suite.matrix.verify import verify as check
+
+    store = _store(options)
+    problems = check(store, _data(options), rerun, lambda text: click.echo(text))
+    for problem in problems:
+        click.echo(f"wrong: {problem}")
+    click.echo(f"{len(problems)} problems." if problems else "all is well.")
+    if problems:
+        raise SystemExit(1)
+
+
+def _store(options: dict) -> Store:
+    """Return the store of records that are there."""
     store = Store(options["results"], _name(options["profile"]))
     if not store.folder.is_dir():
         raise UserError(f"there are no records in {str(store.folder)!r}; run the profile first.")
-    _report(store, figures=not options["no_figures"])
+    return store
 
 
 @cli.command(name="list")

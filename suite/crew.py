@@ -25,6 +25,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from suite.errors import UserError
+
 #: Called with a part and the arguments of the call; both, and what it returns, must pickle.
 Job = Callable[..., Any]
 
@@ -101,7 +103,7 @@ class Crew:
         """End the other processes."""
         for process, connection in self._members:
             connection.close()
-            process.terminate()
+            process.kill()  # a polite signal they leave to this process
             process.join()
         self._members = []
 
@@ -129,10 +131,12 @@ def _forked(jobs: Callable[[], Mapping[str, Job]]) -> tuple[Any, Connection]:
 
 def _received(connection: Connection) -> list[Any]:
     try:
-        fine, found = connection.recv()
+        how, found = connection.recv()
     except (EOFError, OSError):
         raise RuntimeError("a process of the cell ended before its share was done") from None
-    if not fine:
+    if how == "refused":
+        raise UserError(found)
+    if how == "failed":
         raise RuntimeError(f"a process of the cell failed: {found}")
     return found
 
@@ -142,8 +146,8 @@ def _serve(
 ) -> None:
     """Do what comes through the pipe until it closes, as it does when the parent is gone."""
     parents.close()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    for number in (signal.SIGINT, signal.SIGTERM):  # these are the parent's to answer
+        signal.signal(number, signal.SIG_IGN)
     torch.set_num_threads(1)  # the parent's threads were not forked, and may not be waited for
     mine = jobs()
     while True:
@@ -151,9 +155,14 @@ def _serve(
             job, share, arguments = connection.recv()
         except (EOFError, OSError):
             return
+        found: Any
         try:
-            found: Any = [mine[job](part, *arguments) for part in share]
-            fine = True
+            how, found = "done", [mine[job](part, *arguments) for part in share]
+        except UserError as error:
+            how, found = "refused", str(error)
         except Exception:
-            found, fine = traceback.format_exc(), False
-        connection.send((fine, found))
+            how, found = "failed", traceback.format_exc()
+        try:
+            connection.send((how, found))
+        except OSError:
+            return

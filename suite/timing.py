@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,25 @@ def synchronise(device: torch.device) -> None:
     """Wait until the device has done everything asked of it."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+
+
+class Clock:
+    """Seconds of work, over several runs if it is stopped; its own pauses left out."""
+
+    def __init__(self, seconds: float = 0.0) -> None:
+        self._before, self._start = seconds, time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        """Seconds so far."""
+        return self._before + time.perf_counter() - self._start
+
+    @contextlib.contextmanager
+    def stopped(self) -> Iterator[None]:
+        """Leave out what the block takes."""
+        start = time.perf_counter()
+        yield
+        self._start += time.perf_counter() - start
 
 
 def measure(what: str, work: Callable[[], object], device: torch.device) -> Duration:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,9 +23,12 @@ from suite.tasks.base import Sampler
 LOOKAHEAD_BYTES = 16 * 2**20
 MAX_LOOKAHEAD = 64
 
+#: A loss from which float32 does not come back.
+EXPLODED = 1e15
+
 
 class Diverged(Exception):
-    """The outer loss or the weights are no longer finite; says at which outer step."""
+    """The outer loss or the weights are beyond all bounds; says at which outer step."""
 
 
 @dataclass
@@ -34,6 +38,28 @@ class Curves:
     steps: list[int] = field(default_factory=list)
     train_loss: list[float | None] = field(default_factory=list)
     validation: list[float | None] = field(default_factory=list)
+    window: list[Tensor] = field(default_factory=list)
+    """Outer losses since the last of ``steps``."""
+    resumed: int = 0
+    """How often the training went on from a checkpoint."""
+
+    def state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """Return the curve as JSON values and arrays."""
+        window = torch.cat(self.window) if self.window else torch.empty(0)
+        values = {
+            "steps": self.steps,
+            "train_loss": self.train_loss,
+            "validation": self.validation,
+            "resumed": self.resumed,
+        }
+        return values, {"window": window.cpu().numpy()}
+
+    def restore(self, values: dict[str, Any], window: Tensor) -> None:
+        """Go on from a `state`."""
+        self.steps, self.train_loss = values["steps"], values["train_loss"]
+        self.validation = values["validation"]
+        self.resumed = values["resumed"] + 1
+        self.window = [window] if len(window) else []
 
 
 class Source:
@@ -125,6 +151,9 @@ class OuterLoop:
         self.weights = nn.Parameter(theta.clone())
         optimiser = torch.optim.Adam if algorithm.outer_optimiser == "adam" else torch.optim.SGD
         self.optimiser = optimiser([self.weights], lr=algorithm.outer_rate)
+        #: Outer steps done.
+        self.done = 0
+        self._losses: list[Tensor] = []  # since the last visit
 
     @property
     def theta(self) -> Tensor:
@@ -167,29 +196,62 @@ class OuterLoop:
         outers = self._outers if len(parts) > 1 else self._in_turn
         return averaged(self.theta, parts, outers(step, self.theta, parts))
 
-    def run(self, points: list[int], visit: Callable[[int, Tensor | None], None]) -> None:
-        """Do all outer steps; call ``visit(steps done, losses since)`` at each of ``points``.
+    def run(
+        self,
+        points: list[int],
+        visit: Callable[[int, Tensor | None], None],
+        pause: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Do the outer steps that are left; call ``visit(steps done, losses since)`` at ``points``.
+
+        ``pause`` is called between two steps, where `state` is whole.
 
         Raises:
-            Diverged: a loss or weight was not finite at a point.
+            Diverged: a loss or weight was not finite, or a loss out of all bounds, at a point.
         """
-        losses: list[Tensor] = []
-        visit(0, None)
-        for step in range(self.protocol.steps):
-            losses.append(self.step(step))
-            if step + 1 in points:
-                window = torch.stack(losses)
-                losses.clear()
-                self._check(step + 1, window)
-                visit(step + 1, window)
+        if self.done == 0:
+            visit(0, None)
+        for step in range(self.done, self.protocol.steps):
+            self._losses.append(self.step(step))
+            self.done = step + 1
+            if self.done in points:
+                window = torch.stack(self._losses)
+                self._losses.clear()
+                self._check(window)
+                visit(self.done, window)
+            pause()
 
-    def _check(self, done: int, window: Tensor) -> None:
-        bad = (~window.isfinite()).nonzero()
+    def state(self) -> dict[str, Tensor]:
+        """Return all that the steps left depend on, beside `done`: weights, optimiser, losses."""
+        found = {"weights": self.theta}
+        for name, value in self.optimiser.state_dict()["state"].get(0, {}).items():
+            if value is not None:
+                found[f"optimiser/{name}"] = value
+        if self._losses:
+            found["losses"] = torch.stack(self._losses)
+        return {name: value.detach().cpu().clone() for name, value in found.items()}
+
+    def restore(self, done: int, state: dict[str, Tensor]) -> None:
+        """Go on from a `state` after so many steps."""
+        self.done = done
+        self._losses = list(state.get("losses", torch.empty(0)).to(self.engine.device))
+        with torch.no_grad():
+            self.weights.copy_(state["weights"])
+        own = {
+            name.removeprefix("optimiser/"): value
+            for name, value in state.items()
+            if name.startswith("optimiser/")
+        }
+        groups = self.optimiser.state_dict()["param_groups"]
+        self.optimiser.load_state_dict({"state": {0: own} if own else {}, "param_groups": groups})
+
+    def _check(self, window: Tensor) -> None:
+        bad = (~(window.abs() < EXPLODED)).nonzero()
         if len(bad):
-            at = done - len(window) + int(bad[0]) + 1
-            raise Diverged(f"the outer loss was not finite at outer step {at}")
+            at = self.done - len(window) + int(bad[0]) + 1
+            raise Diverged(f"the outer loss was {float(window[bad[0]]):.3g} at outer step {at}")
         if not bool(self.theta.isfinite().all()):
-            raise Diverged(f"the weights were not finite after outer step {done}")
+            raise Diverged(f"the weights were not finite after outer step {self.done}")
 
 
 def curve_points(steps: int, points: int) -> list[int]:

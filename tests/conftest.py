@@ -1,4 +1,4 @@
-"""Shared fixtures: small learning problems in float64, with every model and normalisation."""
+"""Shared fixtures, and the size of the long tests."""
 
 from __future__ import annotations
 
@@ -6,6 +6,12 @@ import pytest
 import torch
 
 torch.set_num_threads(1)
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--kills", type=int, default=12, help="SIGKILLs of the crash test; 50 for the long variant."
+    )
 
 
 @pytest.fixture(autouse=True)

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from suite import stop
 from suite.config import Cell, EvaluationProtocol
 from suite.errors import UserError
 from suite.evaluation import probe
@@ -19,6 +20,8 @@ from suite.matrix.bench import Bench, set_up
 from suite.matrix.measure import time_parts
 from suite.matrix.team import Team
 from suite.provenance import provenance
+from suite.records.checkpoint import Checkpoint
+from suite.records.files import Arrays, arrays_sha256
 from suite.records.schema import (
     Curve,
     EvaluationResult,
@@ -27,8 +30,8 @@ from suite.records.schema import (
     Results,
     result_sha256,
 )
-from suite.records.store import Arrays, arrays_sha256
-from suite.training import Curves, Diverged, curve_points
+from suite.timing import Clock
+from suite.training import Curves, Diverged, OuterLoop, curve_points
 
 #: Called with (outer steps done, outer steps in all, phase) while a cell runs.
 Report = Callable[[int, int, str], None]
@@ -45,22 +48,45 @@ def run_cell(
     device: torch.device,
     report: Report = silent,
     alone: bool = True,
+    checkpoint: Checkpoint | None = None,
 ) -> tuple[Record, Arrays]:
-    """Compute a cell and return its record and arrays.
+    """Compute a cell, from its ``checkpoint`` on if there is one, and return record and arrays.
 
     Raises:
         UserError: the cell cannot be computed with these data on this device.
+        Stopped: a signal came; where one is asked for, the checkpoint is written.
     """
     came_from = provenance(device, cell.numerics.threads)
     bench = set_up(cell, data, device)
     with Team(bench) as team:
         threads = cell.numerics.threads * len(team)
         came_from = came_from.model_copy(update={"threads": threads})
-        return _run(bench, team, profile, came_from, report, alone)
+        keeper = checkpoint or Checkpoint()
+        keeper.identity = _identity(bench, came_from)
+        return _run(bench, team, profile, came_from, report, alone, keeper)
+
+
+def _identity(bench: Bench, came_from: Provenance) -> dict[str, Any]:
+    """Return all that decides bits: a run goes on from a checkpoint that shares it."""
+    return {
+        "training": bench.cell.training_sha256(),
+        "engine": bench.use.used,
+        "processor": came_from.processor,
+        "accelerator": came_from.accelerator,
+        "versions": came_from.versions,
+        "initial": _sha256(bench.initial),
+        "data": bench.sampler.data_sha256,
+    }
 
 
 def _run(
-    bench: Bench, team: Team, profile: str, came_from: Provenance, report: Report, alone: bool
+    bench: Bench,
+    team: Team,
+    profile: str,
+    came_from: Provenance,
+    report: Report,
+    alone: bool,
+    checkpoint: Checkpoint,
 ) -> tuple[Record, Arrays]:
     cell, curves = bench.cell, Curves()
     base: dict[str, Any] = {
@@ -71,9 +97,8 @@ def _run(
         "engine": bench.use,
         "provenance": came_from,
     }
-    start = time.perf_counter()
     try:
-        theta, watching = _train(bench, team, curves, report)
+        theta, seconds = _train(bench, team, curves, report, checkpoint)
     except Diverged as reason:
         nothing: dict[str, Any] = {
             "results": None,
@@ -82,6 +107,7 @@ def _run(
             "memory": team.peak(),
         }
         return Record(status="diverged", reason=str(reason), **base, **nothing), {}
+    base["provenance"] = came_from.model_copy(update={"resumed": curves.resumed})
     trained = time.perf_counter()
     arrays, evaluations = _evaluate(bench, team, theta, report)
     evaluated = time.perf_counter()
@@ -101,7 +127,7 @@ def _run(
         data_sha256=bench.sampler.data_sha256,
         arrays_sha256=arrays_sha256(arrays),
     )
-    timing = time_parts(bench, team, theta, trained - start - watching, evaluated - trained, alone)
+    timing = time_parts(bench, team, theta, seconds, evaluated - trained, alone)
     memory = team.peak()  # before the ceiling is measured, which takes memory of its own
     record = Record(
         status="done",
@@ -114,8 +140,10 @@ def _run(
     return record, arrays
 
 
-def _train(bench: Bench, team: Team, curves: Curves, report: Report) -> tuple[Tensor, float]:
-    """Meta-train; return the weights (P,) that episodes adapt, and the seconds spent on curves."""
+def _train(
+    bench: Bench, team: Team, curves: Curves, report: Report, checkpoint: Checkpoint
+) -> tuple[Tensor, float]:
+    """Meta-train; return the weights (P,) that episodes adapt, and the seconds without curves."""
     protocol, steps = bench.cell.protocol, bench.cell.protocol.train.steps
     if not bench.trains:
         return bench.initial, 0.0
@@ -123,28 +151,54 @@ def _train(bench: Bench, team: Team, curves: Curves, report: Report) -> tuple[Te
     points = set(curve_points(steps, protocol.curve_points))
     watched = sorted(points | set(curve_points(steps, 100)))
     validation = _validation(bench)
-
-    window: list[Tensor] = []
-    watching = 0.0
+    clock = _resume(loop, curves, checkpoint)
+    began = clock.seconds
 
     def visit(done: int, losses: Tensor | None) -> None:
-        nonlocal watching
         report(done, steps, "training")
         if losses is not None:
-            window.append(losses)
+            curves.window.append(losses)
         if done and done not in points:
             return
-        start = time.perf_counter()
-        curves.steps.append(done)
-        curves.train_loss.append(float(torch.cat(window).mean()) if window else None)
-        window.clear()
-        curves.validation.append(
-            None if validation is None else _validate(bench, team, loop.theta, validation)
-        )
-        watching += time.perf_counter() - start
+        with clock.stopped():
+            curves.steps.append(done)
+            curves.train_loss.append(float(torch.cat(curves.window).mean()) if done else None)
+            curves.window.clear()
+            curves.validation.append(
+                None if validation is None else _validate(bench, team, loop.theta, validation)
+            )
 
-    loop.run(watched, visit)
-    return bench.adapted_from(loop.theta), watching
+    def save() -> None:
+        with clock.stopped():
+            state, arrays = curves.state()
+            arrays |= {f"loop/{name}": value.numpy() for name, value in loop.state().items()}
+            checkpoint.save({"done": loop.done, "seconds": clock.seconds, **state}, arrays)
+
+    def pause() -> None:
+        if checkpoint.due() or stop.wished():
+            save()
+            stop.answer()
+
+    with stop.waiting():
+        loop.run(watched, visit, pause)
+        if clock.seconds - began >= checkpoint.every:
+            save()  # what comes next may be stopped, too
+    return bench.adapted_from(loop.theta), clock.seconds
+
+
+def _resume(loop: OuterLoop, curves: Curves, checkpoint: Checkpoint) -> Clock:
+    """Take up what a checkpoint holds, and return a clock that shows the time spent before it."""
+    found = checkpoint.load()
+    if found is None:
+        return Clock()
+    state, arrays = found
+    tensors = {name: torch.from_numpy(value) for name, value in arrays.items()}
+    loop.restore(
+        state["done"],
+        {k.removeprefix("loop/"): v for k, v in tensors.items() if k.startswith("loop/")},
+    )
+    curves.restore(state, tensors["window"].to(loop.engine.device))
+    return Clock(state["seconds"])
 
 
 def _validation(bench: Bench) -> EvaluationProtocol | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from rich.console import Console
 from rich.progress import (
@@ -18,8 +18,6 @@ from rich.progress import (
 )
 from rich.progress import Progress as Bars
 from rich.text import Text
-
-from suite.config import Cell
 
 #: Seconds between two plain lines about one cell.
 LINE_EVERY = 30.0
@@ -42,18 +40,21 @@ class Progress:
 
     def __init__(self, console: Console) -> None:
         self.console = console
-        self._cells: list[Cell] = []
-        self._at = 0
+        self._label, self._at, self._total = "", 0, 0
         self._last = time.monotonic()
         self._bars: Bars | None = None
 
+    def note(self, text: str) -> None:
+        """Print a line."""
+        self.console.print(text, markup=False, soft_wrap=True)
+
     @contextlib.contextmanager
-    def over(self, cells: Sequence[Cell], skipped: int) -> Iterator[None]:
-        """Show progress while the block runs over ``cells``, in order."""
-        self._cells, self._at = list(cells), 0
+    def over(self, total: int, skipped: int) -> Iterator[None]:
+        """Show progress while the block runs over ``total`` cells."""
+        self._at, self._total = 0, total
         self._last = time.monotonic()
         if skipped:
-            self.console.print(f"{skipped} cells are done already; {len(cells)} to do.")
+            self.note(f"{skipped} cells are done already; {total} to do.")
         if not self.console.is_terminal:
             yield
             return
@@ -66,34 +67,43 @@ class Progress:
             TimeRemainingColumn(),
             console=self.console,
         )
-        self._matrix = self._bars.add_task("cells", total=len(cells))
+        self._matrix = self._bars.add_task("cells", total=total)
         self._cell = self._bars.add_task("", total=None, rate=True)
         with self._bars:
             yield
         self._bars = None
 
+    def begin(self, label: str) -> None:
+        """Tell that a cell begins."""
+        self._label = label
+
+    def waits(self, why: str) -> None:
+        """Tell, now and then, that nothing is done at the moment."""
+        if self._bars is not None:
+            self._bars.update(self._cell, description=why)
+        elif time.monotonic() - self._last > LINE_EVERY:
+            self._last = time.monotonic()
+            self.note(f"  {why}")
+
     def step(self, done: int, steps: int, phase: str) -> None:
         """Tell that the current cell has done so many outer steps."""
-        label = self._cells[self._at].label
         if self._bars is not None:
             self._bars.update(
-                self._cell, completed=done, total=max(steps, 1), description=f"{label}: {phase}"
+                self._cell,
+                completed=done,
+                total=max(steps, 1),
+                description=f"{self._label}: {phase}",
             )
         elif time.monotonic() - self._last > LINE_EVERY:
             self._last = time.monotonic()
-            self.console.print(
-                f"  {label}: {phase}, outer step {done} of {steps}", markup=False, soft_wrap=True
-            )
+            self.note(f"  {self._label}: {phase}, outer step {done} of {steps}")
 
     def finished(self, outcome: str) -> None:
-        """Tell how the current cell ended, and go on to the next."""
-        cell = self._cells[self._at]
+        """Tell how the current cell ended."""
         self._at += 1
         now = time.monotonic()
         if self._bars is not None:
             self._bars.reset(self._cell, total=None, description="", rate=True)
             self._bars.advance(self._matrix)
-        self.console.print(
-            f"[{self._at}/{len(self._cells)}] {cell.label}: {outcome}", markup=False, soft_wrap=True
-        )
+        self.note(f"[{self._at}/{self._total}] {self._label}: {outcome}")
         self._last = now

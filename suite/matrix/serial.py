@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,10 +10,10 @@ import torch
 
 from suite.config import Cell
 from suite.errors import UserError
-from suite.matrix.bench import check
 from suite.matrix.cell import Report, run_cell
+from suite.records.checkpoint import Checkpoint
+from suite.records.files import Arrays
 from suite.records.schema import Record
-from suite.records.store import Arrays
 
 
 class Outcome(NamedTuple):
@@ -26,19 +26,22 @@ class Outcome(NamedTuple):
 
 
 def run(
-    cells: Sequence[Cell], profile: str, data: Path | None, report: Report, alone: bool = True
+    cells: Iterable[Cell],
+    profile: str,
+    data: Path | None,
+    report: Report,
+    alone: bool,
+    checkpoint: Callable[[Cell], Checkpoint],
 ) -> Iterator[Outcome]:
-    """Yield the outcome of each cell as it finishes.
+    """Yield the outcome of each cell as it finishes; the next is asked for after that.
 
     Raises:
         UserError: bad input, at once: it would fail the other cells too.
     """
-    for cell in cells:  # all of the input first: nobody waits an hour for a wrong last cell
-        check(cell, data, torch.device(cell.numerics.device))
     for cell in cells:
         try:
             device = torch.device(cell.numerics.device)
-            record, arrays = run_cell(cell, profile, data, device, report, alone)
+            record, arrays = run_cell(cell, profile, data, device, report, alone, checkpoint(cell))
         except UserError:
             raise
         except Exception as error:  # one broken cell must not cost the others

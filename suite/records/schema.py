@@ -129,6 +129,8 @@ class Provenance(Strict):
     """In all, of all processes of the cell."""
     environment: dict[str, str]
     """Variables that can change speed or bits (threads, allocator, determinism)."""
+    resumed: int = 0
+    """How often the training went on from a checkpoint; it changes no bit."""
 
 
 class Record(Strict):

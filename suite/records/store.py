@@ -2,73 +2,44 @@
 
 RESULTS/records/PROFILE/LABEL--HASH.json   the record
 RESULTS/records/PROFILE/LABEL--HASH.npz    its arrays
+RESULTS/checkpoints/PROFILE/...            where cells that are not finished go on
+RESULTS/locks/PROFILE/...                  held by the run that computes a cell, as long as it lives
 """
 
 from __future__ import annotations
 
 import glob
-import hashlib
 import io
 import json
-import os
 import re
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
 from suite.config import Cell
 from suite.errors import UserError
-from suite.records.schema import Record
+from suite.records.files import (
+    Arrays,
+    arrays_sha256,
+    left_behind,
+    moved_aside,
+    write_atomically,
+)
+from suite.records.schema import SCHEMA, Record
 
-Arrays = dict[str, np.ndarray]
-
-
-def arrays_sha256(arrays: Arrays) -> str:
-    """Return the hash of names, types, shapes and values, whatever file they are in."""
-    total = hashlib.sha256()
-    for name in sorted(arrays):
-        value = np.ascontiguousarray(arrays[name])
-        total.update(f"{name} {value.dtype.str} {value.shape}\n".encode())
-        total.update(value.tobytes())
-    return total.hexdigest()
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a whole file or none: temporary file in the same folder, fsync, rename, fsync.
-
-    Raises:
-        UserError: the folder cannot be written, or the disk is full.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with temporary.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-    except OSError as error:
-        raise UserError(
-            f"cannot write {str(path)!r}: {error.strerror or error}; name a folder that can be "
-            "written with --results, or free some space."
-        ) from error
+LONGEST_LABEL = 160  # of a file's name, which may have 255 with all that comes before and after
 
 
 def file_stem(cell: Cell) -> str:
     """Return the name, without ending, of a cell's files."""
-    return f"{re.sub(r'[^A-Za-z0-9.,=+_-]', '_', cell.label)}--{cell.sha256()[:16]}"
+    label = re.sub(r"[^A-Za-z0-9.,=+_-]", "_", cell.label)[:LONGEST_LABEL]
+    return f"{label}--{cell.sha256()[:16]}"
 
 
 @dataclass
@@ -90,6 +61,66 @@ class Store:
         probe = self.folder / ".writable"
         write_atomically(probe, b"")
         probe.unlink(missing_ok=True)
+
+    def checkpoint(self, cell: Cell) -> Path:
+        """Return where the checkpoint of a cell is kept."""
+        return self.checkpoint_folder / f"{file_stem(cell)}.npz"
+
+    @contextmanager
+    def claim(self, cell: Cell) -> Iterator[bool]:
+        """Hold a cell while the block runs; give False where another run holds it.
+
+        The system lets go of it when this process ends, however it ends.
+        """
+        with self._lock(file_stem(cell), wait=False) as mine:
+            yield mine
+
+    @contextmanager
+    def to_itself(self) -> Iterator[None]:
+        """Keep other runs from moving files or writing reports while the block runs."""
+        with self._lock("folder", wait=True):
+            yield
+
+    @contextmanager
+    def _lock(self, name: str, wait: bool) -> Iterator[bool]:
+        path = self.results / "locks" / self.profile / f"{name}.lock"
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(path)
+            try:
+                lock.acquire(timeout=-1 if wait else 0)
+            except Timeout:
+                yield False
+                return
+        except OSError as error:
+            raise UserError(
+                f"cannot lock {str(path)!r}: {error.strerror or error}; name a folder that can be "
+                "written with --results."
+            ) from error
+        try:
+            yield True
+        finally:
+            lock.release()
+
+    def tidy(self) -> None:
+        """Remove the halves of files that killed processes left behind."""
+        for folder in (self.folder, self.checkpoint_folder):
+            for path in left_behind(folder):
+                path.unlink(missing_ok=True)
+
+    @property
+    def checkpoint_folder(self) -> Path:
+        """Where the checkpoints are."""
+        return self.results / "checkpoints" / self.profile
+
+    def make_room(self, cell: Cell) -> list[str]:
+        """Move what has a cell's name and is no whole record to ``damaged/``; return the names."""
+        moved = []
+        for kind in (".json", ".npz"):
+            path = self.folder / f"{file_stem(cell)}{kind}"
+            if path.exists():
+                moved.append(moved_aside(path).name)
+        return moved
 
     def set_aside(self, cells: Sequence[Cell]) -> list[str]:
         """Move records that carry a cell's name but another description to ``superseded/``.
@@ -137,9 +168,16 @@ class Store:
         return path
 
     def find(self, cell: Cell) -> Record | None:
-        """Return the whole record of a cell, or None."""
+        """Return the whole record of a cell, with its arrays on the disk, or None."""
         path = self.folder / f"{file_stem(cell)}.json"
-        return self._read(path) if path.is_file() else None
+        record = self._read(path) if path.is_file() else None
+        if record is not None and record.results is not None:
+            try:
+                self.arrays(record)
+            except UserError as error:
+                self._problem(f"{path.name}: {error}")
+                return None
+        return record
 
     def records(self) -> list[Record]:
         """Return every whole record, in the order of their file names."""
@@ -170,15 +208,21 @@ class Store:
 
     def _read(self, path: Path) -> Record | None:
         try:
-            record = Record.model_validate_json(path.read_bytes()).checked()
+            content = path.read_bytes()
+            version = json.loads(content).get("schema_version")
+            if version != SCHEMA:
+                raise ValueError(f"its schema is {version!r}, and this version reads {SCHEMA}")
+            record = Record.model_validate_json(content).checked()
             if path.stem != file_stem(record.cell):
                 raise ValueError("its file name is not that of its cell")
             if record.results is not None and not path.with_suffix(".npz").is_file():
                 raise ValueError("its arrays are missing")
-        except (ValidationError, ValueError, OSError) as error:
-            reason = str(error).splitlines()[0]
-            problem = f"{path.name} is no whole record ({reason})"
-            if problem not in self.problems:
-                self.problems.append(problem)
+        except (ValidationError, ValueError, OSError, AttributeError, RecursionError) as error:
+            reason = next(iter(str(error).splitlines()), type(error).__name__)
+            self._problem(f"{path.name} is no whole record ({reason})")
             return None
         return record
+
+    def _problem(self, text: str) -> None:
+        if text not in self.problems:
+            self.problems.append(text)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from suite.records.store import Store, write_atomically
+from suite.records.files import write_atomically
+from suite.records.store import Store
 from suite.report.collect import collect
 from suite.report.figures import figures as planned
 from suite.report.page import page

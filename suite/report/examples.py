@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from suite.records.store import Arrays
+from suite.records.files import Arrays
 from suite.report.style import COLUMN, PAGE, Look, legend_below
 
 MOST_COLUMNS = 5

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from matplotlib.figure import Figure
 
-from suite.records.store import Arrays
+from suite.records.files import Arrays
 from suite.report.bars import timing_bars
 from suite.report.costs import alone, duration
 from suite.report.curves import adaptation_curves, learning_curves, validation

@@ -10,8 +10,9 @@ import numpy as np
 
 from suite.config import Cell, EvaluationProtocol
 from suite.errors import UserError
+from suite.records.files import Arrays
 from suite.records.schema import ArrayNames, Record
-from suite.records.store import Arrays, Store, file_stem
+from suite.records.store import Store, file_stem
 from suite.statistics import Summary, summarise
 
 

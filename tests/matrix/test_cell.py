@@ -13,7 +13,8 @@ from suite.episodes import Episodes, Examples
 from suite.evaluation import predict
 from suite.matrix.bench import set_up
 from suite.matrix.cell import run_cell, summarise
-from suite.records.store import Store, arrays_sha256
+from suite.records.files import arrays_sha256
+from suite.records.store import Store
 from suite.streams import Stream
 from suite.training import OuterLoop, curve_points, transfer
 

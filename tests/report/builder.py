@@ -8,6 +8,7 @@ import numpy as np
 
 from suite.config import Cell, Numerics, Protocol, digest, make_algorithm, make_task
 from suite.models.base import check_options
+from suite.records.files import arrays_sha256
 from suite.records.schema import (
     Curve,
     Duration,
@@ -20,7 +21,7 @@ from suite.records.schema import (
     Timing,
     result_sha256,
 )
-from suite.records.store import Store, arrays_sha256
+from suite.records.store import Store
 
 SINUSOID = {"task": {"name": "sinusoid"}, "model": ("mlp", {})}
 GLYPHS = {"task": {"name": "glyphs"}, "model": ("conv4", {"filters": 16})}

@@ -1,0 +1,117 @@
+"""Check records against themselves and against what can be computed again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from suite.config import Cell, EvaluationProtocol
+from suite.episodes import draws_sha256
+from suite.errors import UserError
+from suite.evaluation import episode_stream
+from suite.matrix.bench import load
+from suite.matrix.cell import run_cell, summarise
+from suite.provenance import provenance
+from suite.records.schema import ArrayNames, Record
+from suite.records.store import Store, file_stem
+
+#: Test episodes drawn at once.
+CHUNK = 50
+
+
+def verify(
+    store: Store, data: Path | None, rerun: Sequence[str], say: Callable[[str], None]
+) -> list[str]:
+    """Return what is wrong with a profile's records, one sentence each.
+
+    Of every record: the schema, its own hashes, its arrays and the summaries made from them, and
+    that its test episodes are those that its description draws. Of the cells named in ``rerun``
+    also the results, computed again and compared to the bit.
+
+    Raises:
+        UserError: no such cell, or data that are missing.
+    """
+    records = store.records()
+    problems = list(store.problems)
+    by_label = {record.cell.label: record for record in records}
+    for label in rerun:
+        if label not in by_label:
+            raise UserError(f"there is no whole record of {label!r}; `--list` shows the cells.")
+    drawn: dict[str, str] = {}
+    for record in records:
+        name = file_stem(record.cell)
+        problems += [f"{name}: {what}" for what in _of_arrays(store, record)]
+        problems += [f"{name}: {what}" for what in _of_episodes(record, data, drawn)]
+    say(f"{len(records)} records read, {len(drawn)} sets of test episodes drawn again.")
+    for label in rerun:
+        problems += _of_results(by_label[label], data, say)
+    return problems
+
+
+def _of_arrays(store: Store, record: Record) -> Iterator[str]:
+    if record.results is None:
+        return
+    try:
+        arrays = store.arrays(record)
+    except UserError as error:
+        yield str(error)
+        return
+    for protocol in record.cell.protocol.evaluations:
+        told = record.results.evaluations.get(protocol.name)
+        scores = arrays.get(ArrayNames.SCORES + protocol.name)
+        if told is None or scores is None:
+            yield f"its evaluation {protocol.name!r} is missing"
+        elif told != summarise(told.metric, protocol, scores, told.episodes_sha256):
+            yield f"its summary of {protocol.name!r} is not that of its scores"
+
+
+def _of_episodes(record: Record, data: Path | None, drawn: dict[str, str]) -> Iterator[str]:
+    if record.results is None:
+        return
+    for protocol in record.cell.protocol.evaluations:
+        told = record.results.evaluations.get(protocol.name)
+        spec = protocol.model_dump(mode="json", exclude={"name", "steps", "report_step"})
+        key = json.dumps([record.cell.task, spec], sort_keys=True)
+        if key not in drawn:
+            drawn[key] = _episodes_sha256(record.cell, protocol, data)
+        if told is not None and told.episodes_sha256 != drawn[key]:
+            yield f"its test episodes of {protocol.name!r} are not those that it describes"
+
+
+def _episodes_sha256(cell: Cell, protocol: EvaluationProtocol, data: Path | None) -> str:
+    sampler, stream = (
+        load(cell, data, torch.device("cpu")),
+        episode_stream(cell.make_task(), protocol),
+    )
+    draws = [
+        sampler.sample(
+            stream, first, min(CHUNK, protocol.episodes - first), protocol, protocol.split
+        ).draws
+        for first in range(0, protocol.episodes, CHUNK)
+    ]
+    return draws_sha256(np.concatenate(draws))
+
+
+def _of_results(record: Record, data: Path | None, say: Callable[[str], None]) -> Iterator[str]:
+    cell = record.cell
+    device = torch.device(cell.numerics.device)
+    again, _ = run_cell(cell, record.profile, data, device)
+    if again.result_sha256 == record.result_sha256:
+        say(f"{cell.label}: computed again, equal to the bit.")
+        return
+    here, there = provenance(device, 1), record.provenance
+    other = [
+        f"{what} {then!r} then, {now!r} now"
+        for what, then, now in (
+            ("processor", there.processor, here.processor),
+            ("accelerator", there.accelerator, here.accelerator),
+            ("versions", there.versions, here.versions),
+        )
+        if then != now
+    ]
+    because = f" ({'; '.join(other)})" if other else ""
+    yield f"{file_stem(cell)}: computed again, its results differ{because}"

@@ -1,0 +1,94 @@
+"""Checkpoints: the state of a meta-training, so that a killed cell goes on where it was.
+
+One file a cell, RESULTS/checkpoints/PROFILE/LABEL--HASH.npz, replaced atomically every so many
+seconds and removed when the cell's record is written. It holds arrays and one JSON text, no
+pickles, under a checksum. A cell that goes on ends with the bits of one that never stopped, and
+those depend on the machine: a checkpoint of another processor, library version or engine is not
+used.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from suite.records.files import Arrays, arrays_sha256, moved_aside, write_atomically
+
+_TEXT, _CHECKSUM = "state", "sha256"
+
+
+@dataclass
+class Checkpoint:
+    """The checkpoint of one cell.
+
+    Args:
+        path: of its file; None keeps nothing.
+        identity: JSON values that decide the bits; another identity is another training.
+        every: seconds of training between two writes.
+        note: told why a file that was there is not used.
+    """
+
+    path: Path | None = None
+    identity: dict[str, Any] = field(default_factory=dict)
+    every: float = 60.0
+    note: Callable[[str], None] = lambda _: None
+
+    def __post_init__(self) -> None:
+        self._last = time.monotonic()
+
+    def due(self) -> bool:
+        """Return whether it is time to write."""
+        return self.path is not None and time.monotonic() - self._last >= self.every
+
+    def save(self, state: dict[str, Any], arrays: Arrays) -> None:
+        """Write a state: JSON values and arrays.
+
+        Raises:
+            UserError: the file cannot be written; the one before is still there.
+        """
+        if self.path is None:
+            return
+        text = np.array(json.dumps({"identity": self.identity, "state": state}))
+        content: dict[str, Any] = {**arrays, _TEXT: text}
+        content[_CHECKSUM] = np.array(arrays_sha256(content))
+        buffer = io.BytesIO()
+        np.savez(buffer, allow_pickle=False, **content)
+        write_atomically(self.path, buffer.getvalue())
+        self._last = time.monotonic()
+
+    def load(self) -> tuple[dict[str, Any], Arrays] | None:
+        """Return the state that was saved last, or None; what is no such state is set aside."""
+        self._last = time.monotonic()
+        if self.path is None or not self.path.is_file():
+            return None
+        try:
+            with np.load(self.path, allow_pickle=False) as file:
+                arrays = {name: file[name] for name in file.files}
+            checksum = str(arrays.pop(_CHECKSUM))
+            if checksum != arrays_sha256(arrays):
+                raise ValueError("its checksum is not that of its contents")
+            found = json.loads(str(arrays.pop(_TEXT)))
+        except Exception as error:  # a damaged zip raises almost anything
+            self._set_aside(f"it cannot be read ({error})")
+            return None
+        if found["identity"] != self.identity:
+            self._set_aside("it was made by another machine, version or engine")
+            return None
+        return found["state"], arrays
+
+    def remove(self) -> None:
+        """Remove the file: the record is written."""
+        if self.path is not None:
+            self.path.unlink(missing_ok=True)
+
+    def _set_aside(self, reason: str) -> None:
+        assert self.path is not None
+        place = moved_aside(self.path)
+        self.note(f"the checkpoint {place.name} is not used: {reason}")

@@ -1,0 +1,91 @@
+"""Files that are whole or not there: written atomically, hashed by content, never overwritten."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from suite.errors import UserError
+
+Arrays = dict[str, np.ndarray]
+
+_TEMPORARY = re.compile(r"\..*\.(?P<host>[^.]*)-(?P<process>\d+)\.tmp")
+
+
+def arrays_sha256(arrays: Arrays) -> str:
+    """Return the hash of names, types, shapes and values, whatever file they are in."""
+    total = hashlib.sha256()
+    for name in sorted(arrays):
+        value = np.ascontiguousarray(arrays[name])
+        total.update(f"{name} {value.dtype.str} {value.shape}\n".encode())
+        total.update(value.tobytes())
+    return total.hexdigest()
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a whole file or none: temporary file in the same folder, fsync, rename, fsync.
+
+    Raises:
+        UserError: the folder cannot be written, or the disk is full.
+    """
+    temporary = path.with_name(f".{path.name}.{_host()}-{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with temporary.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        raise UserError(
+            f"cannot write {str(path)!r}: {error.strerror or error}; name a folder that can be "
+            "written with --results, or free some space."
+        ) from error
+
+
+def left_behind(folder: Path) -> Iterator[Path]:
+    """Yield temporary files that a process of this machine, killed since, could not rename."""
+    for path in folder.glob(".*.tmp"):
+        match = _TEMPORARY.fullmatch(path.name)
+        if match and match["host"] == _host() and not _alive(int(match["process"])):
+            yield path
+
+
+def moved_aside(path: Path) -> Path:
+    """Move a file that is no use into ``damaged/`` beside it, under a free name; return where."""
+    folder = path.parent / "damaged"
+    folder.mkdir(exist_ok=True)
+    place = folder / path.name
+    number = 1
+    while place.exists():
+        number += 1
+        place = folder / f"{path.stem}.{number}{path.suffix}"
+    return path.replace(place)
+
+
+def _host() -> str:
+    return re.sub(r"[^A-Za-z0-9_-]", "_", socket.gethostname())
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
