@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import json
+from typing import Any, Literal
 
 from suite.component import Strict
 from suite.config import Cell, digest
 
-SCHEMA: Literal[1] = 1
+#: 2 has a hash of the whole record; 1, without one, is still read.
+SCHEMA: Literal[2] = 2
+READ = (1, 2)
 
 
 class EvaluationResult(Strict):
@@ -136,7 +139,7 @@ class Provenance(Strict):
 class Record(Strict):
     """What one finished cell says."""
 
-    schema_version: Literal[1] = SCHEMA
+    schema_version: Literal[1, 2] = SCHEMA
     profile: str
     status: Literal["done", "diverged"]
     reason: str = ""
@@ -153,15 +156,41 @@ class Record(Strict):
     memory: Memory | None
     engine: EngineUse
     provenance: Provenance
+    record_sha256: str = ""
+    """Of everything else in the file; empty in memory."""
 
-    def checked(self) -> Record:
-        """Return the record; raise ValueError where its own hashes do not fit its contents."""
-        if self.sha256 != self.cell.sha256():
+    def to_json(self) -> bytes:
+        """Return the file's contents, under its hash."""
+        values = self.model_dump(mode="json")
+        values["record_sha256"] = _seal(values)
+        return (json.dumps(values, indent=1, allow_nan=False) + "\n").encode()
+
+    @classmethod
+    def from_json(cls, content: bytes) -> Record:
+        """Read what `to_json` gives.
+
+        Raises:
+            ValueError: it is no record, of another schema, or not what its hashes say.
+        """
+        values = json.loads(content)
+        if not isinstance(values, dict):
+            raise ValueError("it is no JSON object")
+        version = values.get("schema_version")
+        if version not in READ:
+            raise ValueError(f"its schema is {version!r}, and this version reads 1 and 2")
+        if version > 1 and values.get("record_sha256") != _seal(values):
+            raise ValueError("it was changed after it was written")
+        record = cls.model_validate_json(content)
+        if record.sha256 != record.cell.sha256():
             raise ValueError("its hash is not that of its cell's description")
-        found = None if self.results is None else result_sha256(self.results)
-        if self.result_sha256 != found:
+        found = None if record.results is None else digest(values["results"])
+        if record.result_sha256 != found:
             raise ValueError("its result_sha256 is not that of its results")
-        return self
+        return record.model_copy(update={"record_sha256": ""})
+
+
+def _seal(values: dict[str, Any]) -> str:
+    return digest({key: value for key, value in values.items() if key != "record_sha256"})
 
 
 def result_sha256(results: Results) -> str:

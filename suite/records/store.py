@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import glob
 import io
-import json
 import re
 import zipfile
 from collections.abc import Iterator, Sequence
@@ -20,7 +19,6 @@ from pathlib import Path
 
 import numpy as np
 from filelock import FileLock, Timeout
-from pydantic import ValidationError
 
 from suite.config import Cell
 from suite.errors import UserError
@@ -31,7 +29,7 @@ from suite.records.files import (
     moved_aside,
     write_atomically,
 )
-from suite.records.schema import SCHEMA, Record
+from suite.records.schema import Record
 
 LONGEST_LABEL = 160  # of a file's name, which may have 255 with all that comes before and after
 
@@ -163,8 +161,7 @@ class Store:
             np.savez_compressed(buffer, allow_pickle=False, **arrays)
             write_atomically(stem.parent / f"{stem.name}.npz", buffer.getvalue())
         path = stem.parent / f"{stem.name}.json"
-        text = json.dumps(record.model_dump(mode="json"), indent=1, allow_nan=False)
-        write_atomically(path, (text + "\n").encode())
+        write_atomically(path, record.to_json())
         return path
 
     def find(self, cell: Cell) -> Record | None:
@@ -208,16 +205,12 @@ class Store:
 
     def _read(self, path: Path) -> Record | None:
         try:
-            content = path.read_bytes()
-            version = json.loads(content).get("schema_version")
-            if version != SCHEMA:
-                raise ValueError(f"its schema is {version!r}, and this version reads {SCHEMA}")
-            record = Record.model_validate_json(content).checked()
+            record = Record.from_json(path.read_bytes())
             if path.stem != file_stem(record.cell):
                 raise ValueError("its file name is not that of its cell")
             if record.results is not None and not path.with_suffix(".npz").is_file():
                 raise ValueError("its arrays are missing")
-        except (ValidationError, ValueError, OSError, AttributeError, RecursionError) as error:
+        except (ValueError, OSError, RecursionError) as error:
             reason = next(iter(str(error).splitlines()), type(error).__name__)
             self._problem(f"{path.name} is no whole record ({reason})")
             return None
