@@ -38,7 +38,8 @@ class _Group(click.Group):
 
     def main(self, *args, **kwargs):
         try:
-            return super().main(*args, **kwargs)
+            with stop.listening():
+                return super().main(*args, **kwargs)
         except UserError as error:
             click.echo(f"error: {error}", err=True)
             sys.exit(2)
@@ -130,6 +131,8 @@ def _data(options: dict) -> Path | None:
 
 def _run(**options) -> None:
     from suite.matrix import listing
+    from suite.matrix.progress import Progress
+    from suite.matrix.run import run_matrix
 
     cells, data = _cells(options), _data(options)
     name = _name(options["profile"])
@@ -137,14 +140,6 @@ def _run(**options) -> None:
     if options["list_cells"] or options["dry_run"]:
         listing.show(cells, store, data, console, details=options["dry_run"])
         return
-    with stop.listening():
-        _compute(cells, store, data, options)
-
-
-def _compute(cells: list[config.Cell], store: Store, data: Path | None, options: dict) -> None:
-    from suite.matrix.progress import Progress
-    from suite.matrix.run import run_matrix
-
     summary = run_matrix(
         cells,
         store,
@@ -154,13 +149,14 @@ def _compute(cells: list[config.Cell], store: Store, data: Path | None, options:
         checkpoint_every=options["checkpoint_every"],
     )
     for problem in store.problems:
-        console.print(f"set aside: {problem}", markup=False, soft_wrap=True)
+        console.print(f"no whole record: {problem}", markup=False, soft_wrap=True)
     console.print(
         f"{summary.done} cells done, {summary.skipped} already there, "
         f"{len(summary.diverged)} diverged, {len(summary.failed)} failed, "
         f"in {summary.seconds:.0f} s."
     )
-    _report(store, figures=not options["no_figures"])
+    if summary.whole or store.records():
+        _report(store, figures=not options["no_figures"])
     if not summary.whole:
         raise SystemExit(1)
 

@@ -25,8 +25,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from suite import stop
 from suite.errors import UserError
 
+#: What running out of memory raises.
+MEMORY = (MemoryError, torch.OutOfMemoryError)
 #: Called with a part and the arguments of the call; both, and what it returns, must pickle.
 Job = Callable[..., Any]
 
@@ -124,7 +127,11 @@ def _forked(jobs: Callable[[], Mapping[str, Job]]) -> tuple[Any, Connection]:
         # Python warns of threads that a fork does not copy. Of the library's the fork uses none;
         # the display's holds no lock that it needs.
         warnings.simplefilter("ignore", DeprecationWarning)
-        process.start()
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, stop.SIGNALS)
+        try:
+            process.start()  # which inherits the mask, until it ignores the signals
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
     theirs.close()
     return process, ours
 
@@ -136,6 +143,8 @@ def _received(connection: Connection) -> list[Any]:
         raise RuntimeError("a process of the cell ended before its share was done") from None
     if how == "refused":
         raise UserError(found)
+    if how == "memory":
+        raise MemoryError(found)
     if how == "failed":
         raise RuntimeError(f"a process of the cell failed: {found}")
     return found
@@ -146,8 +155,9 @@ def _serve(
 ) -> None:
     """Do what comes through the pipe until it closes, as it does when the parent is gone."""
     parents.close()
-    for number in (signal.SIGINT, signal.SIGTERM):  # these are the parent's to answer
+    for number in stop.SIGNALS:  # these are the parent's to answer
         signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, stop.SIGNALS)
     torch.set_num_threads(1)  # the parent's threads were not forked, and may not be waited for
     mine = jobs()
     while True:
@@ -160,6 +170,8 @@ def _serve(
             how, found = "done", [mine[job](part, *arguments) for part in share]
         except UserError as error:
             how, found = "refused", str(error)
+        except MEMORY as error:
+            how, found = "memory", str(error)
         except Exception:
             how, found = "failed", traceback.format_exc()
         try:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import datetime
 import functools
+import hashlib
 import os
 import platform
 import subprocess
+import sys
 from importlib import metadata
 from pathlib import Path
 
@@ -76,6 +78,19 @@ def processor() -> str:
             if line.startswith("model name"):
                 return line.split(":", 1)[1].strip()
     return platform.processor() or platform.machine()
+
+
+def source_sha256(*parts: object) -> str:
+    """Return the hash of the code that decides numbers: the suite's, and that of other parts."""
+    package = Path(__file__).resolve().parent
+    files = set(package.rglob("*.py")) - set((package / "report").rglob("*.py"))
+    for part in parts:
+        file = getattr(sys.modules.get(type(part).__module__), "__file__", None)
+        files |= {Path(file).resolve()} if file else set()
+    total = hashlib.sha256()
+    for path in sorted(files):
+        total.update(path.name.encode() + b"\0" + path.read_bytes())
+    return total.hexdigest()
 
 
 @functools.cache

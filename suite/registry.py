@@ -126,7 +126,7 @@ def load_plugin(path: Path) -> None:
         spec.loader.exec_module(module)
     except UserError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit, KeyboardInterrupt) as error:
         raise UserError(
             f"the plug-in {str(path)!r} cannot be imported: {type(error).__name__}: {error}."
         ) from error

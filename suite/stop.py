@@ -6,7 +6,9 @@ written; elsewhere, and when it comes a second time, it is answered at once.
 
 from __future__ import annotations
 
+import os
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -28,15 +30,18 @@ _waits = False
 
 @contextmanager
 def listening() -> Iterator[None]:
-    """Turn the signals into `Stopped` while the block runs, in the main thread."""
+    """Turn the signals into `Stopped` while the block runs; one that is ignored stays ignored."""
     global _wish
     _wish = None
-    before = {number: signal.signal(number, _hear) for number in SIGNALS}
+    before = {}
+    if threading.current_thread() is threading.main_thread():  # no other may set handlers
+        heard = [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
+        before = {number: signal.signal(number, _hear) for number in heard}
     try:
         yield
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
 @contextmanager
@@ -64,7 +69,8 @@ def answer() -> None:
 
 def _hear(number: int, _: FrameType | None) -> None:
     global _wish
-    if _waits and _wish is None:
-        _wish = number
+    first, _wish = _wish is None, number  # kept, should whoever runs now swallow what is raised
+    if _waits and first:
+        os.write(2, b"\nstopping after this outer step; once more to stop at once\n")
         return
     raise Stopped(number)

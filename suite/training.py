@@ -95,8 +95,12 @@ class Source:
     def step(self, step: int) -> Episodes:
         """Return the meta-batch of one outer step; a joint batch stands as one support set."""
         if self._drawn is None or not self._first <= step < self._first + self._ahead:
-            self._first, self._ahead = step, self._lookahead(step)
-            self._drawn = self.draw(step, self._ahead)
+            # Windows begin at fixed steps: where a batch lies in memory, which the last bits of a
+            # product can depend on, is the same for a training that goes on from a checkpoint.
+            window = self._lookahead()
+            self._first = step // window * window
+            self._ahead = min(window, max(1, self._protocol.steps - self._first))
+            self._drawn = self.draw(self._first, self._ahead)
         at = step - self._first
         if isinstance(self._drawn, Examples):
             pooled = self._drawn[at : at + 1]
@@ -104,12 +108,11 @@ class Source:
         batch = self._protocol.meta_batch
         return self._drawn[at * batch : (at + 1) * batch]
 
-    def _lookahead(self, step: int) -> int:
-        one = self.draw(step, 1)
+    def _lookahead(self) -> int:
+        one = self.draw(0, 1)
         sets = [one] if isinstance(one, Examples) else [one.support, one.query]
         size = sum(s.x.numel() * s.x.element_size() for s in sets)
-        ahead = max(1, min(MAX_LOOKAHEAD, LOOKAHEAD_BYTES // size))
-        return min(ahead, max(1, self._protocol.steps - step))
+        return max(1, min(MAX_LOOKAHEAD, LOOKAHEAD_BYTES // size))
 
 
 Outers = Callable[[int, Tensor, list[slice]], Iterable[Outer]]

@@ -16,7 +16,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -33,11 +32,22 @@ class Unrecorded(Exception):
     """The work draws on the host or waits for the device; recorded, it would repeat itself."""
 
 
-class _NoStream:
-    """A stream of which nothing may be drawn."""
+class _Nothing:
+    """A stream of which nothing may be drawn, the number of an episode that nothing may ask."""
 
     def __getattr__(self, name: str) -> NoReturn:
         raise Unrecorded(f"the inner loop draws on the host ({name})")
+
+    def __add__(self, episodes: int) -> _Nothing:
+        return self
+
+    def __index__(self) -> NoReturn:
+        raise Unrecorded("the inner loop asks for the number of an episode")
+
+    def __getitem__(self, rows: Any) -> _Nothing:
+        if not isinstance(rows, slice):
+            raise Unrecorded("the inner loop asks how an episode was drawn")
+        return self
 
 
 class Capture:
@@ -75,9 +85,9 @@ class Capture:
         theta, support_x, support_y, query_x, query_y = self._inputs
         # New examples every time: what an engine remembers of them belongs to one meta-batch.
         support, query = Examples(support_x, support_y), Examples(query_x, query_y)
-        episodes = Episodes(support, query, np.zeros((len(support), 0)))
-        nothing: Any = _NoStream()
-        return list(self._engine.meta_gradient(self._algorithm, theta, episodes, Draws(nothing)))
+        nothing: Any = _Nothing()
+        episodes, draws = Episodes(support, query, nothing), Draws(nothing, nothing)
+        return list(self._engine.meta_gradient(self._algorithm, theta, episodes, draws))
 
     def _recorded(self) -> Callable[[], None]:
         if self._engine.device.type != "cuda":
@@ -100,6 +110,8 @@ class Capture:
                 for _ in range(WARM_UP):
                     self._work()
         except RuntimeError as error:
+            if "synchroniz" not in str(error):
+                raise
             raise Unrecorded(str(error)) from error
         finally:
             torch.cuda.set_sync_debug_mode(waiting)

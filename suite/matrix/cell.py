@@ -19,7 +19,7 @@ from suite.evaluation import probe
 from suite.matrix.bench import Bench, set_up
 from suite.matrix.measure import time_parts
 from suite.matrix.team import Team
-from suite.provenance import provenance
+from suite.provenance import provenance, source_sha256
 from suite.records.checkpoint import Checkpoint
 from suite.records.files import Arrays, arrays_sha256
 from suite.records.schema import (
@@ -35,6 +35,10 @@ from suite.training import Curves, Diverged, OuterLoop, curve_points
 
 #: Called with (outer steps done, outer steps in all, phase) while a cell runs.
 Report = Callable[[int, int, str], None]
+
+
+#: Seconds of training that are written down at its end, whatever the interval.
+WORTH_KEEPING = 5.0
 
 
 def silent(done: int, steps: int, phase: str) -> None:
@@ -68,13 +72,16 @@ def run_cell(
 
 def _identity(bench: Bench, came_from: Provenance) -> dict[str, Any]:
     """Return all that decides bits: a run goes on from a checkpoint that shares it."""
+    libraries = ("python", "torch", "numpy", "cuda", "higher")
+    parts = (bench.algorithm, bench.task, bench.trainer.model)
     return {
         "training": bench.cell.training_sha256(),
         "engine": bench.use.used,
         "processor": came_from.processor,
         "accelerator": came_from.accelerator,
-        "versions": came_from.versions,
-        "initial": _sha256(bench.initial),
+        "libraries": [came_from.versions.get(name) for name in libraries],
+        "source": source_sha256(*parts),
+        "initial weights": _sha256(bench.initial),
         "data": bench.sampler.data_sha256,
     }
 
@@ -181,7 +188,7 @@ def _train(
 
     with stop.waiting():
         loop.run(watched, visit, pause)
-        if clock.seconds - began >= checkpoint.every:
+        if clock.seconds - began >= min(checkpoint.every, WORTH_KEEPING):
             save()  # what comes next may be stopped, too
     return bench.adapted_from(loop.theta), clock.seconds
 

@@ -23,11 +23,11 @@ def show(
     cells: Sequence[Cell], store: Store, data: Path | None, console: Console, details: bool
 ) -> None:
     """Print the cells; with ``details`` also parameters, what is done, and the expected time."""
-    records = [store.find(cell) for cell in cells]
     if not details:
         for cell in cells:
             print(cell.label)
         return
+    records = [store.find(cell) for cell in cells]
     estimates = Estimates(data, [record for record in records if record is not None])
     rows, left = [], 0.0
     for cell, record in zip(cells, records, strict=True):

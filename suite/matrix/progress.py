@@ -69,9 +69,11 @@ class Progress:
         )
         self._matrix = self._bars.add_task("cells", total=total)
         self._cell = self._bars.add_task("", total=None, rate=True)
-        with self._bars:
-            yield
-        self._bars = None
+        try:
+            with self._bars:
+                yield
+        finally:
+            self._bars = None
 
     def begin(self, label: str) -> None:
         """Tell that a cell begins."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,6 +13,8 @@ import torch
 
 from suite import stop
 from suite.config import Cell
+from suite.crew import MEMORY
+from suite.errors import UserError
 from suite.matrix import serial
 from suite.matrix.bench import check
 from suite.matrix.progress import Progress
@@ -19,7 +22,7 @@ from suite.provenance import processor
 from suite.records.checkpoint import Checkpoint
 from suite.records.files import write_atomically
 from suite.records.schema import Record
-from suite.records.store import Store
+from suite.records.store import Store, file_stem
 
 #: Seconds between two looks at the cells that other runs hold.
 POLL = 0.5
@@ -34,6 +37,8 @@ class Summary:
     diverged: list[str] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
     seconds: float = 0.0
+    met_others: bool = False
+    """Whether another run holds cells: timings are not this run's alone."""
 
     @property
     def whole(self) -> bool:
@@ -73,43 +78,71 @@ def run_matrix(
         for name in store.set_aside(cells):
             progress.note(f"set aside, of another description: {name}")
     summary, start = Summary(), time.perf_counter()
-    records = {cell.label: store.find(cell) for cell in cells}
-    todo = [cell for cell in cells if records[cell.label] is None]
+    there, todo = [], []
+    for cell in cells:
+        record = store.find(cell)
+        if record is None:
+            todo.append(cell)
+        else:
+            there.append(record)
+            _checkpoint(store, cell).remove()  # of a run that was killed just before it would have
     for cell in todo:  # all of the input first: nobody waits an hour for a wrong last cell
-        check(cell, data, torch.device(cell.numerics.device))
-    there = [record for record in records.values() if record is not None]
+        _check(cell, data)
     summary.skipped = len(there)
-    summary.diverged = [r.cell.label for r in there if r.status == "diverged"]
+    summary.diverged = [record.cell.label for record in there if record.status == "diverged"]
     _warn(there, progress)
 
     def checkpoint(cell: Cell) -> Checkpoint:
-        return Checkpoint(store.checkpoint(cell), every=checkpoint_every, note=progress.note)
+        return _checkpoint(store, cell, checkpoint_every, progress.note)
 
-    with progress.over(len(todo), skipped=summary.skipped):
-        mine = _claimed(todo, store, progress, summary)
-        for outcome in serial.run(mine, store.profile, data, progress.step, alone, checkpoint):
-            label = outcome.cell.label
-            if outcome.record is None:
-                assert outcome.failure is not None
-                log = _log(store, label, outcome.failure)
-                summary.failed.append(label)
-                progress.finished(f"failed: {_one_line(outcome.failure)} (see {log})")
-                continue
-            store.write(outcome.record, outcome.arrays)
-            checkpoint(outcome.cell).remove()
-            if outcome.record.status == "diverged":
-                summary.diverged.append(label)
-                progress.finished(f"diverged: {outcome.record.reason}")
-            else:
-                summary.done += 1
-                progress.finished(headlines(outcome.record))
+    def undisturbed() -> bool:
+        return alone and not summary.met_others
+
+    mine = _claimed(todo, store, progress, summary)
+    outcomes = serial.run(mine, store.profile, data, progress.step, undisturbed, checkpoint)
+    with progress.over(len(todo), skipped=summary.skipped), closing(mine), closing(outcomes):
+        for outcome in outcomes:
+            _keep(outcome, store, progress, summary)
+        stop.answer()
     summary.seconds = time.perf_counter() - start
     return summary
 
 
+def _checkpoint(
+    store: Store, cell: Cell, every: float = 0.0, note: Callable[[str], None] = lambda _: None
+) -> Checkpoint:
+    return Checkpoint(store.checkpoint(cell), every=every, note=note)
+
+
+def _check(cell: Cell, data: Path | None) -> None:
+    try:
+        check(cell, data, torch.device(cell.numerics.device))
+    except MEMORY as error:
+        raise UserError(f"out of memory while {cell.label} is set up ({error}).") from error
+
+
+def _keep(outcome: serial.Outcome, store: Store, progress: Progress, summary: Summary) -> None:
+    """Write what came of a cell, and tell."""
+    label = outcome.cell.label
+    if outcome.record is None:
+        assert outcome.failure is not None
+        summary.failed.append(label)
+        log = _log(store, outcome.cell, outcome.failure)
+        progress.finished(f"failed: {_one_line(outcome.failure)} (see {log})")
+        return
+    store.write(outcome.record, outcome.arrays)
+    _checkpoint(store, outcome.cell).remove()
+    if outcome.record.status == "diverged":
+        summary.diverged.append(label)
+        progress.finished(f"diverged: {outcome.record.reason}")
+    else:
+        summary.done += 1
+        progress.finished(headlines(outcome.record))
+
+
 def _claimed(
     todo: Sequence[Cell], store: Store, progress: Progress, summary: Summary
-) -> Iterator[Cell]:
+) -> Generator[Cell]:
     """Yield the cells that no other run computes; each is held until the next is asked for."""
     waiting = list(todo)
     while waiting:
@@ -118,16 +151,18 @@ def _claimed(
             stop.answer()
             with store.claim(cell) as mine:
                 if not mine:
+                    summary.met_others = True
                     continue
                 waiting.remove(cell)
                 progress.begin(cell.label)
                 record = store.find(cell)
                 if record is None:
-                    for name in store.make_room(cell):
-                        progress.note(f"set aside, no whole record: {name}")
+                    for path in store.make_room(cell):
+                        progress.note(f"no whole record, set aside: {path}")
                     yield cell
                     continue
                 summary.skipped += 1
+                _checkpoint(store, cell).remove()
                 if record.status == "diverged":
                     summary.diverged.append(cell.label)
                 progress.finished("done by another run")
@@ -161,17 +196,14 @@ def headlines(record: Record) -> str:
     return ", ".join(parts)
 
 
-def _log(store: Store, label: str, failure: Exception) -> Path:
-    path = store.results / "logs" / store.profile / f"{label.replace('/', '_')}.log"
+def _log(store: Store, cell: Cell, failure: Exception) -> Path:
+    path = store.results / "logs" / store.profile / f"{file_stem(cell)}.log"
     write_atomically(path, "".join(traceback.format_exception(failure)).encode())
     return path
 
 
 def _one_line(error: Exception) -> str:
-    text = str(error).strip().splitlines()
-    first = text[0] if text else "no message"
-    if isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in first:
-        return (
-            f"out of memory; use fewer --shards, or a smaller meta_batch in the profile ({first})"
-        )
+    first = next(iter(str(error).strip().splitlines()), "no message")
+    if isinstance(error, MEMORY) or "allocate memory" in first:
+        return f"out of memory; use --shards 1, or a smaller meta_batch in the profile ({first})"
     return f"{type(error).__name__}: {first}"

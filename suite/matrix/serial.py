@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,9 +30,9 @@ def run(
     profile: str,
     data: Path | None,
     report: Report,
-    alone: bool,
+    alone: Callable[[], bool],
     checkpoint: Callable[[Cell], Checkpoint],
-) -> Iterator[Outcome]:
+) -> Generator[Outcome]:
     """Yield the outcome of each cell as it finishes; the next is asked for after that.
 
     Raises:
@@ -40,8 +40,8 @@ def run(
     """
     for cell in cells:
         try:
-            device = torch.device(cell.numerics.device)
-            record, arrays = run_cell(cell, profile, data, device, report, alone, checkpoint(cell))
+            device, keeper = torch.device(cell.numerics.device), checkpoint(cell)
+            record, arrays = run_cell(cell, profile, data, device, report, alone(), keeper)
         except UserError:
             raise
         except Exception as error:  # one broken cell must not cost the others

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from suite import devices
 from suite.config import Cell, EvaluationProtocol
 from suite.episodes import draws_sha256
 from suite.errors import UserError
@@ -46,13 +47,24 @@ def verify(
         name = file_stem(record.cell)
         problems += [f"{name}: {what}" for what in _of_arrays(store, record)]
         problems += [f"{name}: {what}" for what in _of_episodes(record, data, drawn)]
+    problems += [f"{name}: arrays without a record" for name in _orphans(store)]
     say(f"{len(records)} records read, {len(drawn)} sets of test episodes drawn again.")
     for label in rerun:
         problems += _of_results(by_label[label], data, say)
     return problems
 
 
+def _orphans(store: Store) -> list[str]:
+    return [
+        path.name
+        for path in sorted(store.folder.glob("*.npz"))
+        if not path.with_suffix(".json").exists()
+    ]
+
+
 def _of_arrays(store: Store, record: Record) -> Iterator[str]:
+    if (record.results is None) != (record.status == "diverged"):
+        yield f"it says {record.status} and has {'no ' if record.results is None else ''}results"
     if record.results is None:
         return
     try:
@@ -65,6 +77,8 @@ def _of_arrays(store: Store, record: Record) -> Iterator[str]:
         scores = arrays.get(ArrayNames.SCORES + protocol.name)
         if told is None or scores is None:
             yield f"its evaluation {protocol.name!r} is missing"
+        elif scores.shape != (protocol.episodes, protocol.steps + 1):
+            yield f"its scores of {protocol.name!r} have the shape {scores.shape}"
         elif told != summarise(told.metric, protocol, scores, told.episodes_sha256):
             yield f"its summary of {protocol.name!r} is not that of its scores"
 
@@ -77,7 +91,11 @@ def _of_episodes(record: Record, data: Path | None, drawn: dict[str, str]) -> It
         spec = protocol.model_dump(mode="json", exclude={"name", "steps", "report_step"})
         key = json.dumps([record.cell.task, spec], sort_keys=True)
         if key not in drawn:
-            drawn[key] = _episodes_sha256(record.cell, protocol, data)
+            try:
+                drawn[key] = _episodes_sha256(record.cell, protocol, data)
+            except UserError as error:
+                yield f"its test episodes cannot be drawn again: {error}"
+                continue
         if told is not None and told.episodes_sha256 != drawn[key]:
             yield f"its test episodes of {protocol.name!r} are not those that it describes"
 
@@ -98,8 +116,15 @@ def _episodes_sha256(cell: Cell, protocol: EvaluationProtocol, data: Path | None
 
 def _of_results(record: Record, data: Path | None, say: Callable[[str], None]) -> Iterator[str]:
     cell = record.cell
+    devices.resolve([cell.numerics.device])
     device = torch.device(cell.numerics.device)
-    again, _ = run_cell(cell, record.profile, data, device)
+    try:
+        again, _ = run_cell(cell, record.profile, data, device)
+    except UserError:
+        raise
+    except Exception as error:  # whatever it is, it is said of this cell
+        yield f"{file_stem(cell)}: cannot be computed again: {type(error).__name__}: {error}"
+        return
     if again.result_sha256 == record.result_sha256:
         say(f"{cell.label}: computed again, equal to the bit.")
         return

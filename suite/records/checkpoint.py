@@ -3,8 +3,8 @@
 One file a cell, RESULTS/checkpoints/PROFILE/LABEL--HASH.npz, replaced atomically every so many
 seconds and removed when the cell's record is written. It holds arrays and one JSON text, no
 pickles, under a checksum. A cell that goes on ends with the bits of one that never stopped, and
-those depend on the machine: a checkpoint of another processor, library version or engine is not
-used.
+those depend on the machine and the code: a checkpoint of another processor, library version, engine
+or source is not used.
 """
 
 from __future__ import annotations
@@ -13,12 +13,14 @@ import io
 import json
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from suite.errors import UserError
 from suite.records.files import Arrays, arrays_sha256, moved_aside, write_atomically
 
 _TEXT, _CHECKSUM = "state", "sha256"
@@ -69,26 +71,39 @@ class Checkpoint:
         if self.path is None or not self.path.is_file():
             return None
         try:
-            with np.load(self.path, allow_pickle=False) as file:
+            content = self.path.read_bytes()
+        except OSError as error:
+            raise UserError(
+                f"the checkpoint {str(self.path)!r} cannot be read: {error.strerror or error}; "
+                "make it readable, or move it away to begin anew."
+            ) from error
+        try:
+            with np.load(io.BytesIO(content), allow_pickle=False) as file:
                 arrays = {name: file[name] for name in file.files}
             checksum = str(arrays.pop(_CHECKSUM))
             if checksum != arrays_sha256(arrays):
                 raise ValueError("its checksum is not that of its contents")
             found = json.loads(str(arrays.pop(_TEXT)))
         except Exception as error:  # a damaged zip raises almost anything
-            self._set_aside(f"it cannot be read ({error})")
+            self._set_aside(f"it is damaged ({error})")
             return None
-        if found["identity"] != self.identity:
-            self._set_aside("it was made by another machine, version or engine")
+        if other := self._other(found["identity"]):
+            self._set_aside(f"it is of another {', '.join(other)}")
             return None
         return found["state"], arrays
+
+    def _other(self, identity: dict[str, Any]) -> list[str]:
+        """Return the names of what differs from this run's identity."""
+        names = sorted(identity.keys() | self.identity.keys())
+        return [name for name in names if identity.get(name) != self.identity.get(name)]
 
     def remove(self) -> None:
         """Remove the file: the record is written."""
         if self.path is not None:
-            self.path.unlink(missing_ok=True)
+            with suppress(OSError):  # the next run will
+                self.path.unlink(missing_ok=True)
 
     def _set_aside(self, reason: str) -> None:
         assert self.path is not None
         place = moved_aside(self.path)
-        self.note(f"the checkpoint {place.name} is not used: {reason}")
+        self.note(f"training begins anew: the checkpoint, now {str(place)!r}, is no use; {reason}")

@@ -7,6 +7,7 @@ import os
 import re
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -45,11 +46,12 @@ def write_atomically(path: Path, content: bytes) -> None:
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        with suppress(OSError):  # not every file system can, and the file is written
+            folder = os.open(path.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
     except OSError as error:
         raise UserError(
             f"cannot write {str(path)!r}: {error.strerror or error}; name a folder that can be "
@@ -59,26 +61,37 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 def left_behind(folder: Path) -> Iterator[Path]:
     """Yield temporary files that a process of this machine, killed since, could not rename."""
+    if os.name != "posix":
+        return  # there is no harmless way to ask whether a process lives
     for path in folder.glob(".*.tmp"):
         match = _TEMPORARY.fullmatch(path.name)
         if match and match["host"] == _host() and not _alive(int(match["process"])):
             yield path
 
 
-def moved_aside(path: Path) -> Path:
-    """Move a file that is no use into ``damaged/`` beside it, under a free name; return where."""
-    folder = path.parent / "damaged"
-    folder.mkdir(exist_ok=True)
-    place = folder / path.name
+def moved_aside(path: Path, folder: str = "set-aside") -> Path:
+    """Move a file into a folder beside it, under a free name, and return where it is.
+
+    Raises:
+        UserError: it cannot be moved.
+    """
+    place = path.parent / folder / path.name
     number = 1
-    while place.exists():
-        number += 1
-        place = folder / f"{path.stem}.{number}{path.suffix}"
-    return path.replace(place)
+    try:
+        place.parent.mkdir(exist_ok=True)
+        while place.exists():
+            number += 1
+            place = place.with_name(f"{path.stem}.{number}{path.suffix}")
+        return path.replace(place)
+    except OSError as error:
+        raise UserError(
+            f"cannot move {str(path)!r} to {folder!r}: {error.strerror or error}; make its folder "
+            "writable."
+        ) from error
 
 
 def _host() -> str:
-    return re.sub(r"[^A-Za-z0-9_-]", "_", socket.gethostname())
+    return re.sub(r"[^A-Za-z0-9_-]", "_", socket.gethostname())[:32]
 
 
 def _alive(process: int) -> bool:

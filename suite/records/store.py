@@ -11,16 +11,15 @@ from __future__ import annotations
 import glob
 import io
 import re
-import zipfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from filelock import FileLock, Timeout
 
-from suite.config import Cell
+from suite.config import Cell, digest
 from suite.errors import UserError
 from suite.records.files import (
     Arrays,
@@ -36,8 +35,30 @@ LONGEST_LABEL = 160  # of a file's name, which may have 255 with all that comes 
 
 def file_stem(cell: Cell) -> str:
     """Return the name, without ending, of a cell's files."""
-    label = re.sub(r"[^A-Za-z0-9.,=+_-]", "_", cell.label)[:LONGEST_LABEL]
-    return f"{label}--{cell.sha256()[:16]}"
+    return f"{_file_label(cell.label)}--{cell.sha256()[:16]}"
+
+
+def _file_label(label: str) -> str:
+    simple = label.replace("[", "_").replace("]", "_")
+    plain = re.sub(r"[^A-Za-z0-9.,=+_-]", "_", simple)[:LONGEST_LABEL]
+    # Labels that differ must differ as names of files, too.
+    return plain if plain == simple else f"{plain}--{digest(label)[:8]}"
+
+
+def _acquired(lock: FileLock, seconds: float) -> bool:
+    """Take a lock, waiting so long at most (-1: as long as it takes); return whether it is held."""
+    path = Path(lock.lock_file)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=seconds)
+    except Timeout:
+        return False
+    except (OSError, NotImplementedError) as error:
+        raise UserError(
+            f"cannot lock {str(path)!r} ({error}); with --results, name a folder that can be "
+            "written, on a file system with locks."
+        ) from error
+    return True
 
 
 @dataclass
@@ -58,11 +79,12 @@ class Store:
         """Raise `UserError` now, not after the first cell, where nothing can be written."""
         probe = self.folder / ".writable"
         write_atomically(probe, b"")
-        probe.unlink(missing_ok=True)
+        with suppress(OSError):
+            probe.unlink(missing_ok=True)
 
     def checkpoint(self, cell: Cell) -> Path:
         """Return where the checkpoint of a cell is kept."""
-        return self.checkpoint_folder / f"{file_stem(cell)}.npz"
+        return self.results / "checkpoints" / self.profile / f"{file_stem(cell)}.npz"
 
     @contextmanager
     def claim(self, cell: Cell) -> Iterator[bool]:
@@ -70,55 +92,38 @@ class Store:
 
         The system lets go of it when this process ends, however it ends.
         """
-        with self._lock(file_stem(cell), wait=False) as mine:
+        lock = self._lock(_file_label(cell.label))
+        mine = _acquired(lock, 0)
+        try:
             yield mine
+        finally:
+            if mine:
+                lock.release()
 
     @contextmanager
     def to_itself(self) -> Iterator[None]:
         """Keep other runs from moving files or writing reports while the block runs."""
-        with self._lock("folder", wait=True):
+        lock = self._lock("folder")
+        _acquired(lock, -1)
+        try:
             yield
-
-    @contextmanager
-    def _lock(self, name: str, wait: bool) -> Iterator[bool]:
-        path = self.results / "locks" / self.profile / f"{name}.lock"
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(path)
-            try:
-                lock.acquire(timeout=-1 if wait else 0)
-            except Timeout:
-                yield False
-                return
-        except OSError as error:
-            raise UserError(
-                f"cannot lock {str(path)!r}: {error.strerror or error}; name a folder that can be "
-                "written with --results."
-            ) from error
-        try:
-            yield True
         finally:
             lock.release()
 
+    def _lock(self, name: str) -> FileLock:
+        return FileLock(self.results / "locks" / self.profile / f"{name}.lock")
+
     def tidy(self) -> None:
         """Remove the halves of files that killed processes left behind."""
-        for folder in (self.folder, self.checkpoint_folder):
-            for path in left_behind(folder):
-                path.unlink(missing_ok=True)
+        for kind in ("records", "checkpoints", "logs", "tables", "figures"):
+            for path in left_behind(self.results / kind / self.profile):
+                with suppress(OSError):
+                    path.unlink(missing_ok=True)
 
-    @property
-    def checkpoint_folder(self) -> Path:
-        """Where the checkpoints are."""
-        return self.results / "checkpoints" / self.profile
-
-    def make_room(self, cell: Cell) -> list[str]:
-        """Move what has a cell's name and is no whole record to ``damaged/``; return the names."""
-        moved = []
-        for kind in (".json", ".npz"):
-            path = self.folder / f"{file_stem(cell)}{kind}"
-            if path.exists():
-                moved.append(moved_aside(path).name)
-        return moved
+    def make_room(self, cell: Cell) -> list[Path]:
+        """Move what has a cell's name and is no whole record to ``set-aside/``; return where."""
+        paths = [self.folder / f"{file_stem(cell)}{kind}" for kind in (".json", ".npz")]
+        return [moved_aside(path) for path in paths if path.exists()]
 
     def set_aside(self, cells: Sequence[Cell]) -> list[str]:
         """Move records that carry a cell's name but another description to ``superseded/``.
@@ -126,32 +131,34 @@ class Store:
         An edited profile makes other cells under the old names, and the two must not stand in one
         table. Nothing is deleted.
         """
-        try:
-            return self._set_aside(cells)
-        except OSError as error:
-            raise UserError(
-                f"cannot move records in {str(self.folder)!r}: {error.strerror or error}; make the "
-                "folder writable."
-            ) from error
-
-    def _set_aside(self, cells: Sequence[Cell]) -> list[str]:
+        there: dict[str, list[Path]] = {}
+        for path in sorted(self.folder.glob("*.json")):
+            there.setdefault(path.stem.rpartition("--")[0], []).append(path)
         moved = []
         for cell in cells:
             stem = file_stem(cell)
-            for kind in (".npz", ".json"):  # a record of this very cell comes back
-                old = self.folder / "superseded" / f"{stem}{kind}"
-                if old.exists():
-                    old.replace(self.folder / old.name)
-            name = stem.rpartition("--")[0]
-            for path in sorted(self.folder.glob(f"{glob.escape(name)}--*.json")):
-                if path.stem != stem and path.stem.rpartition("--")[0] == name:
-                    target = self.folder / "superseded"
-                    target.mkdir(exist_ok=True)
+            old = self.folder / "superseded" / f"{stem}.json"
+            if old.exists() and not (self.folder / old.name).exists():
+                for path in (old.with_suffix(".npz"), old):  # a record of this very cell comes back
+                    if path.exists():
+                        moved_aside(path, "..")
+            for path in there.get(_file_label(cell.label), []):
+                if path.stem != stem and not self._alike(path, cell):
                     for file in (path.with_suffix(".npz"), path):
                         if file.exists():
-                            file.replace(target / file.name)
+                            moved_aside(file, "superseded")
                     moved.append(path.name)
         return moved
+
+    def _alike(self, path: Path, cell: Cell) -> bool:
+        """Return whether a record is one of the cell, computed by another number of processes."""
+        record = self._read(path)
+        if record is None:
+            return False
+        shards = {"shards": cell.numerics.shards}
+        other = record.cell
+        same = other.model_copy(update={"numerics": other.numerics.model_copy(update=shards)})
+        return same.sha256() == cell.sha256()
 
     def write(self, record: Record, arrays: Arrays) -> Path:
         """Write a record and its arrays: the arrays first, so a record is never without them."""
@@ -165,8 +172,15 @@ class Store:
         return path
 
     def find(self, cell: Cell) -> Record | None:
-        """Return the whole record of a cell, with its arrays on the disk, or None."""
+        """Return the whole record of a cell, with its arrays on the disk, or None.
+
+        The number of processes changes no bit: a record by another number of them is the cell's.
+        """
         path = self.folder / f"{file_stem(cell)}.json"
+        if not path.is_file():
+            label = glob.escape(_file_label(cell.label))
+            others = sorted(self.folder.glob(f"{label}--{16 * '[0-9a-f]'}.json"))
+            path = next((other for other in others if self._alike(other, cell)), path)
         record = self._read(path) if path.is_file() else None
         if record is not None and record.results is not None:
             try:
@@ -191,15 +205,15 @@ class Store:
         try:
             with np.load(path, allow_pickle=False) as file:
                 arrays = {name: file[name] for name in file.files}
-        except (OSError, ValueError, zipfile.BadZipFile, EOFError, KeyError) as error:
+        except Exception as error:  # a damaged zip raises almost anything
             raise UserError(
-                f"the arrays {str(path)!r} cannot be read ({error}); remove the record beside "
-                "them and run again."
+                f"the arrays {str(path)!r} cannot be read ({error}); run the profile again, which "
+                "sets them aside and computes the cell anew."
             ) from error
         if record.results is None or arrays_sha256(arrays) != record.results.arrays_sha256:
             raise UserError(
-                f"the arrays {str(path)!r} are not those of their record; remove both and run "
-                "again."
+                f"the arrays {str(path)!r} are not those of their record; run the profile again, "
+                "which sets both aside and computes the cell anew."
             )
         return arrays
 
@@ -210,7 +224,7 @@ class Store:
                 raise ValueError("its file name is not that of its cell")
             if record.results is not None and not path.with_suffix(".npz").is_file():
                 raise ValueError("its arrays are missing")
-        except (ValueError, OSError, RecursionError) as error:
+        except (ValueError, OSError, RecursionError, MemoryError) as error:
             reason = next(iter(str(error).splitlines()), type(error).__name__)
             self._problem(f"{path.name} is no whole record ({reason})")
             return None
