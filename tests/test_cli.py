@@ -6,6 +6,7 @@ import json
 import re
 
 import pytest
+import torch
 from click.testing import CliRunner
 
 from suite.cli import cli
@@ -347,3 +348,42 @@ def test_an_edited_profile_supersedes_its_records_without_deleting_them(folder):
     assert len(records(folder)) == 2
     old = folder / "out" / "records" / "tiny" / "superseded"
     assert len(list(old.glob("*.json"))) == len(list(old.glob("*.npz"))) == 2
+
+
+@pytest.mark.parametrize("shards", [1, 2])
+def test_out_of_memory_is_one_sentence_and_the_matrix_goes_on(folder, monkeypatch, shards):
+    from suite.engines.explicit import ExplicitEngine
+
+    def greedy(*_):
+        raise torch.OutOfMemoryError("tried to allocate 99 GiB")
+
+    monkeypatch.setattr(ExplicitEngine, "outer", greedy)
+    monkeypatch.setattr("suite.engines.explicit.WHOLE", 1)
+    monkeypatch.setattr("suite.engines.selection.self_check", lambda *_: 0.0)
+    result = run(folder, "--shards", shards)
+    assert result.exit_code == 1
+    assert "maml--seed0--cpu: failed: out of memory; use --shards 1" in result.output
+    assert [r["cell"]["variant"] for r in records(folder)] == ["sgd"]
+
+
+def test_a_record_by_another_number_of_processes_is_the_cells(folder):
+    assert run(folder, "--shards", "1").exit_code == 0
+    made = [record["result_sha256"] for record in records(folder)]
+    again = run(folder, "--shards", "2")
+    assert "2 already there" in again.output
+    assert "set aside" not in again.output
+    assert [record["result_sha256"] for record in records(folder)] == made
+
+
+def test_a_damaged_record_is_set_aside_and_its_cell_runs_again(folder):
+    assert run(folder).exit_code == 0
+    first, second = sorted((folder / "out" / "records" / "tiny").glob("*.json"))
+    made = [record["result_sha256"] for record in records(folder)]
+    torn = first.read_bytes()[:300]
+    first.write_bytes(torn)
+    second.with_suffix(".npz").write_bytes(b"PK")
+    again = run(folder)
+    assert again.exit_code == 0
+    assert again.output.count("no whole record, set aside") == 4
+    assert [record["result_sha256"] for record in records(folder)] == made
+    assert (first.parent / "set-aside" / first.name).read_bytes() == torn

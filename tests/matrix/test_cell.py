@@ -16,7 +16,7 @@ from suite.matrix.cell import run_cell, summarise
 from suite.records.files import arrays_sha256
 from suite.records.store import Store
 from suite.streams import Stream
-from suite.training import OuterLoop, curve_points, transfer
+from suite.training import Diverged, OuterLoop, curve_points, transfer
 
 PROTOCOL = {
     "train": {"shots": 5, "query_shots": 5, "meta_batch": 4, "steps": 12},
@@ -256,3 +256,11 @@ def test_store_keeps_and_checks(tmp_path):
 
     with pytest.raises(UserError, match="cannot be read"):
         store.arrays(record)
+
+
+@pytest.mark.parametrize("loss", [float("nan"), float("-inf"), 1e16])
+def test_a_loss_beyond_all_bounds_is_divergence_and_says_the_step(loss, monkeypatch):
+    loop = set_up(make(), None, torch.device("cpu")).outer_loop()
+    monkeypatch.setattr(loop, "step", lambda step: torch.tensor(loss if step == 4 else 1.0))
+    with pytest.raises(Diverged, match="at outer step 5"):
+        loop.run([3, 12], lambda *_: None)
