@@ -268,12 +268,8 @@ def transfer(theta: Tensor, source: Layout, target: Layout, fallback: Tensor) ->
 
     This is how a model trained with one head per meta-train class hands its body on.
     """
-    result = fallback.clone()
-    old = {(span.name, span.shape): span for span in source.spans}
-    for span in target.spans:
-        match = old.get((span.name, span.shape))
-        if match is not None:
-            result[span.start : span.stop] = span.row(
-                match.value(theta[match.start : match.stop])[None]
-            )[0]
-    return result
+    values = {name: value[None] for name, value in target.unflatten(fallback).items()}
+    for name, value in source.unflatten(theta).items():
+        if name in values and values[name][0].shape == value.shape:
+            values[name] = value[None]
+    return target.join(values)[0]
