@@ -8,8 +8,10 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from suite import config, devices, registry, stop
+from suite import devices, registry, stop
+from suite.config import Cell
 from suite.errors import UserError
+from suite.profile import expand, load_profile
 from suite.provenance import usable_cores
 from suite.records.store import Store
 from suite.version import __version__
@@ -62,6 +64,11 @@ class _Group(click.Group):
 @click.option("--threads", type=click.IntRange(1), help="Library threads of a CPU cell.")
 @click.option("--shards", type=click.IntRange(1), help="Processes of a CPU cell.")
 @click.option(
+    "--outer-steps",
+    type=click.IntRange(1),
+    help="Shorten cells to so many outer steps; they are marked and never judged as whole ones.",
+)
+@click.option(
     "--results",
     type=click.Path(path_type=Path),
     default=Path("runs"),
@@ -82,6 +89,11 @@ class _Group(click.Group):
     default=60.0,
     show_default=True,
     help="Seconds of training between two checkpoints.",
+)
+@click.option(
+    "--keep-weights",
+    is_flag=True,
+    help="Keep trained weights: cells that differ in their tests alone then share them.",
 )
 @click.option("--list", "list_cells", is_flag=True, help="List the cells and stop.")
 @click.option("--dry-run", is_flag=True, help="List cells, parameters, state and time, and stop.")
@@ -104,9 +116,9 @@ def _name(profile: str) -> str:
     return Path(profile).stem if profile.endswith(".toml") else profile
 
 
-def _cells(options: dict) -> list[config.Cell]:
-    profile = config.load_profile(options["profile"])
-    cells = config.expand(
+def _cells(options: dict) -> list[Cell]:
+    profile = load_profile(options["profile"])
+    cells = expand(
         profile,
         devices.resolve(options["device_names"] or profile.devices),
         usable_cores(),
@@ -116,6 +128,7 @@ def _cells(options: dict) -> list[config.Cell]:
         tasks=options["tasks"],
         seeds=options["seeds"],
         engine=options["engine"],
+        outer_steps=options["outer_steps"],
     )
     if not cells:
         raise UserError("no cell of the profile is left; loosen --algorithms or --tasks.")
@@ -147,6 +160,7 @@ def _run(**options) -> None:
         Progress(console),
         alone=not options["shared"],
         checkpoint_every=options["checkpoint_every"],
+        keep_weights=options["keep_weights"],
     )
     for problem in store.problems:
         console.print(f"no whole record: {problem}", markup=False, soft_wrap=True)
@@ -162,10 +176,12 @@ def _run(**options) -> None:
 
 
 def _report(store: Store, figures: bool) -> None:
-    from suite.report import write_report
+    from suite.report import beside_published, write_report
 
     with store.to_itself():
         paths = write_report(store.results, store.profile, figures=figures)
+    if table := beside_published(store.results, store.profile):
+        console.print(f"\nBeside published numbers:\n{table}\n", markup=False, soft_wrap=True)
     page = next((path for path in paths if path.name == "report.md"), None)
     console.print(f"{len(paths)} tables and figures; begin with {page}.", soft_wrap=True)
 
@@ -206,6 +222,47 @@ def _store(options: dict) -> Store:
     if not store.folder.is_dir():
         raise UserError(f"there are no records in {str(store.folder)!r}; run the profile first.")
     return store
+
+
+@cli.command()
+@click.option("--profile", help="Whose records; as before the command.")
+@click.option("--results", type=click.Path(path_type=Path), help="As before the command.")
+@click.pass_obj
+def cite(options: dict, **own) -> None:
+    """Print what to put into a paper: a sentence for the methods, and BibTeX."""
+    from suite.report import cited
+
+    options = options | {key: value for key, value in own.items() if value}
+    click.echo(cited(options["results"], _name(options["profile"])), nl=False)
+
+
+@cli.group(name="protocols", invoke_without_command=True)
+@click.pass_context
+def protocols_command(context: click.Context) -> None:
+    """List the protocols behind published numbers; show one, or the difference of two."""
+    from suite.published import listing
+
+    if context.invoked_subcommand is None:
+        listing.show_protocols(console)
+
+
+@protocols_command.command()
+@click.argument("name")
+def show(name: str) -> None:
+    """Print every item of a protocol, how it is known, and where that is written."""
+    from suite.published import listing
+
+    listing.show_protocol(name, console)
+
+
+@protocols_command.command()
+@click.argument("first")
+@click.argument("second")
+def diff(first: str, second: str) -> None:
+    """Print the items in which two protocols differ."""
+    from suite.published import listing
+
+    listing.show_difference(first, second, console)
 
 
 @cli.command(name="list")

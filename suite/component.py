@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from suite.errors import UserError, unknown
 
@@ -15,6 +15,14 @@ class Strict(BaseModel):
     """A frozen object of checked fields: unknown keys are refused, nothing is coerced to fit."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+def later(default: Any, **constraints: Any) -> Any:
+    """Return a field that came after results were published.
+
+    At its default it stays out of every description: older records keep their names.
+    """
+    return Field(default, exclude_if=lambda value: value == default, **constraints)
 
 
 class Component(Strict):

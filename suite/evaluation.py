@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +14,7 @@ from suite.algorithms.base import Algorithm, Draws
 from suite.config import EvaluationProtocol
 from suite.engines.base import Engine
 from suite.episodes import Episodes, Examples, draws_sha256
+from suite.running import RunningStatistics
 from suite.streams import Stream
 from suite.tasks.base import Sampler, Task, score
 
@@ -37,6 +38,13 @@ def episode_stream(task: Task, protocol: EvaluationProtocol) -> Stream:
     """
     identity = ",".join(f"{k}={v}" for k, v in sorted(task.data_identity().items()))
     return Stream("test", identity, protocol.split, protocol.ways, protocol.shots)
+
+
+def at_test(algorithm: Algorithm, protocol: EvaluationProtocol) -> Algorithm:
+    """Return the algorithm with what a meta-test sets apart from training."""
+    if protocol.inner_batch is None:
+        return algorithm
+    return algorithm.model_copy(update={"inner_batch": protocol.inner_batch})
 
 
 def predict(engine: Engine, theta: Tensor, episodes: Episodes, batch_norm: str) -> Tensor:
@@ -65,15 +73,17 @@ class MetaTest:
     algorithm: Algorithm
     task: Task
     sampler: Sampler
+    seen: Callable[[], Iterable[Tensor]] = tuple
+    """Gives the support sets (n, *input_shape) behind running statistics (see `suite.running`)."""
 
     def part(
-        self, part: slice, theta: Tensor, protocol: EvaluationProtocol, draws: Stream
+        self, part: slice, theta: Tensor, protocol: EvaluationProtocol, draws: Draws
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return the scores (T, steps + 1) and the draws (T, d) of some of the test episodes."""
         stream, count = episode_stream(self.task, protocol), part.stop - part.start
         drawn = self.sampler.sample(stream, part.start, count, protocol, protocol.split)
         episodes = drawn.to(self.engine.device, self.engine.dtype)
-        steps = self.steps(theta, episodes, protocol, Draws(draws, part.start))
+        steps = self.steps(theta, episodes, protocol, draws.after(part.start))
         return torch.stack(list(steps), dim=1).to("cpu", torch.float32).numpy(), drawn.draws
 
     @torch.no_grad()
@@ -81,9 +91,17 @@ class MetaTest:
         self, theta: Tensor, episodes: Episodes, protocol: EvaluationProtocol, draws: Draws
     ) -> Iterator[Tensor]:
         """Yield the scores (T,) of the query sets after 0 .. K inner steps from ``theta`` (P,)."""
-        path = self.algorithm.adapt(self.engine, theta, episodes.support, protocol.steps, draws)
+        rule = at_test(self.algorithm, protocol)
+        path = rule.adapt(self.engine, theta, episodes.support, protocol.steps, draws)
+        running = None
+        if protocol.batch_norm == "running":
+            running = RunningStatistics(self.engine, len(episodes), theta, self.seen())
         for theta_k in path:
-            outputs = predict(self.engine, theta_k, episodes, protocol.batch_norm)
+            if running is None:
+                outputs = predict(self.engine, theta_k, episodes, protocol.batch_norm)
+            else:
+                outputs = running.outputs(theta_k, episodes.query.x)
+                running.update(theta_k, episodes.support.x)  # the pass of the next inner step
             values = score(self.task.kind, outputs, episodes.query.y)
             # A label always comes out of argmax, also out of NaN: such an episode has diverged.
             yield torch.where(outputs.isfinite().flatten(1).all(-1), values, torch.nan)
@@ -111,7 +129,7 @@ def probe(
     task: Task,
     sampler: Sampler,
     protocol: EvaluationProtocol,
-    draws: Stream,
+    draws: Draws,
     episodes: int = 3,
 ) -> dict[str, np.ndarray]:
     """Return what a figure shows of single test episodes, as arrays (see `ArrayNames`).
@@ -126,7 +144,8 @@ def probe(
     x = inputs.to(engine.device, engine.dtype).expand(episodes, *inputs.shape)
     wanted = sorted({0, 1, 10, protocol.headline, protocol.steps})
     with torch.no_grad():
-        path = algorithm.adapt(engine, theta, shown.support, protocol.steps, Draws(draws))
+        rule = at_test(algorithm, protocol)
+        path = rule.adapt(engine, theta, shown.support, protocol.steps, draws)
         found = [engine.outputs(t, x)[..., 0] for k, t in enumerate(path) if k in wanted]
     arrays = {
         "x": inputs[:, 0],

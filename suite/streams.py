@@ -19,6 +19,9 @@ Integers = NDArray[np.int64]
 
 _PER_BLOCK = 4  # 64-bit words per value of the Philox counter
 
+#: Up to so many times as many places as draws, a shuffle is laid out.
+DENSE = 4
+
 
 class Stream:
     """The stream of 32-bit random words that belongs to ``names``.
@@ -76,7 +79,9 @@ def choose(words: Words, n: int | Integers) -> Integers:
     sizes = np.broadcast_to(np.asarray(n, dtype=np.int64), (rows,))
     if k > int(sizes.min()):
         raise ValueError(f"cannot draw {k} of {int(sizes.min())} without replacement")
-    # The shuffle itself is never laid out: only the places that were swapped are remembered, so the
+    if int(sizes.max()) <= DENSE * k:
+        return _shuffled(words, sizes)[:, :k]
+    # The shuffle itself is not laid out: only the places that were swapped are remembered, so the
     # cost does not grow with n.
     taken, moved, drawn = (np.empty((k, rows), dtype=np.int64) for _ in range(3))
     for j in range(k):
@@ -87,3 +92,14 @@ def choose(words: Words, n: int | Integers) -> Integers:
             np.copyto(here, moved[i], where=taken[i] == j)
         taken[j], moved[j], drawn[j] = place, here, there
     return drawn.T
+
+
+def _shuffled(words: Words, sizes: Integers) -> Integers:
+    """Return what `choose` draws from a shuffle that is laid out, at a cost linear in k."""
+    rows, k = words.shape
+    each = np.arange(rows)
+    order = np.tile(np.arange(int(sizes.max())), (rows, 1))
+    for j in range(k):
+        place = j + below(words[:, j], sizes - j)
+        order[each, place], order[:, j] = order[:, j], order[each, place]
+    return order

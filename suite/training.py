@@ -148,8 +148,11 @@ class OuterLoop:
         self.engine, self.algorithm, self.protocol = engine, algorithm, protocol
         self.source, self.draws = source, draws
         self._outers = outers or self._in_turn
+        #: What the inner optimiser carries on from episode to episode, if anything.
+        self.carried = algorithm.carried(engine)
         if capture is None:
             capture = engine.device.type == "cuda" and not engine.differentiates
+        capture = capture and self.carried is None
         self._capture = Capture(engine, algorithm) if capture else None
         self.weights = nn.Parameter(theta.clone())
         optimiser = torch.optim.Adam if algorithm.outer_optimiser == "adam" else torch.optim.SGD
@@ -164,14 +167,18 @@ class OuterLoop:
         return self.weights.detach()
 
     def rate(self, step: int) -> float:
-        """Return the outer rate of a step: constant, or annealed linearly to 0."""
-        if self.algorithm.outer_schedule == "constant":
-            return self.algorithm.outer_rate
-        return self.algorithm.outer_rate * (1 - step / self.protocol.steps)
+        """Return the outer rate of a step."""
+        rate = self.algorithm.outer_rate
+        match self.algorithm.outer_schedule:
+            case "linear":
+                return rate * (1 - step / self.protocol.steps)
+            case "harmonic":
+                return rate / (step + 1)
+        return rate
 
     def outer(self, theta: Tensor, step: int, episodes: Episodes, part: slice) -> Outer:
         """Return the outer gradient and loss of one part of a step's meta-batch."""
-        draws = Draws(self.draws, step * self.protocol.meta_batch).after(part.start)
+        draws = Draws(self.draws, step * self.protocol.meta_batch + part.start, self.carried)
         return self.engine.outer(self.algorithm, theta, episodes[part], draws)
 
     def _in_turn(self, step: int, theta: Tensor, parts: list[slice]) -> Iterator[Outer]:
@@ -181,8 +188,11 @@ class OuterLoop:
     def step(self, step: int) -> Tensor:
         """Do one outer step and return its loss (), without waiting for the device."""
         outer = self._meta_gradient(step, self.source.step(step))
+        self.carried = outer.carried
         clip = self.protocol.clip
-        self.weights.grad = outer.gradient if clip is None else outer.gradient.clamp(-clip, clip)
+        scale = self.protocol.outer_scale if self.algorithm.query_loss else 1
+        gradient = outer.gradient if scale == 1 else outer.gradient * scale
+        self.weights.grad = gradient if clip is None else gradient.clamp(-clip, clip)
         for group in self.optimiser.param_groups:
             group["lr"] = self.rate(step)
         self.optimiser.step()
@@ -227,6 +237,8 @@ class OuterLoop:
     def state(self) -> dict[str, Tensor]:
         """Return all that the steps left depend on, beside `done`: weights, optimiser, losses."""
         found = {"weights": self.theta}
+        if self.carried is not None:
+            found["carried"] = self.carried
         for name, value in self.optimiser.state_dict()["state"].get(0, {}).items():
             if value is not None:
                 found[f"optimiser/{name}"] = value
@@ -238,6 +250,8 @@ class OuterLoop:
         """Go on from a `state` after so many steps."""
         self.done = done
         self._losses = list(state.get("losses", torch.empty(0)).to(self.engine.device))
+        if self.carried is not None:
+            self.carried = state["carried"].to(self.carried)
         with torch.no_grad():
             self.weights.copy_(state["weights"])
         own = {

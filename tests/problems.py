@@ -95,6 +95,8 @@ def _problems() -> list[Problem]:
         )
     )
     found.append(Problem("conv4-colour", "conv4", {"filters": 4}, (3, 17, 16)))
+    same = {"filters": 4, "down": "max_pool_same", "head": "flatten"}
+    found.append(Problem("conv4-odd-pools", "conv4", same, (1, 19, 18)))
     return found
 
 
@@ -116,7 +118,8 @@ def meta_gradient(
     engine: Engine, rule: Algorithm, theta: torch.Tensor, episodes: Episodes
 ) -> Outer:
     """The engine's outer gradient at ``theta`` (P,), both in the parameters' own order."""
-    gradient, loss = engine.meta_gradient(rule, arranged(engine, theta), episodes, DRAWS)
+    draws = DRAWS._replace(carried=rule.carried(engine))
+    gradient, loss, _ = engine.meta_gradient(rule, arranged(engine, theta), episodes, draws)
     return Outer(natural(engine, gradient), loss)
 
 

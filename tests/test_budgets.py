@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from suite.config import expand, load_profile
+from suite.profile import expand, load_profile
 from suite.streams import Stream
 
 

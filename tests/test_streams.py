@@ -1,5 +1,7 @@
 """Named streams: the words are known, and what is drawn from them is even."""
 
+import time
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -90,3 +92,20 @@ def test_choose_is_uniform_in_every_place_and_pair():
 def test_choose_refuses_more_than_there_are():
     with pytest.raises(ValueError, match="cannot draw 4 of 3"):
         choose(Stream("s").rows(0, 2, 4), np.array([9, 3]))
+
+
+@pytest.mark.parametrize("n", [7, 20, np.array([7, 9, 12, 30, 8])])
+def test_a_shuffle_that_is_laid_out_draws_the_same(n, monkeypatch):
+    words = Stream("shuffle").rows(0, 5, 7)
+    laid_out, places = [], n
+    for dense in (0, 100):
+        monkeypatch.setattr("suite.streams.DENSE", dense)
+        laid_out.append(choose(words, places))
+    assert np.array_equal(*laid_out)
+
+
+def test_shuffling_many_examples_is_not_quadratic():
+    start = time.perf_counter()
+    order = choose(Stream("many").rows(0, 2, 5000), 5000)
+    assert time.perf_counter() - start < 5
+    assert sorted(order[0]) == list(range(5000))

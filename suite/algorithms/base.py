@@ -27,13 +27,19 @@ class Outer(NamedTuple):
 
     gradient: Tensor
     loss: Tensor
+    carried: Tensor | None = None
+    """The inner optimiser's state after the last episode, of an algorithm that carries one on."""
 
 
 class Draws(NamedTuple):
-    """The random draws of some episodes: a stream, and the number of the first episode in it."""
+    """What the inner loops of some episodes take from outside, beside weights and examples."""
 
     stream: Stream
+    """Of their random draws."""
     first: int = 0
+    """The number of the first episode in it."""
+    carried: Tensor | None = None
+    """The state (S,) in which the inner optimiser starts; None for a fresh one."""
 
     def after(self, episodes: int) -> Draws:
         """Return the draws of the episodes that follow the first ``episodes``."""
@@ -65,10 +71,12 @@ class Algorithm(Component):
         trains_on: ``"episodes"``; ``"joint"`` for one model over all meta-train tasks; None where
             nothing is meta-trained.
         second_order: whether `outer` differentiates through `adapt`.
+        query_loss: whether `outer` is the gradient of the query loss, and so scales with it.
     """
 
     trains_on: ClassVar[Literal["episodes", "joint"] | None] = "episodes"
     second_order: ClassVar[bool] = False
+    query_loss: ClassVar[bool] = True
 
     inner_rate: float = Field(0.01, gt=0)
     inner_steps: int = Field(1, ge=0)
@@ -77,13 +85,21 @@ class Algorithm(Component):
 
     outer_optimiser: Literal["adam", "sgd"] = "adam"
     outer_rate: float = Field(1e-3, gt=0)
-    outer_schedule: Literal["constant", "linear"] = "constant"
-    """``linear`` anneals the outer rate from its value to 0 over the run."""
+    outer_schedule: Literal["constant", "linear", "harmonic"] = "constant"
+    """``linear`` anneals the outer rate from its value to 0 over the run; ``harmonic`` divides it
+    by 1, 2, 3, ..., which makes of SGD a mean over the steps so far."""
 
     @property
     def tolerance(self) -> float:
         """Relative distance from the reference that an engine may have in float64."""
         return 1e-9
+
+    def carried(self, engine: Engine) -> Tensor | None:
+        """Return the state (S,) of an inner optimiser before any training; None if none is kept.
+
+        An algorithm that carries one on from episode to episode does its meta-batch in order.
+        """
+        return None
 
     def start(self, engine: Engine, theta: Tensor, count: int, draws: Draws) -> Tensor:
         """Return the weights (count, P) with which ``count`` episodes start their inner loop."""

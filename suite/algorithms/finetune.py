@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from suite import registry
-from suite.algorithms.base import Algorithm, Draws, Outer
+from suite.algorithms.base import Algorithm, Draws, Outer, moved
+from suite.component import later
 from suite.engines.base import Engine
-from suite.episodes import Episodes
+from suite.episodes import Episodes, Examples
 from suite.streams import uniform
 
 
@@ -24,10 +26,15 @@ class FineTune(Algorithm):
     """
 
     trains_on = "joint"
+    query_loss = False
 
     new_head: Literal["zero", "random"] = "zero"
     """Of an episode of classification. ``zero`` favours no class: the first step turns each class
     vector to the mean features of its examples. ``random`` is uniform in +-1/sqrt(fan in)."""
+
+    inner_decay: float = later(0.0, ge=0)
+    """Step k = 0, 1, ... of the inner loop has the rate inner_rate / (1 + k inner_decay), as
+    Torch7's SGD with its learning-rate decay (pre-trained-SGD.lua:74)."""
 
     def outer(self, engine: Engine, theta: Tensor, episodes: Episodes, draws: Draws) -> Outer:
         """Return the gradient of the joint loss: an ordinary supervised step on the pool."""
@@ -39,14 +46,27 @@ class FineTune(Algorithm):
         theta = theta.repeat(count, 1)
         if engine.loss != "cross_entropy":
             return theta
+        fan_in = max((span.shape[-1] for span in engine.layout.head), default=1)
+        bound = fan_in**-0.5
         for span in engine.layout.head:
             weights = theta[:, span.start : span.stop]
             if self.new_head == "zero":
                 weights.zero_()
             else:
-                bound = span.shape[-1] ** -0.5
                 words = draws.stream.child("head", span.name).rows(
                     draws.first, count, weights.shape[1]
                 )
                 weights.copy_(torch.from_numpy(uniform(words, -bound, bound)))
         return theta
+
+    def descend(
+        self, engine: Engine, theta: Tensor, support: Examples, steps: int, draws: Draws
+    ) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """Yield theta_0 .. theta_K with the losses met: gradient descent with a decaying rate."""
+        rate = self.inner_rate * engine.adapted
+        theta = self.start(engine, theta, len(support), draws)
+        yield theta, None
+        for k, batch in enumerate(draws.minibatches(support, self.inner_batch, steps)):
+            loss, gradient = engine.gradient(theta, batch)
+            theta = moved(theta, rate / (1 + k * self.inner_decay), gradient)
+            yield theta, loss

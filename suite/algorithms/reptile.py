@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from typing import Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from suite import registry
 from suite.algorithms.base import Algorithm, Draws, Outer, moved
+from suite.component import later
 from suite.engines.base import Engine
 from suite.episodes import Episodes, Examples
 
@@ -30,20 +31,37 @@ class Reptile(Algorithm):
         m     <- beta2 m + (1 - beta2) g^2
         theta <- theta - alpha g / (sqrt(m / (1 - beta2^k)) + eps)    after k steps
 
-    Adam starts afresh in every episode; the paper's code carries its second moments from episode to
-    episode and into the test (supervised-reptile issue 28).
+    With ``inner_state = "fresh"`` Adam starts anew in every episode. The paper's code carries m and
+    k on from episode to episode, one after the other, and every test episode starts with those
+    that training left (reptile.py:24-26, 72, 114-122; supervised-reptile issue 28): ``"carried"``.
+    g is then the gradient of the sum over the mini-batch, as there.
     """
+
+    query_loss = False
 
     outer_optimiser: Literal["adam", "sgd"] = "sgd"
     outer_rate: float = Field(1.0, gt=0)
-    outer_schedule: Literal["constant", "linear"] = "linear"
+    outer_schedule: Literal["constant", "linear", "harmonic"] = "linear"
     inner_optimiser: Literal["adam", "sgd"] = "adam"
     inner_beta2: float = Field(0.999, ge=0, lt=1)
+    inner_state: Literal["fresh", "carried"] = later("fresh")
+
+    @model_validator(mode="after")
+    def _has_state(self) -> Reptile:
+        if self.inner_state == "carried" and self.inner_optimiser == "sgd":
+            raise ValueError("inner_state carried: SGD has no state; leave it out, or use adam")
+        return self
 
     @property
     def tolerance(self) -> float:
         """Adam divides by |g| + 1e-8, which magnifies a rounding error of 1e-16 to 1e-8."""
         return 1e-7 if self.inner_optimiser == "adam" else super().tolerance
+
+    def carried(self, engine: Engine) -> Tensor | None:
+        """Return m (P,) and the number k of steps behind it, as one vector of zeros, if carried."""
+        if self.inner_state == "fresh":
+            return None
+        return torch.zeros(engine.layout.size + 1, device=engine.device, dtype=engine.dtype)
 
     def descend(
         self, engine: Engine, theta: Tensor, support: Examples, steps: int, draws: Draws
@@ -52,24 +70,56 @@ class Reptile(Algorithm):
         if self.inner_optimiser == "sgd":
             yield from super().descend(engine, theta, support, steps, draws)
             return
+        for theta_k, loss, _ in self._adam(engine, theta, support, steps, draws):
+            yield theta_k, loss
+
+    def _adam(
+        self, engine: Engine, theta: Tensor, support: Examples, steps: int, draws: Draws
+    ) -> Iterator[tuple[Tensor, Tensor | None, Tensor]]:
+        """Yield theta_k (T, P), the losses (T,) met, and m (T, P), each after k steps."""
         rate = self.inner_rate * engine.adapted
         theta = self.start(engine, theta, len(support), draws)
-        moment = torch.zeros_like(theta)
-        yield theta, None
+        moment, before = torch.zeros_like(theta), 0
+        if draws.carried is not None:
+            moment, before = draws.carried[:-1].expand_as(theta), int(draws.carried[-1])
+        yield theta, None, moment
         batches = draws.minibatches(support, self.inner_batch, steps)
-        for k, batch in enumerate(batches, start=1):
+        for k, batch in enumerate(batches, start=before + 1):
             loss, gradient = engine.gradient(theta, batch)
+            if draws.carried is not None:
+                # The code sums the loss over the mini-batch (models.py:27-30). Adam alone does not
+                # notice, but a state carried from batches of 10 to a test with 5 does.
+                gradient = gradient * batch.x.shape[1]
             moment = self.inner_beta2 * moment + (1 - self.inner_beta2) * gradient.square()
             scale = (moment / (1 - self.inner_beta2**k)).sqrt() + EPSILON
             theta = moved(theta, rate, gradient / scale)
-            yield theta, loss
+            yield theta, loss, moment
 
     def outer(self, engine: Engine, theta: Tensor, episodes: Episodes, draws: Draws) -> Outer:
         """Return theta - mean_i theta_i,K (P,), and the loss on the last mini-batches.
 
         The query set is not looked at.
         """
+        if draws.carried is not None:
+            return self._in_order(engine, theta, episodes, draws)
         *_, (theta_k, loss) = self.descend(engine, theta, episodes.support, self.inner_steps, draws)
         if loss is None:
             loss = engine.losses(theta_k, episodes.support)
         return Outer(theta - theta_k.mean(0), loss.mean())
+
+    def _in_order(self, engine: Engine, theta: Tensor, episodes: Episodes, draws: Draws) -> Outer:
+        """Return what `outer` does; each episode's Adam goes on where the one before ended."""
+        gradient, total, count = torch.zeros_like(theta), theta.new_zeros(()), len(episodes)
+        for t in range(count):
+            assert draws.carried is not None
+            support = episodes.support[t : t + 1]
+            *_, (theta_k, loss, moment) = self._adam(
+                engine, theta, support, self.inner_steps, draws
+            )
+            if loss is None:
+                loss = engine.losses(theta_k, support)
+            gradient += (theta - theta_k[0]) / count
+            total += loss[0] / count
+            steps = draws.carried[-1:] + self.inner_steps
+            draws = draws.after(1)._replace(carried=torch.cat([moment[0], steps]))
+        return Outer(gradient, total, draws.carried)

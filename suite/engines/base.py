@@ -207,8 +207,15 @@ class Engine(ABC):
     def parts(self, algorithm: Algorithm, episodes: Episodes) -> list[slice]:
         """Cut a meta-batch into the parts that are worked through one by one.
 
-        A function of shapes alone: the sum over parts is then the same whoever computes them.
+        A function of shapes alone: the sum over parts is then the same whoever computes them. What
+        carries a state from episode to episode stays whole.
         """
+        if algorithm.carried(self) is not None:
+            return [slice(0, len(episodes))]
+        return self.cut(algorithm, episodes)
+
+    def cut(self, algorithm: Algorithm, episodes: Episodes) -> list[slice]:
+        """Return the parts that suit this engine."""
         return [slice(t, t + 1) for t in range(len(episodes))]
 
     def meta_gradient(
@@ -229,12 +236,13 @@ def averaged(theta: Tensor, parts: Sequence[slice], outers: Iterable[Outer]) -> 
     """
     from suite.algorithms.base import Outer
 
-    gradient, loss = torch.zeros_like(theta), theta.new_zeros(())
+    gradient, loss, carried = torch.zeros_like(theta), theta.new_zeros(()), None
     for part, outer in zip(parts, outers, strict=True):
         share = (part.stop - part.start) / parts[-1].stop
         gradient.add_(outer.gradient, alpha=share)
         loss.add_(outer.loss, alpha=share)
-    return Outer(gradient, loss)
+        carried = outer.carried
+    return Outer(gradient, loss, carried)
 
 
 def episode_losses(loss: str, outputs: Tensor, y: Tensor) -> Tensor:

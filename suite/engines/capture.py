@@ -87,7 +87,8 @@ class Capture:
         support, query = Examples(support_x, support_y), Examples(query_x, query_y)
         nothing: Any = _Nothing()
         episodes, draws = Episodes(support, query, nothing), Draws(nothing, nothing)
-        return list(self._engine.meta_gradient(self._algorithm, theta, episodes, draws))
+        outer = self._engine.meta_gradient(self._algorithm, theta, episodes, draws)
+        return [outer.gradient, outer.loss]
 
     def _recorded(self) -> Callable[[], None]:
         if self._engine.device.type != "cuda":

@@ -146,8 +146,8 @@ def _layer(module: nn.Module, name: str, channels_last: bool) -> tuple[list[laye
                 F.softplus, torch.sigmoid, lambda x: torch.sigmoid(x) * torch.sigmoid(-x)
             )
             return [softplus], channels_last
-        case nn.MaxPool2d() if _halves(module) and not module.ceil_mode:
-            return [*entry, layers.MaxPool()], True
+        case nn.MaxPool2d() if _halves(module):
+            return [*entry, layers.MaxPool(module.ceil_mode)], True
         case nn.AvgPool2d() if _halves(module) and not module.ceil_mode:
             return [*entry, layers.MeanPool()], True
         case nn.AdaptiveAvgPool2d() if module.output_size in (1, (1, 1)):

@@ -135,7 +135,7 @@ class ExplicitEngine(Engine):
             found |= gradients
         return self.layout.join(found)
 
-    def parts(self, algorithm: Algorithm, episodes: Episodes) -> list[slice]:
+    def cut(self, algorithm: Algorithm, episodes: Episodes) -> list[slice]:
         """Cut a meta-batch by what the inner loop sees of it, a mini-batch at a time."""
         seen = algorithm.inner_batch or episodes.support.x.shape[1]
         x = episodes.support.x[:, :seen]

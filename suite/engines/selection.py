@@ -128,9 +128,9 @@ def self_check(
         size=theta.shape
     )
     theta = theta + 0.02 * torch.from_numpy(noise)
-    draws = Draws(Stream("self-check", "draws"))
     found = []
     for one in (engine, reference):
+        draws = Draws(Stream("self-check", "draws"), carried=algorithm.carried(one))
         rows = []
         mine = one.layout.arranged(theta[None])[0]
         if algorithm.trains_on is not None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -16,9 +18,11 @@ from suite.config import Cell, make_task
 from suite.engines import selection
 from suite.engines.base import Engine
 from suite.episodes import Episodes
-from suite.evaluation import MetaTest
+from suite.errors import UserError
+from suite.evaluation import MetaTest, at_test
 from suite.models.base import build
 from suite.records.schema import EngineUse
+from suite.running import PASSES
 from suite.streams import Stream
 from suite.tasks.base import EpisodeShape, Sampler, Task
 from suite.training import OuterLoop, Outers, Source, transfer
@@ -65,7 +69,13 @@ class Bench:
     @property
     def test(self) -> MetaTest:
         """Meta-test with the model that adapts."""
-        return MetaTest(self.engine, self.algorithm, self.task, self.sampler)
+        return MetaTest(self.engine, self.algorithm, self.task, self.sampler, self._seen)
+
+    def _seen(self) -> Iterator[Tensor]:
+        """Yield the first support sets of meta-training, as running statistics want them."""
+        steps = max(1, self.cell.protocol.train.steps)
+        sets = (x for step in itertools.count() for x in self.source.step(step % steps).support.x)
+        return itertools.islice(sets, PASSES)
 
     @cached_property
     def batch(self) -> Episodes:
@@ -101,6 +111,15 @@ class Bench:
 def check(cell: Cell, data: Path | None, device: torch.device) -> None:
     """Raise `UserError` where the cell's data, shapes or model cannot be had; compute nothing."""
     load(cell, data, device)
+    for evaluation in cell.protocol.evaluations:
+        if (
+            evaluation.batch_norm == "running"
+            and at_test(cell.make_algorithm(), evaluation).inner_batch
+        ):
+            raise UserError(
+                f"{cell.label}: running statistics of {evaluation.name!r} see whole support sets; "
+                "set its inner_batch = 0."
+            )
     task = cell.make_task()
     options = {k: v for k, v in cell.model.items() if k != "name"}
     outputs = task.outputs(cell.protocol.evaluations[0])

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from suite import stop
+from suite.algorithms.base import Draws
 from suite.config import Cell, EvaluationProtocol
 from suite.errors import UserError
 from suite.evaluation import probe
@@ -75,7 +76,7 @@ def _identity(bench: Bench, came_from: Provenance) -> dict[str, Any]:
     libraries = ("python", "torch", "numpy", "cuda", "higher")
     parts = (bench.algorithm, bench.task, bench.trainer.model)
     return {
-        "training": bench.cell.training_sha256(),
+        "training": bench.cell.curve_sha256(),
         "engine": bench.use.used,
         "processor": came_from.processor,
         "accelerator": came_from.accelerator,
@@ -105,7 +106,7 @@ def _run(
         "provenance": came_from,
     }
     try:
-        theta, seconds = _train(bench, team, curves, report, checkpoint)
+        theta, carried, seconds = _train(bench, team, curves, report, checkpoint)
     except Diverged as reason:
         nothing: dict[str, Any] = {
             "results": None,
@@ -116,7 +117,8 @@ def _run(
         return Record(status="diverged", reason=str(reason), **base, **nothing), {}
     base["provenance"] = came_from.model_copy(update={"resumed": curves.resumed})
     trained = time.perf_counter()
-    arrays, evaluations = _evaluate(bench, team, theta, report)
+    draws = Draws(bench.inner_draws.child("test"), carried=carried)
+    arrays, evaluations = _evaluate(bench, team, theta, draws, report)
     evaluated = time.perf_counter()
     results = Results(
         evaluations=evaluations,
@@ -134,7 +136,7 @@ def _run(
         data_sha256=bench.sampler.data_sha256,
         arrays_sha256=arrays_sha256(arrays),
     )
-    timing = time_parts(bench, team, theta, seconds, evaluated - trained, alone)
+    timing = time_parts(bench, team, theta, draws, seconds, evaluated - trained, alone)
     memory = team.peak()  # before the ceiling is measured, which takes memory of its own
     record = Record(
         status="done",
@@ -149,11 +151,16 @@ def _run(
 
 def _train(
     bench: Bench, team: Team, curves: Curves, report: Report, checkpoint: Checkpoint
-) -> tuple[Tensor, float]:
-    """Meta-train; return the weights (P,) that episodes adapt, and the seconds without curves."""
+) -> tuple[Tensor, Tensor | None, float]:
+    """Meta-train.
+
+    Returns:
+        The weights (P,) that episodes adapt, the state that their inner optimiser starts in, and
+        the seconds without curves.
+    """
     protocol, steps = bench.cell.protocol, bench.cell.protocol.train.steps
     if not bench.trains:
-        return bench.initial, 0.0
+        return bench.initial, bench.algorithm.carried(bench.engine), 0.0
     loop = bench.outer_loop(team.outers)
     points = set(curve_points(steps, protocol.curve_points))
     watched = sorted(points | set(curve_points(steps, 100)))
@@ -172,7 +179,7 @@ def _train(
             curves.train_loss.append(float(torch.cat(curves.window).mean()) if done else None)
             curves.window.clear()
             curves.validation.append(
-                None if validation is None else _validate(bench, team, loop.theta, validation)
+                None if validation is None else _validate(bench, team, loop, validation)
             )
 
     def save() -> None:
@@ -188,9 +195,9 @@ def _train(
 
     with stop.waiting():
         loop.run(watched, visit, pause)
-        if clock.seconds - began >= min(checkpoint.every, WORTH_KEEPING):
+        if checkpoint.keep or clock.seconds - began >= min(checkpoint.every, WORTH_KEEPING):
             save()  # what comes next may be stopped, too
-    return bench.adapted_from(loop.theta), clock.seconds
+    return bench.adapted_from(loop.theta), loop.carried, clock.seconds
 
 
 def _resume(loop: OuterLoop, curves: Curves, checkpoint: Checkpoint) -> Clock:
@@ -224,6 +231,8 @@ def _validation(bench: Bench) -> EvaluationProtocol | None:
         episodes=max(2, protocol.curve_episodes),
         steps=like.headline,
         batch_norm=like.batch_norm,
+        inner_batch=like.inner_batch,
+        rotations=like.rotations,
     )
     try:
         bench.sampler.check(validation, "validation")
@@ -233,18 +242,17 @@ def _validation(bench: Bench) -> EvaluationProtocol | None:
 
 
 def _validate(
-    bench: Bench, team: Team, theta: Tensor, protocol: EvaluationProtocol
+    bench: Bench, team: Team, loop: OuterLoop, protocol: EvaluationProtocol
 ) -> float | None:
-    draws = bench.inner_draws.child("validation")
-    scores = team.scores(bench.adapted_from(theta), protocol, draws)
+    draws = Draws(bench.inner_draws.child("validation"), carried=loop.carried)
+    scores = team.scores(bench.adapted_from(loop.theta), protocol, draws)
     return _finite(float(scores.values[:, -1].mean(dtype=np.float64)))
 
 
 def _evaluate(
-    bench: Bench, team: Team, theta: Tensor, report: Report
+    bench: Bench, team: Team, theta: Tensor, draws: Draws, report: Report
 ) -> tuple[Arrays, dict[str, EvaluationResult]]:
     steps = bench.cell.protocol.train.steps
-    draws = bench.inner_draws.child("test")
     arrays: Arrays = {}
     found: dict[str, EvaluationResult] = {}
     for protocol in bench.cell.protocol.evaluations:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from suite.algorithms.base import Draws
 from suite.matrix.bench import Bench
 from suite.matrix.team import Team
 from suite.records.schema import Duration, Timing
@@ -11,11 +12,21 @@ from suite.timing import count_flops, measure
 
 
 def time_parts(
-    bench: Bench, team: Team, theta: Tensor, training: float, evaluation: float, alone: bool
+    bench: Bench,
+    team: Team,
+    theta: Tensor,
+    draws: Draws,
+    training: float,
+    evaluation: float,
+    alone: bool,
 ) -> Timing:
     """Time the parts of the cell again, each apart, on its own first meta-batch.
 
-    ``training`` and ``evaluation`` are the seconds that the whole phases took.
+    Args:
+        bench, team: the cell set up, and its processes.
+        theta, draws: with which test episodes begin.
+        training, evaluation: the seconds that the whole phases took.
+        alone: whether the cell has the device to itself.
     """
     train, device = bench.cell.protocol.train, bench.device
     sampling = outer = inner = flops = None
@@ -39,7 +50,6 @@ def time_parts(
     protocol = bench.cell.protocol.evaluations[0]
     shards = len(team)
     parts = [slice(2 * i, 2 * i + 2) for i in range(shards)]
-    draws = bench.inner_draws.child("test")
     tested = measure(
         f"drawing {2 * shards} test episodes and adapting to them by {protocol.steps} steps, "
         f"scored at every step, divided by {2 * shards}",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -54,6 +54,7 @@ def run_matrix(
     *,
     alone: bool = True,
     checkpoint_every: float = 60.0,
+    keep_weights: bool = False,
 ) -> Summary:
     """Compute every cell that has no record yet and write its record when it is finished.
 
@@ -67,6 +68,7 @@ def run_matrix(
         alone: False where the user says that other work shares the device: timings are then
             marked, and tables leave them out.
         checkpoint_every: seconds of training between two checkpoints.
+        keep_weights: whether the last checkpoint of each training stays.
 
     Raises:
         UserError: bad input, or a results folder that cannot be written; what was computed stays.
@@ -85,15 +87,18 @@ def run_matrix(
             todo.append(cell)
         else:
             there.append(record)
-            _checkpoint(store, cell).remove()  # of a run that was killed just before it would have
+
+    def checkpoint(cell: Cell) -> Checkpoint:
+        path = store.checkpoint(cell, keep_weights)
+        return Checkpoint(path, every=checkpoint_every, keep=keep_weights, note=progress.note)
+
+    for record in there:  # of a run that was killed just before it would have
+        Checkpoint(store.checkpoint(record.cell)).remove()
     for cell in todo:  # all of the input first: nobody waits an hour for a wrong last cell
         _check(cell, data)
     summary.skipped = len(there)
     summary.diverged = [record.cell.label for record in there if record.status == "diverged"]
     _warn(there, progress)
-
-    def checkpoint(cell: Cell) -> Checkpoint:
-        return _checkpoint(store, cell, checkpoint_every, progress.note)
 
     def undisturbed() -> bool:
         return alone and not summary.met_others
@@ -103,15 +108,11 @@ def run_matrix(
     with progress.over(len(todo), skipped=summary.skipped), closing(mine), closing(outcomes):
         for outcome in outcomes:
             _keep(outcome, store, progress, summary)
+            if outcome.record is not None:
+                checkpoint(outcome.cell).remove()
         stop.answer()
     summary.seconds = time.perf_counter() - start
     return summary
-
-
-def _checkpoint(
-    store: Store, cell: Cell, every: float = 0.0, note: Callable[[str], None] = lambda _: None
-) -> Checkpoint:
-    return Checkpoint(store.checkpoint(cell), every=every, note=note)
 
 
 def _check(cell: Cell, data: Path | None) -> None:
@@ -131,7 +132,6 @@ def _keep(outcome: serial.Outcome, store: Store, progress: Progress, summary: Su
         progress.finished(f"failed: {_one_line(outcome.failure)} (see {log})")
         return
     store.write(outcome.record, outcome.arrays)
-    _checkpoint(store, outcome.cell).remove()
     if outcome.record.status == "diverged":
         summary.diverged.append(label)
         progress.finished(f"diverged: {outcome.record.reason}")
@@ -162,7 +162,6 @@ def _claimed(
                     yield cell
                     continue
                 summary.skipped += 1
-                _checkpoint(store, cell).remove()
                 if record.status == "diverged":
                     summary.diverged.append(cell.label)
                 progress.finished("done by another run")

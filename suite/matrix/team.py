@@ -62,15 +62,16 @@ class Team:
         losses = self._crew.map("outer", list(enumerate(parts)), step)
         return map(Outer, self._gradients, theta.new_tensor(losses))
 
-    def scores(self, theta: Tensor, protocol: EvaluationProtocol, draws: Stream) -> Scores:
+    def scores(self, theta: Tensor, protocol: EvaluationProtocol, draws: Draws) -> Scores:
         """Return the scores of all test episodes, adapted from ``theta`` (P,)."""
         return scores(self.score(self._bench.test.parts(protocol), theta, protocol, draws))
 
     def score(
-        self, parts: list[slice], theta: Tensor, protocol: EvaluationProtocol, draws: Stream
+        self, parts: list[slice], theta: Tensor, protocol: EvaluationProtocol, draws: Draws
     ) -> list[Any]:
         """Return scores and draws of some parts of the test episodes."""
-        return self._crew.map("score", parts, theta.cpu().numpy(), protocol, draws)
+        carried = None if draws.carried is None else draws.carried.cpu().numpy()
+        return self._crew.map("score", parts, theta.cpu().numpy(), protocol, draws.stream, carried)
 
     def adapt(self) -> None:
         """Run the training's inner loop once on the first meta-batch, and forget the result."""
@@ -102,15 +103,21 @@ class Team:
         row, episodes = part
         assert self._loop is not None
         batch = self._bench.source.step(step)
-        gradient, loss = self._loop.outer(self._theta, step, batch, episodes)
-        self._gradients[row] = gradient
-        return float(loss)
+        outer = self._loop.outer(self._theta, step, batch, episodes)
+        self._gradients[row] = outer.gradient
+        return float(outer.loss)
 
-    def _score(self, part: slice, theta: Any, protocol: EvaluationProtocol, draws: Stream) -> Any:
+    def _score(
+        self, part: slice, theta: Any, protocol: EvaluationProtocol, stream: Stream, carried: Any
+    ) -> Any:
         engine = self._bench.engine
-        # A copy: aligned as every tensor is, which the last bits of a product can depend on.
-        weights = torch.tensor(theta, device=engine.device, dtype=engine.dtype)
-        return self._bench.test.part(part, weights, protocol, draws)
+
+        def tensor(values: Any) -> Tensor:
+            # A copy: aligned as every tensor is, which the last bits of a product can depend on.
+            return torch.tensor(values, device=engine.device, dtype=engine.dtype)
+
+        draws = Draws(stream, carried=None if carried is None else tensor(carried))
+        return self._bench.test.part(part, tensor(theta), protocol, draws)
 
     def _ceiling(self, _: None) -> float:
         return matrix_product_rate(self._bench.device, self._bench.engine.dtype)

@@ -20,7 +20,7 @@ from suite.models.layers import (
 )
 
 BLOCKS = 4
-Down = Literal["stride", "max_pool", "mean_pool"]
+Down = Literal["stride", "max_pool", "max_pool_same", "mean_pool"]
 Head = Literal["mean", "flatten"]
 
 
@@ -33,8 +33,9 @@ class Conv4(nn.Module):
         outputs: width of the last layer.
         filters: of every convolution (64 on Omniglot, 32 in MAML's mini-ImageNet).
         down: ``stride``: stride-2 convolution, no pooling (Omniglot, 28-14-7-4-2, utils.py:33);
-            ``max_pool``: 2x2 max-pool after the activation (mini-ImageNet); ``mean_pool`` likewise,
-            a smooth twin for finite differences.
+            ``max_pool``: 2x2 max-pool after the activation (mini-ImageNet, 84-42-21-10-5);
+            ``max_pool_same`` keeps an odd last row (Reptile's, 84-42-21-11-6, models.py:40-45);
+            ``mean_pool``: a smooth twin for finite differences.
         head: the linear layer after the spatial ``mean`` (MAML, maml.py:223) or after ``flatten``
             (Reptile, models.py:20-25).
         norm: see `suite.models.layers.norm_layer`.
@@ -61,6 +62,11 @@ class Conv4(nn.Module):
             raise ValueError(f"conv4 needs images (channels, height, width), not {input_shape}")
         channels, height, width = input_shape
         layers: list[nn.Module] = []
+        pool = {
+            "max_pool": nn.MaxPool2d(2),
+            "max_pool_same": nn.MaxPool2d(2, ceil_mode=True),
+            "mean_pool": nn.AvgPool2d(2),
+        }
         for _ in range(BLOCKS):
             stride = 2 if down == "stride" else 1
             layers.append(nn.Conv2d(channels, filters, 3, stride=stride, padding=1))
@@ -69,10 +75,10 @@ class Conv4(nn.Module):
                 layers.append(normed)
             layers.append(activation_layer(activation))
             if down != "stride":
-                layers.append(nn.MaxPool2d(2) if down == "max_pool" else nn.AvgPool2d(2))
+                layers.append(pool[down])
             channels = filters
-            half = (lambda n: (n + 1) // 2) if down == "stride" else (lambda n: n // 2)
-            height, width = half(height), half(width)
+            up = int(down in ("stride", "max_pool_same"))  # an odd size is halved upwards
+            height, width = (height + up) // 2, (width + up) // 2
         if height * width == 0:
             raise ValueError(f"images of {input_shape[1:]} are too small for {BLOCKS} halvings")
         if head == "mean":

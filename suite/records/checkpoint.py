@@ -1,10 +1,11 @@
 """Checkpoints: the state of a meta-training, so that a killed cell goes on where it was.
 
 One file a cell, RESULTS/checkpoints/PROFILE/LABEL--HASH.npz, replaced atomically every so many
-seconds and removed when the cell's record is written. It holds arrays and one JSON text, no
-pickles, under a checksum. A cell that goes on ends with the bits of one that never stopped, and
-those depend on the machine and the code: a checkpoint of another processor, library version, engine
-or source is not used.
+seconds and removed when the cell's record is written. One that is to be kept lies in
+RESULTS/weights/, under the hash of its training, and stays: another cell with the same training
+then only evaluates. It holds arrays and one JSON text, no pickles, under a checksum. A cell that
+goes on ends with the bits of one that never stopped, and those depend on the machine and the code:
+a checkpoint of another processor, library version, engine or source is not used.
 """
 
 from __future__ import annotations
@@ -28,18 +29,20 @@ _TEXT, _CHECKSUM = "state", "sha256"
 
 @dataclass
 class Checkpoint:
-    """The checkpoint of one cell.
+    """The checkpoint of one training.
 
     Args:
         path: of its file; None keeps nothing.
         identity: JSON values that decide the bits; another identity is another training.
         every: seconds of training between two writes.
+        keep: whether the trained weights stay when the record is written.
         note: told why a file that was there is not used.
     """
 
     path: Path | None = None
     identity: dict[str, Any] = field(default_factory=dict)
     every: float = 60.0
+    keep: bool = False
     note: Callable[[str], None] = lambda _: None
 
     def __post_init__(self) -> None:
@@ -98,8 +101,8 @@ class Checkpoint:
         return [name for name in names if identity.get(name) != self.identity.get(name)]
 
     def remove(self) -> None:
-        """Remove the file: the record is written."""
-        if self.path is not None:
+        """Remove the file, for the record is written, unless it is to be kept."""
+        if self.path is not None and not self.keep:
             with suppress(OSError):  # the next run will
                 self.path.unlink(missing_ok=True)
 

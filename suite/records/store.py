@@ -3,6 +3,7 @@
 RESULTS/records/PROFILE/LABEL--HASH.json   the record
 RESULTS/records/PROFILE/LABEL--HASH.npz    its arrays
 RESULTS/checkpoints/PROFILE/...            where cells that are not finished go on
+RESULTS/weights/TRAINING.npz               the same, of trainings that are to be kept and shared
 RESULTS/locks/PROFILE/...                  held by the run that computes a cell, as long as it lives
 """
 
@@ -82,8 +83,13 @@ class Store:
         with suppress(OSError):
             probe.unlink(missing_ok=True)
 
-    def checkpoint(self, cell: Cell) -> Path:
-        """Return where the checkpoint of a cell is kept."""
+    def checkpoint(self, cell: Cell, keep: bool = False) -> Path:
+        """Return where a cell's training is kept.
+
+        One that is to be kept is shared by all cells that differ in their other tests alone.
+        """
+        if keep:
+            return self.results / "weights" / f"{cell.curve_sha256()[:32]}.npz"
         return self.results / "checkpoints" / self.profile / f"{file_stem(cell)}.npz"
 
     @contextmanager
@@ -115,8 +121,10 @@ class Store:
 
     def tidy(self) -> None:
         """Remove the halves of files that killed processes left behind."""
-        for kind in ("records", "checkpoints", "logs", "tables", "figures"):
-            for path in left_behind(self.results / kind / self.profile):
+        kinds = ("records", "checkpoints", "logs", "tables", "figures")
+        folders = [self.results / kind / self.profile for kind in kinds]
+        for folder in [*folders, self.results / "weights"]:
+            for path in left_behind(folder):
                 with suppress(OSError):
                     path.unlink(missing_ok=True)
 

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tabulate import tabulate
+
+from suite import protocols
+from suite.published.compare import compare
 from suite.records.files import write_atomically
 from suite.records.store import Store
+from suite.report.cite import citation
 from suite.report.collect import collect
+from suite.report.comparison import brief, rows
 from suite.report.figures import figures as planned
 from suite.report.page import page
 from suite.report.render import comma_separated, latex, markdown
@@ -46,3 +52,26 @@ def write_report(results: Path, profile: str, *, figures: bool = True) -> list[P
     for path, content in files.items():
         write_atomically(path, content)
     return list(files)
+
+
+def beside_published(results: Path, profile: str) -> str:
+    """Return what a terminal shows of a profile beside published numbers; '' where there is none.
+
+    Raises:
+        UserError: as `write_report`.
+    """
+    headers, lines = brief(rows(collect(Store(Path(results), profile))))
+    return tabulate(lines, headers, disable_numparse=True) if lines else ""
+
+
+def cited(results: Path, profile: str) -> str:
+    """Return what to put into a paper about a profile's records, or about the suite without any.
+
+    Raises:
+        UserError: records that must not stand in one table.
+    """
+    store = Store(Path(results), profile)
+    if not store.records():
+        return citation(None, compare([], list(protocols.load().values())))
+    collection = collect(store)
+    return citation(collection, rows(collection))

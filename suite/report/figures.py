@@ -10,10 +10,13 @@ from matplotlib.figure import Figure
 
 from suite.records.files import Arrays
 from suite.report.bars import timing_bars
+from suite.report.comparison import rows
 from suite.report.costs import alone, duration
 from suite.report.curves import adaptation_curves, learning_curves, validation
 from suite.report.examples import MOST_PICTURES, before_after, episode_pictures
+from suite.report.forest import forest, forest_caption
 from suite.report.groups import Collection, Runs
+from suite.report.own import own_results
 from suite.report.style import MOST_VARIANTS, Look, encoded, looks, printed
 
 
@@ -40,7 +43,11 @@ def figures(collection: Collection) -> list[Picture]:
     """
     panels = _panels(collection)
     shown = {key: found for key, found in panels.items() if len(found) <= MOST_VARIANTS}
-    return list(_planned(collection, shown)) if shown else []
+    beside = rows(collection)
+    planned = list(_planned(collection, shown)) if shown else []
+    if own_results(beside):
+        planned.append(Picture("forest", forest_caption(beside), partial(forest, beside)))
+    return planned
 
 
 def left_out(collection: Collection) -> list[str]:

@@ -96,6 +96,16 @@ class Group:
     """``accuracy``, ``mse``, or '' where no cell of the experiment has results."""
 
     @property
+    def cell(self) -> Cell:
+        """One of the cells, for what they have in common."""
+        return self.runs.cell
+
+    @property
+    def diverged_seeds(self) -> int:
+        """Trainings that diverged and so have no scores."""
+        return len(self.runs.diverged)
+
+    @property
     def key(self) -> tuple[str, str, str]:
         """Experiment, evaluation and device: groups with one key are compared."""
         return self.runs.experiment, self.evaluation.name, self.runs.device

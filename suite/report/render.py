@@ -20,6 +20,27 @@ class Bold(str):
     __slots__ = ()
 
 
+#: Begins the first cell of a row that belongs to the row above.
+UNDER = "↳ "
+#: Letters as they are raised; there is no raised q.
+RAISED = dict(zip("abcdefghijklmnoprstuvwxyz", "ᵃᵇᶜᵈᵉᶠᵍʰⁱʲᵏˡᵐⁿᵒᵖʳˢᵗᵘᵛʷˣʸᶻ", strict=True))
+
+
+@dataclass(frozen=True)
+class Block:
+    """Headings of the rows from one row on, some of them over several columns."""
+
+    row: int
+    groups: tuple[tuple[str, int], ...]
+    """Upper headings, each with how many columns it spans; '' heads nothing."""
+    columns: tuple[str, ...]
+
+    def flat(self) -> tuple[str, ...]:
+        """Return one heading for each column, where none can span several."""
+        upper = [text for text, span in self.groups for _ in range(span)]
+        return tuple(f"{over} {own}".strip() for over, own in zip(upper, self.columns, strict=True))
+
+
 @dataclass(frozen=True)
 class Table:
     """What people read, and the same numbers for machines."""
@@ -35,6 +56,8 @@ class Table:
     """How many columns, from the left, hold text; the rest are aligned right."""
     wide: bool = False
     """Whether cells hold phrases that LaTeX must break."""
+    blocks: tuple[Block, ...] = ()
+    """By row, the first above row 0, where one line of ``columns`` does not head the table."""
 
 
 def markdown(table: Table) -> str:
@@ -43,8 +66,10 @@ def markdown(table: Table) -> str:
         "left" if table.wide or i < table.text_columns else "right"
         for i in range(len(table.columns))
     ]
+    heads = {block.row: [Bold(text) for text in block.flat()] for block in table.blocks[1:]}
+    rows = [row for i, own in enumerate(table.rows) for row in (heads.get(i), own) if row]
     body = tabulate(
-        [[_markdown_cell(cell) for cell in row] for row in table.rows],
+        [[_markdown_cell(cell) for cell in row] for row in rows],
         [_markdown_cell(column) for column in table.columns],
         tablefmt="github",
         disable_numparse=True,
@@ -84,10 +109,17 @@ _LATEX = {
     "≥": r"$\geq$",
     "≤": r"$\leq$",
     "†": r"$^{\dagger}$",
+    "‡": r"$^{\ddagger}$",
     "→": r"$\to$",
+    "↑": r"$\uparrow$",
+    "↓": r"$\downarrow$",
+    "≠": r"$\neq$",
+    "∼": r"$\sim$",
+    UNDER[0]: r"\quad{}",
     "–": "--",
     "—": "---",
     "µ": r"$\mu$",
+    **{raised: rf"\textsuperscript{{{letter}}}" for letter, raised in RAISED.items()},
 }
 
 
@@ -119,12 +151,15 @@ def latex(table: Table) -> str:
         r"\setbox0=\hbox{%",
         rf"\begin{{tabular}}{{{layout}}}",
         r"\toprule",
-        _latex_row([_heading(column, table) for column in table.columns], table.wide),
-        r"\midrule",
     ]
+    heads = {block.row: _block(block) for block in table.blocks}
+    plain = [_latex_row([_heading(column, table) for column in table.columns], table.wide)]
+    lines += [*heads.pop(0, plain), r"\midrule"]
     before: str | None = None
-    for row in table.rows:
-        if before is not None and row[0] != before:
+    for i, row in enumerate(table.rows):
+        if i in heads:
+            lines += [r"\midrule", *heads[i], r"\midrule"]
+        elif before is not None and row[0] != before and not row[0].startswith(UNDER):
             lines.append(r"\addlinespace")
         before = row[0]
         lines.append(_latex_row([_latex_cell(cell) for cell in row], table.wide))
@@ -158,6 +193,17 @@ def _heading(column: str, table: Table) -> str:
     side = "l" if table.columns.index(column) < table.text_columns else "r"
     stacked = text.replace(" ", r"\\")
     return rf"\shortstack[{side}]{{{stacked}}}"
+
+
+def _block(block: Block) -> list[str]:
+    """Return the two lines of a block's headings, with rules between them."""
+    cells, rules, first = [], "", 1
+    for text, span in block.groups:
+        cells.append(rf"\multicolumn{{{span}}}{{c}}{{{latex_escape(text)}}}")
+        rules += rf"\cmidrule(lr){{{first}-{first + span - 1}}}" if text else ""
+        first += span
+    own = _latex_row([latex_escape(column) for column in block.columns], wide=False)
+    return [_latex_row(cells, wide=False), *([rules] if rules else []), own]
 
 
 def _latex_cell(cell: str) -> str:

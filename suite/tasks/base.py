@@ -16,11 +16,12 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from suite.component import Component, Strict
+from suite.component import Component, Strict, later
 from suite.episodes import Episodes, Examples
 from suite.streams import Stream
 
 Split = Literal["train", "validation", "test"]
+Rotations = Literal["none", "episode", "classes"]
 
 
 class EpisodeShape(Strict):
@@ -29,6 +30,8 @@ class EpisodeShape(Strict):
     ways: int = Field(1, ge=1)
     shots: int = Field(ge=1)
     query_shots: int = Field(ge=1)
+    rotations: Rotations | None = later(None)
+    """How the characters of these episodes are turned, instead of by the task's own rule."""
 
     @property
     def support_size(self) -> int:

@@ -7,7 +7,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
 
 import numpy as np
 import torch
@@ -16,11 +15,9 @@ from torch import Tensor
 from suite.episodes import Episodes, Examples
 from suite.errors import UserError
 from suite.streams import Integers, Stream, below, choose
-from suite.tasks.base import EpisodeShape, Sampler, Split, Task
+from suite.tasks.base import EpisodeShape, Rotations, Sampler, Split, Task
 
 TURNS = 4  # rotations by multiples of 90 degrees
-
-Rotations = Literal["none", "episode", "classes"]
 
 
 @dataclass(frozen=True)
@@ -73,8 +70,10 @@ class ImageTask(Task):
     rotations: Rotations = "none"
     rotate_test: bool = True
 
-    def rotations_in(self, split: Split) -> Rotations:
-        """Return how characters are turned in a split."""
+    def rotations_in(self, split: Split, shape: EpisodeShape | None = None) -> Rotations:
+        """Return how characters are turned in a split, or in its episodes of a ``shape``."""
+        if shape is not None and shape.rotations is not None:
+            return shape.rotations
         return self.rotations if split == "train" or self.rotate_test else "none"
 
 
@@ -95,8 +94,10 @@ class ImageSampler(Sampler):
         self.data_sha256 = data.sha256
         images = data.images.to(device)
         # All rotations lie ready one after another: rotation r of drawing i is r * M + i.
-        turns = TURNS if task.rotations != "none" else 1
-        self._images = torch.cat([torch.rot90(images, turn, (2, 3)) for turn in range(turns)])
+        self._turned = task.rotations != "none"
+        turns = TURNS if self._turned else 1
+        rotated = [torch.rot90(images, turn, (2, 3)) for turn in range(turns)]
+        self._images = torch.cat(rotated) if self._turned else images
 
     def check(self, shape: EpisodeShape, split: Split) -> None:
         """Raise `UserError` where the split has too few classes, or a class too few drawings."""
@@ -106,7 +107,12 @@ class ImageSampler(Sampler):
             raise UserError(f"{name} has no {split} classes; {self.data.hint}.")
         if shape.ways < 2:
             raise UserError(f"{shape.ways} way: {name} is a classification; ask for 2 or more.")
-        most = self._choices(split)
+        if shape.rotations not in (None, "none") and not self._turned:
+            raise UserError(
+                f"rotations {shape.rotations!r}: the task {name} is set up without any; set its "
+                "rotations, too."
+            )
+        most = self._choices(split, shape)
         if shape.ways > most:
             raise UserError(
                 f"{shape.ways} ways: the {split} split of {name} has {most} classes; "
@@ -125,16 +131,17 @@ class ImageSampler(Sampler):
         """Return image episodes; see `Sampler.sample` and the class."""
         self.check(shape, split)
         ways, shots = shape.ways, shape.shots
-        chosen = choose(stream.child("classes").rows(first, count, ways), self._choices(split))
+        words = stream.child("classes").rows(first, count, ways)
+        chosen = choose(words, self._choices(split, shape))
         classes, rotation = self._classes(chosen, split)  # (T, ways) each
-        if self.task.rotations_in(split) == "episode":
+        if self.task.rotations_in(split, shape) == "episode":
             rotation = below(stream.child("rotations").rows(first, count, ways), TURNS)
         # The j-th drawing of each class has a stream of its own: more of them move nothing.
-        words = [
+        each = [
             stream.child("drawings", j).rows(first, count, ways).reshape(-1)
             for j in range(shots + shape.query_shots)
         ]
-        dealt = choose(np.stack(words, axis=1), self.data.counts[classes].reshape(-1))
+        dealt = choose(np.stack(each, axis=1), self.data.counts[classes].reshape(-1))
         drawing = dealt.reshape(count, ways, -1) + self.data.offsets[classes][..., None]
         index = drawing + rotation[..., None] * len(self.data.images)
 
@@ -151,8 +158,7 @@ class ImageSampler(Sampler):
 
     def joint_outputs(self) -> int:
         """Return the number of meta-train classes, each rotation a class where training rotates."""
-        turns = TURNS if self.task.rotations != "none" else 1
-        return turns * len(self.data.splits["train"])
+        return (TURNS if self._turned else 1) * len(self.data.splits["train"])
 
     def joint(
         self, stream: Stream, first: int, count: int, tasks: int, shape: EpisodeShape
@@ -162,6 +168,11 @@ class ImageSampler(Sampler):
         Shapes: x (count, tasks * support size, C, H, W), y (count, tasks * support size) with
         labels below `joint_outputs`.
         """
+        if shape.rotations not in (None, self.task.rotations):
+            raise UserError(
+                f"rotations {shape.rotations!r}: joint training of {self.task.name} turns "
+                "characters by the task's own rule; leave rotations out."
+            )
         size = tasks * shape.support_size
         words = stream.child("joint").rows(first, count, 2 * size)
         label = below(words[:, :size], self.joint_outputs())
@@ -171,8 +182,8 @@ class ImageSampler(Sampler):
         x = self._take(index.reshape(-1)).unflatten(0, (count, size))
         return Examples(x, torch.from_numpy(label).to(self.device))
 
-    def _choices(self, split: Split) -> int:
-        turns = TURNS if self.task.rotations_in(split) == "classes" else 1
+    def _choices(self, split: Split, shape: EpisodeShape) -> int:
+        turns = TURNS if self.task.rotations_in(split, shape) == "classes" else 1
         return turns * len(self.data.splits[split])
 
     def _classes(self, choice: Integers, split: Split) -> tuple[Integers, Integers]:

@@ -11,8 +11,8 @@ import torch
 from suite import registry
 from suite.streams import Integers, Stream, choose
 from suite.tasks import omniglot_data
-from suite.tasks.base import Split
-from suite.tasks.images import ImageData, ImageSampler, ImageTask, Rotations
+from suite.tasks.base import Rotations, Split
+from suite.tasks.images import ImageData, ImageSampler, ImageTask
 
 Rule = Literal["random_1100", "random_1200", "alphabets"]
 

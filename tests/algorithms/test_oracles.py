@@ -13,6 +13,7 @@ from suite.algorithms.base import Draws
 from suite.algorithms.finetune import FineTune
 from suite.algorithms.fomaml import FOMAML
 from suite.algorithms.maml import MAML
+from suite.algorithms.multitask import MultiTask
 from suite.algorithms.reptile import Reptile
 from suite.algorithms.sgd import SGD
 from suite.episodes import Episodes, Examples
@@ -209,3 +210,89 @@ def test_inner_loop_leaves_the_parameters_that_are_not_its_own():
     assert (adapted[0][~kept] != theta[~kept]).double().mean() > 0.8
     outer = engine.meta_gradient(MAML(inner_rate=0.1), theta, episodes, Draws(Stream("x")))
     assert outer.gradient[kept].abs().min() > 0  # the outer loop trains them
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_reptile_carries_one_torch_adam_from_episode_to_episode(engine):
+    """One Adam over all episodes in turn, its state kept while the weights are put back."""
+    problem = PROBLEMS["smooth-mlp"]
+    rule = Reptile(inner_rate=0.02, inner_batch=4, inner_steps=3, inner_state="carried")
+    one, theta, episodes = problem.engine(engine), problem.theta(), problem.episodes()
+    model = copy.deepcopy(problem.engine("reference").model)
+    spans = problem.engine("reference").layout.unflatten(theta)
+    optimiser = torch.optim.Adam(model.parameters(), lr=0.02, betas=(0.0, 0.999))
+    batches = DRAWS.minibatches(episodes.support, 4, 3)
+
+    def episode(batches, t):
+        with torch.no_grad():
+            for name, value in spans.items():
+                model.get_parameter(name).copy_(value)
+        for batch in batches:
+            optimiser.zero_grad()
+            # The sum over the mini-batch, as in the official code.
+            (len(batch.x[t]) * F.mse_loss(model(batch.x[t]), batch.y[t])).backward()
+            optimiser.step()
+        return torch.cat([p.detach().flatten() for p in model.parameters()])
+
+    ends = torch.stack([episode(batches, t) for t in range(len(episodes))])
+    found = one.meta_gradient(rule, theta, episodes, DRAWS._replace(carried=rule.carried(one)))
+    assert distance(found.gradient, theta - ends.mean(0)) < 1e-9
+    moments = torch.cat([optimiser.state[p]["exp_avg_sq"].flatten() for p in model.parameters()])
+    assert distance(found.carried[:-1], moments) < 1e-12
+    assert found.carried[-1] == 3 * len(episodes)
+    # At test every episode starts with what training left, and leaves it as it was; mini-batches
+    # of another size meet a state of sums.
+    state = copy.deepcopy(optimiser.state_dict())
+    draws = DRAWS._replace(carried=found.carried)
+    at_test = rule.model_copy(update={"inner_batch": 2})
+    *_, adapted = at_test.adapt(one, theta, episodes.support, 3, draws)
+    batches = DRAWS.minibatches(episodes.support, 2, 3)
+    for t in range(len(episodes)):
+        optimiser.load_state_dict(copy.deepcopy(state))
+        assert distance(adapted[t], episode(batches, t)) < 1e-9
+    fresh_rule = rule.model_copy(update={"inner_state": "fresh"})
+    fresh = one.meta_gradient(fresh_rule, theta, episodes, DRAWS)
+    assert distance(fresh.gradient, theta - ends.mean(0)) > 1e-3
+
+
+@pytest.mark.parametrize("anchor", ["none", "zero", "mean"])
+def test_multitask_is_one_torch_adam_a_task(anchor):
+    problem = PROBLEMS["smooth-mlp"]
+    rule = MultiTask(task_steps=4, task_rate=0.02, task_batch=4, anchor=anchor, weight=0.3)
+    one, theta, episodes = problem.engine("explicit"), problem.theta(), problem.episodes()
+    outer = one.meta_gradient(rule, theta, episodes, DRAWS)
+    starts = rule._random(one, theta, len(episodes), DRAWS)
+    assert not torch.equal(starts[0], starts[1])
+    batches = DRAWS.minibatches(episodes.support, 4, 4)
+    reference, ends = problem.engine("reference"), []
+    for t, start in enumerate(starts):
+        leaf = start.clone().requires_grad_()
+        optimiser = torch.optim.Adam([leaf], lr=0.02)
+        for batch in batches:
+            optimiser.zero_grad()
+            to = {"none": leaf.detach(), "zero": torch.zeros_like(leaf), "mean": theta}[anchor]
+            loss = reference.loss_of(leaf, batch, t) + 0.3 * (leaf - to).square().sum()
+            loss.backward()
+            optimiser.step()
+        ends.append(leaf.detach())
+    assert distance(outer.gradient, theta - torch.stack(ends).mean(0)) < 1e-9
+
+
+def test_fine_tuning_decays_its_rate_as_torch7():
+    problem = PROBLEMS["smooth-mlp"]
+    rule = FineTune(inner_rate=0.1, inner_decay=0.5, new_head="random")
+    one, theta, support = problem.engine("reference"), problem.theta(), problem.episodes().support
+    path = list(rule.adapt(one, theta, support, 3, DRAWS))
+    for k, rate in enumerate((0.1, 0.1 / 1.5, 0.1 / 2)):
+        step = path[k] - rate * one.gradient(path[k], support)[1]
+        assert distance(path[k + 1], step) < 1e-12
+
+
+def test_a_random_head_is_bounded_by_its_layers_fan_in():
+    problem = PROBLEMS["mlp-none"]
+    engine, theta, support = problem.engine("explicit"), problem.theta(), problem.episodes().support
+    start = next(FineTune(new_head="random").adapt(engine, theta, support, 1, DRAWS))
+    weight, bias = engine.layout.head
+    bound = weight.shape[-1] ** -0.5
+    assert start[:, bias.start : bias.stop].abs().max() <= bound
+    assert start[:, weight.start : weight.stop].abs().max() > 0.8 * bound

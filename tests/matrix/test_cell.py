@@ -264,3 +264,55 @@ def test_a_loss_beyond_all_bounds_is_divergence_and_says_the_step(loss, monkeypa
     monkeypatch.setattr(loop, "step", lambda step: torch.tensor(loss if step == 4 else 1.0))
     with pytest.raises(Diverged, match="at outer step 5"):
         loop.run([3, 12], lambda *_: None)
+
+
+def test_a_harmonic_schedule_keeps_the_mean_over_steps():
+    """SGD on theta - phi_i with rates 1, 1/2, 1/3, ... is the mean of the phi_i."""
+    loop = set_up(make("multitask"), None, torch.device("cpu")).outer_loop()
+    assert [loop.rate(step) for step in range(4)] == [1, 1 / 2, 1 / 3, 1 / 4]
+    before, seen = loop.theta.clone(), []
+    meta_gradient = loop._meta_gradient
+
+    def watched(step, episodes):
+        outer = meta_gradient(step, episodes)
+        seen.append(loop.theta - outer.gradient)
+        return outer
+
+    loop._meta_gradient = watched
+    for step in range(4):
+        loop.step(step)
+    torch.testing.assert_close(loop.theta, torch.stack(seen).mean(0), rtol=1e-5, atol=1e-6)
+    assert not torch.equal(loop.theta, before)
+
+
+def test_a_loss_divided_by_shots_scales_the_outer_gradient_too():
+    """MAML's code divides the query loss by K, too: its clip counts on that scale."""
+    cells = [make("maml", images=True, loss="per_shot", query_shots=q, clip=1e-3) for q in (2, 6)]
+    assert [cell.protocol.train.outer_scale for cell in cells] == [1, 3]
+    assert make("maml", images=True, query_shots=6).protocol.train.outer_scale == 1
+    bench = set_up(cells[1], None, torch.device("cpu"))
+    loop = bench.outer_loop()
+    outer = loop._meta_gradient(0, bench.source.step(0))
+    loop.step(0)
+    wanted = (outer.gradient * 3).clamp(-1e-3, 1e-3)
+    torch.testing.assert_close(loop.weights.grad, wanted)
+
+
+def test_carried_state_reaches_checkpoints_and_tests():
+    carried = make("reptile", images=True)
+    carried = carried.model_copy(
+        update={"algorithm": {**carried.algorithm, "inner_state": "carried", "inner_steps": 2}}
+    )
+    bench = set_up(carried, None, torch.device("cpu"))
+    loop, again = bench.outer_loop(), bench.outer_loop()
+    for step in range(3):
+        loop.step(step)
+    assert float(loop.carried[-1]) == 3 * 2 * 2  # steps x episodes x inner steps
+    again.restore(3, loop.state())
+    assert torch.equal(again.carried, loop.carried)
+    loop.step(3)
+    again.step(3)
+    assert torch.equal(again.theta, loop.theta)
+    record, _ = run(carried)
+    fresh, _ = run(make("reptile", images=True, seed=carried.seed))
+    assert record.result_sha256 != fresh.result_sha256

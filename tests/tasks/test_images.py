@@ -215,3 +215,27 @@ def test_joint_batches_hold_every_drawing_evenly():
 def test_more_rotated_classes_than_characters_are_fine():
     episodes = sampler(Toy(rotations="classes")).sample(Stream("e"), 0, 5, shape(ways=20), "train")
     assert episodes.support.x.shape[1] == 40
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_an_episode_shape_may_turn_characters_by_its_own_rule(split):
+    size = shape()
+    for task, own, turned in (
+        (Toy(rotations="episode"), "none", False),
+        (Toy(rotations="episode", rotate_test=False), "episode", True),
+        (Toy(rotations="classes"), "none", False),
+    ):
+        drawn = sampler(task)
+        changed = size.model_copy(update={"rotations": own})
+        plain = drawn.sample(Stream("e"), 0, 40, size, split)
+        found = drawn.sample(Stream("e"), 0, 40, changed, split)
+        assert bool(parts(found, size)[1].any()) is turned
+        if task.rotations == "episode":  # what is drawn, and from which class, stays
+            for one, two in zip(parts(plain, size)[2:], parts(found, size)[2:], strict=True):
+                assert np.array_equal(one, two)
+
+
+def test_rotations_that_the_task_is_not_set_up_for_are_refused():
+    turned = shape().model_copy(update={"rotations": "episode"})
+    with pytest.raises(UserError, match="set its rotations"):
+        sampler(Toy()).sample(Stream("e"), 0, 1, turned, "train")

@@ -49,3 +49,22 @@ def test_fewer_queries_are_a_prefix():
     assert torch.equal(few.support.x, many.support.x)
     assert torch.equal(few.query.x, many.query.x[:, :2])
     assert np.array_equal(few.draws, many.draws[:, : few.draws.shape[1]])
+
+
+def test_the_oracle_sees_amplitude_and_phase_of_the_same_curves():
+    plain, oracle = (registry.tasks.get("sinusoid")(oracle=o) for o in (False, True))
+    assert plain.data_identity() == oracle.data_identity()
+    assert "oracle" not in plain.identity()
+    shape = EpisodeShape(shots=4, query_shots=3)
+    one, two = (
+        task.load(None, torch.device("cpu")).sample(Stream("x"), 0, 5, shape, "train")
+        for task in (plain, oracle)
+    )
+    assert two.support.x.shape == (5, 4, 3)
+    assert torch.equal(one.query.x, two.query.x[..., :1])
+    assert torch.equal(one.query.y, two.query.y)
+    x, amplitude, phase = two.query.x.double().unbind(-1)
+    torch.testing.assert_close(
+        two.query.y[..., 0].double(), amplitude * torch.sin(x - phase), atol=1e-5, rtol=1e-5
+    )
+    assert oracle.load(None, torch.device("cpu")).probe() is None

@@ -64,10 +64,19 @@ class MeanPool(Layer):
 
 
 class MaxPool(Layer):
-    """2x2 max-pool: linear once the place of each maximum is fixed."""
+    """2x2 max-pool: linear once the place of each maximum is fixed.
+
+    Args:
+        ceil: whether an odd last row or column has a maximum of its own.
+    """
+
+    def __init__(self, ceil: bool = False) -> None:
+        self.ceil = ceil
 
     def apply(self, x: Tensor, kept: Kept) -> Tensor:
-        y, kept.place = aten.max_pool2d_with_indices(images(x), [2, 2])
+        y, kept.place = aten.max_pool2d_with_indices(
+            images(x), [2, 2], [2, 2], [0, 0], [1, 1], self.ceil
+        )
         return values(y, x.shape[0])
 
     def again(self, x_t: Tensor, kept: Kept) -> Tensor:
@@ -77,7 +86,7 @@ class MaxPool(Layer):
     def adjoint(self, dy: Tensor, kept: Kept) -> Tensor:
         like = images(dy.new_empty(kept.shape))
         dx = aten.max_pool2d_with_indices_backward(
-            images(dy), like, [2, 2], [2, 2], [0, 0], [1, 1], False, kept.place
+            images(dy), like, [2, 2], [2, 2], [0, 0], [1, 1], self.ceil, kept.place
         )
         return values(dx, dy.shape[0])
 

@@ -1,0 +1,1 @@
+"""What papers have published: their numbers, who ran them again, and verdicts against them."""

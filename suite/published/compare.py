@@ -1,0 +1,133 @@
+"""Records beside published numbers: one row for each, with a verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from suite import protocols
+from suite.config import Cell, EvaluationProtocol
+from suite.protocols import Preset, Result
+from suite.published.counterpart import (
+    BUDGET,
+    Counterpart,
+    counterparts,
+    differing,
+    item_value,
+)
+from suite.published.numbers import Number, load
+from suite.published.verdicts import Verdict, judge, no_value, not_run
+
+#: From the suite's units to the published ones.
+SCALE = {"accuracy_pct": 100.0, "mse": 1.0}
+
+
+class Tested(Protocol):
+    """The seeds of one algorithm on one evaluation, as a report groups them."""
+
+    @property
+    def cell(self) -> Cell:
+        """One of the cells."""
+
+    @property
+    def evaluation(self) -> EvaluationProtocol:
+        """The evaluation."""
+
+    @property
+    def scores(self) -> np.ndarray:
+        """Scores (seeds, episodes, steps + 1)."""
+
+    @property
+    def diverged_seeds(self) -> int:
+        """Trainings that diverged and have no scores."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A published number, what stands beside it, and the verdict.
+
+    Without ``tested`` nothing was run; without ``number`` the paper has none for this setting.
+    """
+
+    preset: Preset
+    result: Result | None
+    number: Number | None
+    tested: Tested | None
+    verdict: Verdict
+    counterpart: Counterpart | None = None
+
+    @property
+    def scores(self) -> np.ndarray:
+        """Our scores (seeds, episodes) after the paper's inner step, in the published unit."""
+        if self.tested is None or self.result is None or self.number is None:
+            return np.empty((0, 0))
+        return SCALE[self.number.metric] * self.tested.scores[:, :, self.result.step]
+
+
+def compare(tested: Sequence[Tested], presets: Sequence[Preset]) -> list[Row]:
+    """Return a row for every published number that something stands beside, or should.
+
+    Args:
+        tested: what the records hold.
+        presets: settings that ought to have been run: their numbers are rows in any case.
+    """
+    rows = [row for group in tested for row in _beside(group)]
+    there = {(row.preset.name, row.result) for row in rows}
+    for preset in presets:
+        for result in preset.results:
+            if (preset.name, result) not in there:
+                number = load().number(result.number)
+                rows.append(Row(preset, result, number, None, not_run(number)))
+    return rows
+
+
+def _beside(group: Tested) -> Iterator[Row]:
+    unpublished = _without_number(group)
+    if unpublished is not None:
+        yield Row(unpublished, None, None, group, no_value())
+        return
+    for found in counterparts(group.cell, group.evaluation):
+        number = load().number(found.result.number)
+        row = Row(found.preset, found.result, number, group, not_run(number), found)
+        verdict = judge(
+            row.scores,
+            number,
+            assuming=_assumed(found),
+            differing=() if found.shortened else _differences(found),
+            shortened=found.shortened,
+            diverged_seeds=group.diverged_seeds,
+        )
+        yield Row(found.preset, found.result, number, group, verdict, found)
+
+
+def _without_number(group: Tested) -> Preset | None:
+    """Return the preset of which this is the first evaluation, if the paper has no number there."""
+    name = f"{group.cell.experiment.split('@')[0]}/{group.cell.variant}"
+    preset, test = protocols.load().get(name), group.evaluation.name
+    if preset is None or preset.results or test != next(iter(preset.nested()["evaluations"])):
+        return None
+    return preset if set(differing(group.cell, test, preset, test)) <= {BUDGET} else None
+
+
+def _assumed(found: Counterpart) -> list[str]:
+    """Return what a verdict leans on, without what belongs to other evaluations."""
+    own = f"evaluations.{found.result.evaluation}."
+    return [
+        item
+        for item in found.preset.assumed
+        if not item.startswith("evaluations.") or item.startswith(own)
+    ]
+
+
+def _differences(found: Counterpart) -> list[str]:
+    items = sorted(found.differing, key=lambda path: (path == BUDGET, path))
+    return [f"{path} {shown(found.differing[path])}" for path in items]
+
+
+def shown(pair: tuple[Any, Any]) -> str:
+    """Write a pair of values as "ours, not theirs"."""
+    ours, theirs = map(item_value, pair)
+    return f"{ours}, not {theirs}"

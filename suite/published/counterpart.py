@@ -1,0 +1,125 @@
+"""Which published number a cell's scores stand beside, and what keeps the two apart.
+
+A cell and the preset of a published setting are compared item by item, from the cell's recorded
+description: nothing depends on the name of a profile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from suite import protocols
+from suite.config import Cell, EvaluationProtocol
+from suite.protocols import Preset, Result, leaves
+
+#: Of an evaluation: its name, how many episodes it has and which steps are scored move no score.
+_NEUTRAL = ("episodes", "steps", "report_step")
+BUDGET = "train.steps"
+
+
+@dataclass(frozen=True)
+class Counterpart:
+    """A published number beside one evaluation of a cell."""
+
+    preset: Preset
+    result: Result
+    differing: Mapping[str, tuple[Any, Any]]
+    """Items by path that differ, as (the cell's value, the preset's); None is the default."""
+
+    @property
+    def shortened(self) -> str:
+        """How much shorter the cell's training is; '' if it is not, or if more differs."""
+        if set(self.differing) != {BUDGET}:
+            return ""
+        ours, theirs = self.differing[BUDGET]
+        return f"{ours:,} of {theirs:,} outer steps" if ours < theirs else ""
+
+    @property
+    def comparable(self) -> bool:
+        """Whether nothing keeps the two apart."""
+        return not self.differing
+
+
+def item_value(value: Any) -> str:
+    """Write the value of an item."""
+    if value is None:
+        return "default"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return "-".join(map(str, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def items_of(of: Cell | Preset) -> dict[str, Any]:
+    """Return every item of a protocol by its dotted path, as presets name them."""
+    if isinstance(of, Preset):
+        return {path: item.value for path, item in of.items.items()}
+    description = of.description()
+    protocol = description["protocol"]
+    tests = {
+        test["name"]: {key: value for key, value in test.items() if key != "name"}
+        for test in protocol["evaluations"]
+    }
+    parts = {key: description[key] for key in ("task", "model", "algorithm")}
+    return leaves({**parts, "train": protocol["train"], "evaluations": tests})
+
+
+def differing(cell: Cell, test: str, of: Cell | Preset, other: str) -> dict[str, tuple[Any, Any]]:
+    """Return the items in which a cell's evaluation ``test`` differs from the ``other``.
+
+    Values are (the cell's, the other's); None is the default. What a preset marks as without
+    effect keeps nothing apart.
+    """
+    ours, theirs = _relevant(items_of(cell), test), _relevant(items_of(of), other)
+    idle = _relevant(_without_effect(of), other) if isinstance(of, Preset) else {}
+    return {
+        path: (ours.get(path), theirs.get(path))
+        for path in sorted(ours.keys() | theirs.keys())
+        if ours.get(path) != theirs.get(path) and path not in idle
+    }
+
+
+def _without_effect(preset: Preset) -> dict[str, Any]:
+    return {path: item.value for path, item in preset.items.items() if item.mark == "n/a"}
+
+
+def _relevant(items: Mapping[str, Any], test: str) -> dict[str, Any]:
+    """Return what moves the scores of one evaluation, whatever it is called."""
+    head, found = f"evaluations.{test}.", {}
+    for path, value in items.items():
+        if path.startswith(head):
+            if (name := path.removeprefix(head)) not in _NEUTRAL:
+                found[f"test.{name}"] = value
+        elif not path.startswith("evaluations."):
+            found[path] = value
+    return found
+
+
+def counterparts(cell: Cell, test: EvaluationProtocol) -> Iterator[Counterpart]:
+    """Yield the published numbers of an evaluation: those of the nearest preset, with its steps.
+
+    A preset is a candidate if algorithm, task, ways and shots are the cell's. Of several, the one
+    with the fewest differing items is taken; of its numbers, those whose inner step was scored.
+    """
+    found: list[list[Counterpart]] = []
+    for preset in protocols.load().values():
+        items = items_of(preset)
+        same = ("name", "folder")
+        if any(items.get(f"task.{key}") != cell.task.get(key) for key in same):
+            continue
+        if items["algorithm.name"] != cell.algorithm["name"]:
+            continue
+        by_test: dict[str, list[Result]] = {}
+        for result in preset.results:
+            by_test.setdefault(result.evaluation, []).append(result)
+        for other, results in by_test.items():
+            shape = [items[f"evaluations.{other}.{key}"] for key in ("ways", "shots")]
+            if shape != [test.ways, test.shots]:
+                continue
+            apart = differing(cell, test.name, preset, other)
+            found.append([Counterpart(preset, r, apart) for r in results if r.step <= test.steps])
+    if found:
+        yield from min(found, key=lambda some: len(some[0].differing) if some else 10**6)

@@ -1,0 +1,185 @@
+"""How to cite results: a paragraph for the methods section, and BibTeX of all that they rest on."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from suite import protocols
+from suite.published.bibliography import Paper
+from suite.published.compare import Row
+from suite.published.counterpart import items_of
+from suite.published.numbers import load
+from suite.report.format import listed
+from suite.report.groups import Collection
+from suite.report.notes import splits, stamp
+from suite.report.own import UNLIKE, own_results
+from suite.report.render import latex_escape
+from suite.version import __version__
+
+SUITE = "fewshot-suite"
+_TITLE = "a benchmark and reproducibility suite for gradient-based few-shot meta-learning"
+_AUTHOR = "The fewshot-suite maintainers"
+#: What a text calls an algorithm, and its papers.
+_ALGORITHMS: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    "sgd": ("SGD from scratch", ()),
+    "finetune": ("fine-tuning", ()),
+    "multitask": ("multi-task averaging", ()),
+    "maml": ("MAML", ("maml",)),
+    "fomaml": ("first-order MAML", ("maml",)),
+    "reptile": ("Reptile", ("reptile",)),
+}
+#: The same of a data set, by the task's name or folder; a split counts as one.
+_DATA: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    "omniglot": ("Omniglot", ("lake2015",)),
+    "mini-imagenet": ("mini-ImageNet", ("vinyals2016", "ravi2017")),
+}
+_LAKE = """\
+@article{lake2015,
+  title = {{Human-level concept learning through probabilistic program induction}},
+  author = {Brenden M. Lake and Ruslan Salakhutdinov and Joshua B. Tenenbaum},
+  journal = {Science},
+  volume = {350},
+  number = {6266},
+  pages = {1332--1338},
+  year = {2015},
+}
+"""
+_VINYALS = Paper(
+    key="vinyals2016",
+    title="Matching Networks for One Shot Learning",
+    authors=(
+        *("Oriol Vinyals", "Charles Blundell", "Timothy Lillicrap", "Koray Kavukcuoglu"),
+        "Daan Wierstra",
+    ),
+    venue="Advances in Neural Information Processing Systems",
+    year=2016,
+    arxiv="1606.04080",
+    url="https://arxiv.org/abs/1606.04080",
+)
+
+
+def citation(collection: Collection | None, rows: Sequence[Row]) -> str:
+    """Return the paragraph, in LaTeX, and the BibTeX entries.
+
+    Args:
+        collection: the records; None where there are none yet: then every paper that the suite
+            has a protocol of is named.
+        rows: what stands beside published numbers.
+    """
+    if collection is None:
+        presets = tuple(protocols.load().values())
+        described = [items_of(preset) for preset in presets]
+        papers = [load().number(r.number).paper for preset in presets for r in preset.results]
+        text = (
+            "Cite the suite with the version and the commit that every table prints, and the "
+            "papers of the methods, published numbers and data sets that you use. With records, "
+            "versions, seeds and protocols stand here too."
+        )
+        heading, entry = "How to cite", _suite(__version__)
+    else:
+        described = [items_of(runs.cell) for runs in collection.runs]
+        papers = [row.preset.paper for row in rows]
+        papers += [row.number.paper for row in rows if row.number is not None]
+        text = " ".join((_made(collection), _used(described), *_compared(rows)))
+        heading, entry = "For the methods section, in LaTeX", _suite_of(collection)
+    papers += [key for _, keys in (*_algorithms(described), *_data(described)) for key in keys]
+    entries = [entry, *(_bibtex(key) for key in dict.fromkeys(papers))]
+    wrapped = textwrap.fill(text, 100, break_long_words=False, break_on_hyphens=False)
+    return "\n".join((f"{heading}:\n\n{wrapped}\n\nBibTeX:\n", *entries))
+
+
+def _made(collection: Collection) -> str:
+    records = collection.records
+    made = {key: latex_escape(text) for key, text in stamp(records).items()}
+    seeds = {record.cell.seed for record in records}
+    counts = listed(group.evaluation.episodes for group in collection.groups)
+    episodes = f"{counts} {splits(collection)} episodes"
+    return (
+        f"Results are those of the profile {latex_escape(collection.profile)} of the {SUITE} "
+        rf"\cite{{{SUITE}}}, version {made['suite_version']} (results version "
+        f"{made['results_version']}, commit {made['commit']}), on {made['hardware']}, with "
+        f"seed{'s' * (len(seeds) > 1)} {listed(seeds)} and {episodes}."
+    )
+
+
+def _used(described: Sequence[Mapping[str, Any]]) -> str:
+    """Name the algorithms and data sets, with their papers."""
+    text = f"Algorithms: {_and(_cited(*found) for found in _algorithms(described))}."
+    data = [_cited(*found) for found in _data(described)]
+    return f"{text} Data: {_and(data)}." if data else text
+
+
+def _compared(rows: Sequence[Row]) -> list[str]:
+    """Say which published settings were run, and which numbers they stand beside."""
+    whole: dict[str, list[str]] = {}
+    unlike: dict[str, dict[str, list[str]]] = {kind: {} for kind in UNLIKE}
+    for own in own_results(rows):
+        source = rf"{latex_escape(own.number.table)} of \cite{{{own.number.paper}}}"
+        if own.verdict.kind in UNLIKE:
+            name = f"{own.tested.cell.experiment.split('@')[0]}/{own.tested.cell.variant}"
+            if own.verdict.kind == "shortened":
+                source += f" ({own.verdict.reason.split(';')[0]})"
+            unlike[own.verdict.kind].setdefault(source, []).append(latex_escape(name))
+        else:
+            whole.setdefault(source, []).append(latex_escape(own.row.preset.name))
+    without = [latex_escape(r.preset.name) for r in rows if r.tested is not None and not r.number]
+    found = []
+    if whole:
+        found.append(f"Run in full in the protocols of published settings: {_sources(whole)}.")
+    if without:
+        found.append(f"Protocols without a published number: {_and(without)}.")
+    if unlike["shortened"]:
+        found.append(f"Shortened, hence not judged: {_sources(unlike['shortened'])}.")
+    if unlike["not comparable"]:
+        told = _sources(unlike["not comparable"])
+        found.append(f"In other protocols, hence not comparable: {told}.")
+    return found
+
+
+def _sources(by_source: Mapping[str, list[str]]) -> str:
+    return "; ".join(f"{_and(names)}, beside {source}" for source, names in by_source.items())
+
+
+def _algorithms(described: Iterable[Mapping[str, Any]]) -> list[tuple[str, tuple[str, ...]]]:
+    names = dict.fromkeys(str(items["algorithm.name"]) for items in described)
+    return [_ALGORITHMS.get(name, (name, ())) for name in names]
+
+
+def _data(described: Iterable[Mapping[str, Any]]) -> list[tuple[str, tuple[str, ...]]]:
+    tasks = dict.fromkeys(items.get("task.folder") or items["task.name"] for items in described)
+    return [_DATA[task] for task in tasks if task in _DATA]
+
+
+def _cited(name: str, keys: Sequence[str]) -> str:
+    return latex_escape(name) + (rf" \cite{{{','.join(keys)}}}" if keys else "")
+
+
+def _and(texts: Iterable[str]) -> str:
+    *first, last = dict.fromkeys(texts)
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def _suite_of(collection: Collection) -> str:
+    made = stamp(collection.records)
+    year = max(record.provenance.started[:4] for record in collection.records)
+    return _suite(made["suite_version"], year, f"commit {made['commit']}")
+
+
+def _suite(version: str, year: str = "", note: str = "") -> str:
+    fields = {
+        "title": f"{{{SUITE}: {_TITLE}}}",
+        "author": f"{{{_AUTHOR}}}",
+        "version": version,
+        "year": year,
+        "note": note,
+    }
+    lines = [f"  {name} = {{{value}}},\n" for name, value in fields.items() if value]
+    return f"@software{{{SUITE},\n{''.join(lines)}}}\n"
+
+
+def _bibtex(key: str) -> str:
+    if key == "lake2015":
+        return _LAKE
+    return _VINYALS.bibtex() if key == _VINYALS.key else load().papers[key].bibtex()

@@ -1,0 +1,251 @@
+"""What one protocol item is worth: pairs of results that are one item apart, in points.
+
+Nothing marks a profile for this table. Where a group of seeds follows a published protocol, save
+for its budget, every other group of the same budget that differs in few items of training or test
+is set beside it, and so are other readings of the same training.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from suite.evaluation import episode_stream
+from suite.published.counterpart import BUDGET, counterparts, differing, item_value
+from suite.report import format as written
+from suite.report.groups import Collection, Group
+from suite.report.notes import diverged_cells, provenance, stamp
+from suite.report.render import Table
+from suite.statistics import HEADLINE_SEEDS, NORMAL_95, seed_interval, seed_means
+
+STEP = "test.report_step"
+#: What differs in these is another problem, or another budget, and not one item.
+_NO_ITEM = (BUDGET, "test.ways", "test.shots", "task.oracle")
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two readings that are one item apart."""
+
+    base: Group
+    other: Group
+    changed: Mapping[str, tuple[Any, Any]]
+    """Items by path, as (value of the base, value of the other)."""
+    steps: tuple[int, int]
+    """Inner steps that are read."""
+
+    @property
+    def where(self) -> str:
+        """What the item touches."""
+        test = all(path.startswith("test.") for path in self.changed)
+        return "test" if test else "training"
+
+    def scores(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the scores (seeds, episodes) of base and other over the seeds of both."""
+        common = sorted(set(self.base.runs.seeds) & set(self.other.runs.seeds))
+        base, other = (
+            group.scores[[group.runs.seeds.index(seed) for seed in common]][:, :, step]
+            for group, step in zip((self.base, self.other), self.steps, strict=True)
+        )
+        return base, other
+
+    @property
+    def paired(self) -> bool:
+        """Whether episode i of both is one episode, up to what the item changes."""
+        one, two = (
+            episode_stream(group.cell.make_task(), group.evaluation).names
+            for group in (self.base, self.other)
+        )
+        # Rotations as classes draw other classes; any other rule turns the same drawings.
+        classes = [
+            "classes" in str(group.evaluation.rotations) for group in (self.base, self.other)
+        ]
+        alike = self.base.evaluation.episodes == self.other.evaluation.episodes
+        return one == two and alike and classes[0] == classes[1]
+
+
+def items(collection: Collection) -> Table | None:
+    """Return the table of what protocol items are worth, or None where nothing is an item apart."""
+    pairs = list(_pairs(collection))
+    if not pairs:
+        return None
+    rows, data = [], []
+    for pair in pairs:
+        line, values = _line(pair)
+        rows.append(line)
+        data.append(values)
+    few = min(int(line["seeds"]) for line in data) < HEADLINE_SEEDS
+    columns = (
+        *("Setting", "Touches", "Item", "Protocol", "Instead"),
+        *("Metric", "Protocol's", "Other", "Difference", "± seeds", "± episodes", "Seeds"),
+    )
+    notes = (
+        "Each row changes one item of a published protocol (its own value under 'Protocol') and "
+        "nothing else; budgets are the same on both sides. Difference: other minus protocol's; "
+        "accuracy in points.",
+        "± seeds: half width of the 95 % Student t interval of the difference, paired over seeds. "
+        "± episodes: 1.96 standard errors of the difference over test episodes, averaged over "
+        "seeds and paired by episode; with u the two have other test episodes and are not paired.",
+        *(
+            (
+                f"With fewer than {HEADLINE_SEEDS} seeds the table is indicative: another training "
+                "might order items differently.",
+            )
+            if few
+            else ()
+        ),
+        *_budgets(pairs),
+        *diverged_cells(collection),
+        *provenance(collection),
+    )
+    return Table(
+        "items",
+        f"What one protocol item is worth, profile {collection.profile}",
+        columns,
+        tuple(rows),
+        notes,
+        tuple(data),
+        text_columns=6,
+    )
+
+
+def _pairs(collection: Collection) -> Iterator[Pair]:
+    done = [group for group in collection.groups if group.runs.done]
+    bases = {group: _an_item_apart(group, done) for group in done if _published(group)}
+    said: set[Group] = set()
+    # Of two protocols that are an item apart, the one with more beside it is the base.
+    for base in sorted(bases, key=lambda group: -len(bases[group])):
+        if base not in said:
+            yield from _read_elsewhere(base)
+        said.add(base)
+        step = base.evaluation.headline
+        for other, changed in bases[base]:
+            if other not in said:
+                said.add(other)
+                yield Pair(base, other, changed, (step, step))
+
+
+def _published(group: Group) -> bool:
+    """Return whether a group follows a published protocol, save for its budget."""
+    return any(
+        set(found.differing) <= {BUDGET} and found.result.step == group.evaluation.headline
+        for found in counterparts(group.cell, group.evaluation)
+    )
+
+
+def _an_item_apart(
+    base: Group, others: Sequence[Group]
+) -> list[tuple[Group, Mapping[str, tuple[Any, Any]]]]:
+    found: list[tuple[Group, Mapping[str, tuple[Any, Any]]]] = []
+    for other in others:
+        alike = (
+            other.runs.device == base.runs.device
+            and other.evaluation.headline == base.evaluation.headline
+        )
+        if alike and (changed := _changed(base, other)):
+            found.append((other, changed))
+    return found
+
+
+def _changed(base: Group, other: Group) -> dict[str, tuple[Any, Any]]:
+    """Return the items in which two groups differ; nothing if it is more than an item's worth."""
+    changed = differing(base.cell, base.evaluation.name, other.cell, other.evaluation.name)
+    # Which batch norm, and whether it is adapted, are two items and one decision.
+    one = len(changed) == 1 or all(path.startswith("model.norm") for path in changed)
+    another_problem = any(path in changed for path in _NO_ITEM)
+    tests = any(path.startswith("test.") for path in changed)
+    if not one or another_problem or (tests and base.runs is not other.runs):
+        return {}
+    return changed
+
+
+def _read_elsewhere(base: Group) -> Iterator[Pair]:
+    step = base.evaluation.headline
+    for other in sorted({1, base.evaluation.steps} - {step}):
+        if other <= base.evaluation.steps:
+            yield Pair(base, base, {STEP: (step, other)}, (step, other))
+
+
+def _line(pair: Pair) -> tuple[tuple[str, ...], Mapping[str, Any]]:
+    metric = pair.base.metric
+    base, other = pair.scores()
+    means = seed_means(base), seed_means(other)
+    difference = means[1] - means[0]  # (seeds,)
+    whole = len(difference) > 0 and bool(np.isfinite(difference).all())
+    mean = float(difference.mean()) if whole else None
+    seeds = seed_interval(difference) if whole else None
+    episodes = _episode_interval(base, other, pair.paired) if whole else None
+    shown = [_mean(values, metric) for values in means]
+    ours = [_said(pair, side) for side in (0, 1)]
+    over_seeds = written.half_width(seeds, mean, metric)
+    if seeds is not None and len(difference) < HEADLINE_SEEDS:
+        over_seeds = f"({over_seeds})"
+    line = (
+        *(pair.base.runs.experiment, pair.where, ", ".join(pair.changed), *ours),
+        *(written.UNITS.get(metric, written.NONE), *shown, written.signed(mean, metric)),
+        over_seeds,
+        written.half_width(episodes, mean, metric) + ("" if pair.paired else "u"),
+        str(len(difference)),
+    )
+    values = {
+        "experiment": pair.base.runs.experiment,
+        "touches": pair.where,
+        "item": ", ".join(pair.changed),
+        "protocol": ours[0],
+        "instead": ours[1],
+        "base": pair.base.runs.variant,
+        "other": pair.other.runs.variant,
+        "other_test": pair.other.evaluation.name,
+        "base_mean": float(means[0].mean()) if whole else None,
+        "other_mean": float(means[1].mean()) if whole else None,
+        "difference": mean,
+        "seed_interval_95": seeds,
+        "episode_interval_95": episodes,
+        "paired_episodes": pair.paired,
+        "seeds": len(difference),
+        "outer_steps": pair.base.cell.protocol.train.steps,
+        **stamp([*pair.base.runs.records, *pair.other.runs.records]),
+    }
+    return line, values
+
+
+def _said(pair: Pair, side: int) -> str:
+    return ", ".join(item_value(values[side]) for values in pair.changed.values())
+
+
+def _mean(values: np.ndarray, metric: str) -> str:
+    found = float(values.mean()) if len(values) and np.isfinite(values).all() else None
+    return written.score(found, metric)
+
+
+def _episode_interval(base: np.ndarray, other: np.ndarray, paired: bool) -> float:
+    """Return the half width of the 95 % interval of the difference over test episodes."""
+    sides = [values.astype(np.float64).mean(axis=0) for values in (base, other)]
+    parts = [sides[1] - sides[0]] if paired else sides
+    return NORMAL_95 * math.sqrt(sum(float(v.var(ddof=1)) / len(v) for v in parts))
+
+
+def _budgets(pairs: Sequence[Pair]) -> tuple[str, ...]:
+    budgets = {
+        pair.base.runs.experiment: f"{pair.base.cell.protocol.train.steps:,} outer steps"
+        for pair in pairs
+    }
+    said = ", ".join(f"{name} {budget}" for name, budget in budgets.items())
+    short = any(_shortened(pair.base) for pair in pairs)
+    return (
+        f"Budgets: {said}."
+        + (
+            " Where that is less than the published protocol's, an item of training may be worth "
+            "another amount, of the other sign even, in the full one."
+            if short
+            else ""
+        ),
+    )
+
+
+def _shortened(group: Group) -> bool:
+    return any(found.shortened for found in counterparts(group.cell, group.evaluation))

@@ -1,0 +1,133 @@
+"""How the papers lay out the tables that hold the numbers of a preset."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+
+class Column(NamedTuple):
+    """A column of published numbers."""
+
+    group: str
+    """The heading that it shares with its neighbours."""
+    heading: str
+    key: str
+    """What stands for ``{}`` in the ids of its numbers."""
+
+
+class Part(NamedTuple):
+    """Rows of methods under columns of settings."""
+
+    name: str
+    columns: tuple[Column, ...]
+    methods: Mapping[str, str]
+    """Ids of a method's numbers by its name, with ``{}`` for the column's key."""
+
+
+class Layout(NamedTuple):
+    """One table of a paper; its parts stand below each other."""
+
+    name: str
+    paper: str
+    table: str
+    metric: str
+    """In words, with its unit."""
+    parts: tuple[Part, ...]
+
+
+_OMNIGLOT = tuple(
+    Column(f"{ways}-way", f"{shots}-shot", f"omniglot-{ways}w{shots}s")
+    for ways in (5, 20)
+    for shots in (1, 5)
+)
+_MINIIMAGENET = tuple(
+    Column("5-way", f"{shots}-shot", f"miniimagenet-5w{shots}s") for shots in (1, 5)
+)
+_STEPS = tuple(Column("after gradient steps", str(step), f"step{step}") for step in (1, 5, 10))
+
+#: The tables; methods without a preset (such as matching networks) are left out.
+LAYOUTS = (
+    Layout(
+        "maml-table-1",
+        "maml",
+        "Table 1",
+        "accuracy in %",
+        (
+            Part(
+                "Omniglot",
+                _OMNIGLOT,
+                {
+                    "MAML, no convolution": "maml.table1.{}.maml-no-conv",
+                    "MAML": "maml.table1.{}.maml",
+                },
+            ),
+            Part(
+                "mini-ImageNet",
+                _MINIIMAGENET,
+                {
+                    "Fine-tuning baseline": "ravi2017.table1.{}.fine-tune",
+                    "MAML, first order": "maml.table1.{}.fomaml",
+                    "MAML": "maml.table1.{}.maml",
+                },
+            ),
+        ),
+    ),
+    Layout(
+        "maml-table-2",
+        "maml",
+        "Table 2",
+        "mean squared error",
+        (
+            Part(
+                "Sinusoid, 5 points",
+                _STEPS,
+                {
+                    "Multi-task, unregularised": (
+                        "maml.table2.sinusoid-5.multi-task-unregularised.{}"
+                    ),
+                    "Multi-task, l2": "maml.table2.sinusoid-5.multi-task-l2.{}",
+                    "Multi-task, to the mean": "maml.table2.sinusoid-5.multi-task-mean.{}",
+                    "Pre-trained on all tasks": "maml.table2.sinusoid-5.pretrain.{}",
+                    "MAML": "maml.table2.sinusoid-5.maml.{}",
+                },
+            ),
+        ),
+    ),
+    Layout(
+        "reptile-table-1",
+        "reptile",
+        "Table 1",
+        "accuracy in %",
+        (
+            Part(
+                "mini-ImageNet",
+                _MINIIMAGENET,
+                {
+                    "MAML + transduction": "maml.table1.{}.maml",
+                    "FOMAML + transduction": "maml.table1.{}.fomaml",
+                    "Reptile": "reptile.table1.{}.reptile",
+                    "Reptile + transduction": "reptile.table1.{}.reptile-transduction",
+                },
+            ),
+        ),
+    ),
+    Layout(
+        "reptile-table-2",
+        "reptile",
+        "Table 2",
+        "accuracy in %",
+        (
+            Part(
+                "Omniglot",
+                _OMNIGLOT,
+                {
+                    "MAML + transduction": "maml.table1.{}.maml",
+                    "FOMAML + transduction": "reptile.table2.{}.fomaml",
+                    "Reptile": "reptile.table2.{}.reptile",
+                    "Reptile + transduction": "reptile.table2.{}.reptile-transduction",
+                },
+            ),
+        ),
+    ),
+)

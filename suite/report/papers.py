@@ -1,0 +1,206 @@
+"""Tables in the layout of the papers: published numbers, and ours directly below them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import groupby
+from typing import Any
+
+from suite.published.compare import Row
+from suite.published.numbers import Number
+from suite.report.comparison import MARKS
+from suite.report.footnotes import assumptions, reading, reasons, reference, sign, signs
+from suite.report.format import NONE, half_width
+from suite.report.groups import Collection, Group
+from suite.report.layouts import LAYOUTS, Layout, Part
+from suite.report.notes import provenance, stamp
+from suite.report.own import Own, own_results, written
+from suite.report.placing import Method, methods
+from suite.report.render import RAISED, UNDER, Block, Table
+from suite.report.settings import Settings
+from suite.statistics import HEADLINE_SEEDS
+
+
+def paper_tables(collection: Collection, rows: Sequence[Row]) -> list[Table]:
+    """Return the tables of papers in which a number of ours has a place, published ones beside it.
+
+    Args:
+        collection: the records.
+        rows: what stands beside published numbers; every number of ours is from here.
+    """
+    found = own_results(rows)
+    tables = []
+    for layout in LAYOUTS:
+        parts = [methods(part, found) for part in layout.parts]
+        if any(line.cells for part in parts for method in part for line in method.ours):
+            tables.append(_table(collection, layout, parts))
+    return tables
+
+
+def _table(collection: Collection, layout: Layout, parts: Sequence[Sequence[Method]]) -> Table:
+    every = [method for part in parts for method in part]
+    found = [own for method in every for line in method.ours for own in line.cells.values()]
+    numbers = [printed.number for method in every for printed in method.published.values()]
+    width = max(len(part.columns) for part in layout.parts)
+    settings = Settings()
+    rows: list[tuple[str, ...]] = []
+    blocks = []
+    for part, placed in zip(layout.parts, parts, strict=True):
+        blocks.append(_block(part, len(rows), width))
+        for method in placed:
+            for label, cells in _lines(method, settings):
+                texts = [cells.get(column.key, "") for column in part.columns]
+                rows.append((label, *texts, *[""] * (width - len(texts))))
+    groups = _groups(collection, found)
+    runs = tuple(dict.fromkeys(group.runs for group in groups.values()))
+    shown = replace(collection, runs=runs, groups=tuple(groups.values()))
+    notes = (
+        *reading(layout.paper, layout.table, numbers, found),
+        signs(found),
+        *reasons(found),
+        *settings.notes(),
+        *assumptions(found, settings),
+        *provenance(shown),
+    )
+    return Table(
+        layout.name,
+        f"{reference(layout.paper)}, {layout.table}: {layout.metric}, published and ours",
+        blocks[0].flat(),
+        tuple(rows),
+        notes,
+        tuple(line for method in every for line in _data(method, groups)),
+        text_columns=width + 1,
+        blocks=tuple(blocks),
+    )
+
+
+def _block(part: Part, row: int, width: int) -> Block:
+    empty = width - len(part.columns)
+    spans = [
+        (group, len(list(same))) for group, same in groupby(column.group for column in part.columns)
+    ]
+    return Block(
+        row,
+        (("", 1), *spans, *[("", empty)][: bool(empty)]),
+        (part.name, *(column.heading for column in part.columns), *[""] * empty),
+    )
+
+
+def _lines(method: Method, settings: Settings) -> Iterator[tuple[str, dict[str, str]]]:
+    """Yield the rows of a method: label, and cells by the column's key."""
+    decimals = max(
+        _decimals(value)
+        for printed in method.published.values()
+        for value in (printed.number.value, printed.number.pm or 0)
+    )
+    letters = {key: settings.letter(p.preset, p.result) for key, p in method.published.items()}
+    texts = {key: _printed(p.number, decimals) for key, p in method.published.items()}
+    yield _raised(method.name, texts, letters)
+    for label, found in method.ours:
+        others = {}
+        for key, own in found.items():
+            letter = settings.letter(own.row.preset, own.result)
+            if letter != letters[key]:
+                others[key] = letter
+        texts = {key: _own(found[key]) if key in found else NONE for key in method.published}
+        yield _raised(UNDER + label, texts, others)
+        if any(own.summary.diverged for own in found.values()):
+            medians = {
+                key: NONE if own.summary.median is None else written(own.summary.median, metric)
+                for key, own in found.items()
+                for metric in (own.number.metric,)
+            }
+            yield f"{UNDER}median", medians
+
+
+def _raised(
+    label: str, texts: Mapping[str, str], letters: Mapping[str, str]
+) -> tuple[str, dict[str, str]]:
+    """Put the letter of the row's setting on its label, or those of several on their cells."""
+    if len(set(letters.values())) == 1:
+        return label + RAISED[next(iter(letters.values()))], dict(texts)
+    return label, {
+        key: text + (RAISED[letters[key]] if key in letters else "") for key, text in texts.items()
+    }
+
+
+def _decimals(value: float) -> int:
+    return len(f"{value:g}".partition(".")[2])
+
+
+def _printed(number: Number, decimals: int) -> str:
+    value = f"{number.value:.{decimals}f}"
+    if number.pm is None:
+        return value
+    return f"{value} ± {number.pm:.{decimals}f}{MARKS[number.pm_kind]}"
+
+
+def _own(own: Own) -> str:
+    found, metric = own.summary, own.number.metric
+    if found.mean is None:
+        count = f"{found.diverged:,} " if found.diverged else ""
+        return f"{count}diverged {sign(own)}"
+    text = written(found.mean, metric)
+    headline = found.seeds >= HEADLINE_SEEDS
+    width = found.seed_interval if headline else found.episode_interval
+    if width is not None:
+        mse = metric == "mse"
+        size = half_width(width, found.mean, "mse") if mse else written(width, metric)
+        text += f" ± {size}" if headline else f" (± {size})"
+    return f"{text} {sign(own)}"
+
+
+def _groups(collection: Collection, found: Sequence[Own]) -> dict[tuple[str, ...], Group]:
+    """Return the groups of results, in the collection's order."""
+    used = {_key(own.tested) for own in found}
+    return {_key(group): group for group in collection.groups if _key(group) in used}
+
+
+def _key(tested: Any) -> tuple[str, ...]:
+    cell = tested.cell
+    return cell.experiment, cell.variant, cell.numerics.device, tested.evaluation.name
+
+
+def _data(method: Method, groups: Mapping[tuple[str, ...], Group]) -> Iterator[Mapping[str, Any]]:
+    """Yield a line for each of our results, and one for each number without any."""
+    for key, (number, preset, _) in method.published.items():
+        published = {
+            "method": method.name,
+            "number": number.id,
+            "dataset": number.dataset,
+            "ways": number.ways,
+            "shots": number.shots,
+            "step": number.grad_steps,
+            "metric": number.metric,
+            "published": number.value,
+            "published_pm": number.pm,
+            "published_pm_kind": number.pm_kind,
+        }
+        lines = [(line.label, line.cells[key]) for line in method.ours if key in line.cells]
+        if not lines:
+            yield {**published, **dict.fromkeys(_OURS), "preset": preset.name, "verdict": "not run"}
+        for label, own in lines:
+            yield published | _ours(label, own, groups[_key(own.tested)])
+
+
+_OURS = (
+    *("line", "preset", "experiment", "variant", "device", "test", "read_step", "ours"),
+    *("seed_interval_95", "episode_interval_95", "median", "diverged_episodes", "diverged_seeds"),
+    *("seeds", "episodes", "difference", "interval_low", "interval_high", "verdict", "reason"),
+    *("suite_version", "results_version", "commit", "hardware"),
+)
+
+
+def _ours(label: str, own: Own, group: Group) -> dict[str, Any]:
+    cell, found = group.cell, own.summary
+    values = (
+        *(label, own.row.preset.name, cell.experiment, cell.variant, cell.numerics.device),
+        *(group.evaluation.name, own.result.step, found.mean),
+        *(found.seed_interval, found.episode_interval, found.median),
+        *(found.diverged, group.diverged_seeds, found.seeds, found.episodes),
+        *(own.verdict.difference, *(own.verdict.interval or (None, None))),
+        *(own.verdict.kind, own.verdict.reason),
+        *stamp(group.runs.records).values(),
+    )
+    return dict(zip(_OURS, values, strict=True))

@@ -1,0 +1,93 @@
+"""Which published numbers, and which of ours, have a place in a part of a paper's table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from typing import Any, NamedTuple
+
+from suite import protocols
+from suite.protocols import Preset, Result
+from suite.published.compare import compare
+from suite.published.numbers import Number
+from suite.report.layouts import Part
+from suite.report.own import Own
+
+
+class Printed(NamedTuple):
+    """A published number, and the preset behind it."""
+
+    number: Number
+    preset: Preset
+    result: Result
+
+
+class Line(NamedTuple):
+    """Results of ours in one row of a table, by the key of the column."""
+
+    label: str
+    cells: Mapping[str, Own]
+
+
+class Method(NamedTuple):
+    """A method's published numbers by the key of the column, and the lines of ours below them."""
+
+    name: str
+    published: Mapping[str, Printed]
+    ours: Sequence[Line]
+    """At least one; without cells where nothing was run."""
+
+
+@cache
+def _published() -> Mapping[str, Printed]:
+    """Return every number that a preset is behind, by id, with the first such preset."""
+    found: dict[str, Printed] = {}
+    for row in compare((), tuple(protocols.load().values())):
+        if row.number is not None and row.result is not None:
+            found.setdefault(row.number.id, Printed(row.number, row.preset, row.result))
+    return found
+
+
+def methods(part: Part, found: Sequence[Own]) -> list[Method]:
+    """Return the methods of a part, with every number that a preset is behind, run or not."""
+    placed = []
+    for name, ids in part.methods.items():
+        keys = {ids.format(column.key): column.key for column in part.columns}
+        published = {key: _published()[id] for id, key in keys.items() if id in _published()}
+        ours = [own for own in found if own.number.id in keys]
+        plain = {printed.preset.variant for printed in published.values()}
+        lines = [
+            Line(label, {keys[own.number.id]: own for own in line})
+            for label, line in _labelled(ours, plain)
+        ]
+        placed.append(Method(name, published, lines or [Line("ours", {})]))
+    return placed
+
+
+def _labelled(found: Sequence[Own], plain: set[str]) -> Iterator[tuple[str, list[Own]]]:
+    """Split the results of a method into lines, labelled by what tells them apart."""
+    cells = [own.tested.cell for own in found]
+    tell_variant = not {cell.variant for cell in cells} <= plain
+    lines: dict[tuple[Any, ...], list[Own]] = {}
+    for own, cell in zip(found, cells, strict=True):
+        budget = own.budget[0] if own.budget else None
+        lines.setdefault((cell.variant, own.device, budget), []).append(own)
+    for (variant, device, _), line in lines.items():
+        names = [variant] * tell_variant + [device] * bool(device)
+        if len({own.number.id for own in line}) == len(line):
+            yield _label(names, line), line
+            continue
+        by_test: dict[tuple[str, str], list[Own]] = {}
+        for own in line:
+            test = own.tested.cell.experiment, own.tested.evaluation.name
+            by_test.setdefault(test, []).append(own)
+        for test, some in by_test.items():
+            yield _label([*names, *test], some), some
+
+
+def _label(names: Sequence[str], line: Sequence[Own]) -> str:
+    parts = list(names)
+    if budgets := sorted({own.budget for own in line if own.budget}):
+        whole = " or ".join(f"{theirs:,}" for _, theirs in budgets)
+        parts.append(f"{budgets[0][0]:,} of {whole} steps")
+    return f"ours ({', '.join(parts)})" if parts else "ours"

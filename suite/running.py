@@ -1,0 +1,96 @@
+"""Running statistics of batch norm, as deep-learning libraries keep them, for a meta-test.
+
+MAML and Reptile never use them: each batch is normalised by its own mean and variance. A port that
+switches a model to evaluation mode before the query set normalises by running averages instead:
+
+    running <- (1 - m) running + m batch        after every pass in training mode, m = 0.1
+
+begun at mean 0 and variance 1, with the unbiased variance of the batch. Here the passes are those
+over `PASSES` meta-training support sets at the trained weights, then those of the inner loop of the
+episode at hand (what Ravi and Larochelle's code does when it fine-tunes: pre-trained-SGD.lua:24,
+56). Plain loops over episodes: this is a meta-test of what others do, not a way to train.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from suite.engines.base import Engine
+
+MOMENTUM = 0.1
+PASSES = 100
+
+#: Mean and variance (features,) of each batch norm of a model, in order.
+Statistics = list[tuple[Tensor, Tensor]]
+
+
+class RunningStatistics:
+    """The running statistics of some episodes, all begun alike.
+
+    Args:
+        engine: whose model it is; weights come as rows of its layout.
+        episodes: how many, T.
+        theta: (P,) the trained weights.
+        seen: inputs (n, *input_shape) of the passes before the test.
+    """
+
+    def __init__(
+        self, engine: Engine, episodes: int, theta: Tensor, seen: Iterable[Tensor]
+    ) -> None:
+        self._layout = engine.layout
+        self._model = copy.deepcopy(engine.model)
+        kinds = (nn.BatchNorm1d, nn.BatchNorm2d)
+        self._norms = [module for module in self._model.modules() if isinstance(module, kinds)]
+        start = [
+            (theta.new_zeros(norm.num_features), theta.new_ones(norm.num_features))
+            for norm in self._norms
+        ]
+        for x in seen:
+            start = self._after(start, theta, x.to(theta))
+        self._statistics = [start] * episodes
+
+    @torch.no_grad()
+    def update(self, theta: Tensor, x: Tensor) -> None:
+        """Let each episode's statistics see a pass over ``x`` (T, n, ...) at ``theta`` (T, P)."""
+        rows = zip(self._statistics, theta, x, strict=True)
+        self._statistics = [self._after(*row) for row in rows]
+
+    @torch.no_grad()
+    def outputs(self, theta: Tensor, x: Tensor) -> Tensor:
+        """Return outputs (T, n, outputs) with every batch norm using its statistics."""
+        rows = zip(self._statistics, theta, x, strict=True)
+        return torch.stack([self._outputs(*row) for row in rows])
+
+    def _after(self, statistics: Statistics, theta: Tensor, x: Tensor) -> Statistics:
+        seen: list[Tensor] = []
+        hooks = [
+            norm.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+            for norm in self._norms
+        ]
+        try:
+            functional_call(self._model, self._layout.unflatten(theta), (x,))
+        finally:
+            for hook in hooks:
+                hook.remove()
+        found = []
+        for (mean, variance), values in zip(statistics, seen, strict=True):
+            axes = [axis for axis in range(values.ndim) if axis != 1]
+            new = values.mean(axes), values.var(axes, correction=1)
+            found.append((mean.lerp(new[0], MOMENTUM), variance.lerp(new[1], MOMENTUM)))
+        return found
+
+    def _outputs(self, statistics: Statistics, theta: Tensor, x: Tensor) -> Tensor:
+        for norm, (mean, variance) in zip(self._norms, statistics, strict=True):
+            norm.running_mean, norm.running_var = mean, variance
+            norm.eval()
+        try:
+            return functional_call(self._model, self._layout.unflatten(theta), (x,))
+        finally:
+            for norm in self._norms:
+                norm.running_mean = norm.running_var = None
+                norm.train()

@@ -1,0 +1,85 @@
+"""Images of the user's own: mini-ImageNet, CIFAR-FS, or any folder of classes with splits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import torch
+from pydantic import AfterValidator, Field
+
+from suite import registry
+from suite.errors import UserError
+from suite.tasks import folder_data, folder_lists
+from suite.tasks.images import ImageData, ImageSampler, ImageTask
+
+
+def _below(folder: str) -> str:
+    return folder_lists.safe(folder) if folder else folder
+
+
+@registry.task("folder")
+class ImageFolder(ImageTask):
+    """Classes of images from a folder, with its splits in folders or lists (see `folder_lists`).
+
+    Fields
+        folder: sub-folder of the data folder, as ``"mini-imagenet"``; empty for that one itself.
+        size: height and width in pixels; images are resized to it directly, whatever their aspect.
+            84 for mini-ImageNet, 32 for CIFAR-FS.
+        channels: 3 for colour, 1 for grey.
+        resize: PIL's filter. MAML asks for ``"lanczos"`` (proc_images.py:24); Reptile takes PIL's
+            default, which was ``"nearest"`` and is ``"bicubic"`` from Pillow 7 on.
+        jpeg: whether the resized image is stored as JPEG once more, at PIL's default quality, and
+            read again, as MAML's mini-ImageNet was (proc_images.py:23-26).
+        shared_images: whether two splits may hold pictures that are the same to the bit after all
+            this. CIFAR-100 has exact duplicates under two labels, as baby and girl (Barz and
+            Denzler 2020), that CIFAR-FS as published puts into meta-test and meta-train.
+        rotations, rotate_test: see `ImageTask`.
+    """
+
+    reads_data = True
+
+    folder: Annotated[str, AfterValidator(_below)] = ""
+    size: int = Field(84, ge=1, le=512)
+    channels: Literal[1, 3] = 3
+    resize: folder_data.Resize = "lanczos"
+    jpeg: bool = False
+    shared_images: Literal["refuse", "allow"] = "refuse"
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Channels first."""
+        return (self.channels, self.size, self.size)
+
+    def data_identity(self) -> dict[str, Any]:
+        """Return the identity without what changes pixels only, and where the images lie."""
+        drawn = ("name", "rotations", "rotate_test")
+        return {key: value for key, value in self.identity().items() if key in drawn}
+
+    def load(self, data: Path | None, device: torch.device) -> ImageSampler:
+        """Read the images below ``data``; the first call decodes them (minutes for 60,000)."""
+        if data is None:
+            raise UserError(f"the task {self.name} reads your own images; pass --data FOLDER.")
+        root = data / self.folder
+        if not folder_lists.is_dir(root):
+            raise UserError(
+                f"{str(root)!r} is not a folder; pass --data FOLDER, or correct the task's folder."
+            )
+        look = folder_data.Look(self.size, self.channels, self.resize, self.jpeg)
+        arrays = folder_data.read(root, look)
+        shared = arrays["shared"].tolist()
+        if shared and self.shared_images == "refuse":
+            one, two = (str(root / path) for path in shared[0])
+            raise UserError(
+                f"{one!r} and {two!r} are the same picture in two splits ({len(shared)} such "
+                "in all); take them out, or set shared_images = 'allow'."
+            )
+        names = tuple(arrays["names"].tolist())
+        splits = {
+            split: np.strings.startswith(arrays["names"], f"{split}/").nonzero()[0]
+            for split in folder_lists.SPLITS
+        }
+        images = torch.from_numpy(arrays["images"])
+        hint = "add a val folder or list, or ask for another split"
+        return ImageSampler(self, ImageData(images, arrays["counts"], names, splits, hint), device)

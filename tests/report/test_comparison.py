@@ -1,0 +1,277 @@
+"""Records beside published numbers, and what one item is worth, on made-up scores of real cells."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+import numpy as np
+import pytest
+
+from suite import protocols
+from suite.profile import expand, load_profile, shortened
+from suite.published.counterpart import counterparts, differing
+from suite.report.collect import collect
+from suite.report.comparison import brief, comparison, rows
+from suite.report.items import items
+from suite.report.render import comma_separated
+from tests.report.builder import record, write
+
+PAPER = {
+    f"{cell.experiment}/{cell.variant}": cell
+    for cell in expand(load_profile("paper"), ["cpu"], seeds=[0])
+}
+
+
+def scores(of, means, spread=0.0):
+    """Scores of every evaluation: episodes around a mean by step, the same for all steps."""
+    found = {}
+    for test in of.protocol.evaluations:
+        around = np.linspace(-spread, spread, test.episodes)
+        mean = means if isinstance(means, float) else means[test.name]
+        found[test.name] = np.repeat((mean + around)[:, None], test.steps + 1, axis=1)
+    return found
+
+
+def collected(tmp_path, *made, profile="demo"):
+    return collect(write(tmp_path, *made, profile=profile))
+
+
+def seeds(of, means, **more):
+    return [
+        record(of.model_copy(update={"seed": seed}), scores(of, mean, **more))
+        for seed, mean in enumerate(means)
+    ]
+
+
+def lines(table):
+    return list(csv.DictReader(io.StringIO(comma_separated(table))))
+
+
+@pytest.mark.parametrize(
+    ("means", "verdict"),
+    [
+        ((0.985, 0.986, 0.987, 0.988, 0.989), "matches"),
+        ((0.950, 0.951, 0.952, 0.951, 0.950), "below"),
+        ((0.980, 0.975, 0.990, 0.970, 0.999), "inconclusive"),
+        ((0.987,), "inconclusive"),
+    ],
+)
+def test_a_published_number_and_its_verdict(tmp_path, means, verdict):
+    made = seeds(PAPER["omniglot-5w1s/maml"], means, spread=0.01)
+    (row,) = rows(collected(tmp_path, *made))
+    assert (row.number.id, row.number.value) == ("maml.table1.omniglot-5w1s.maml", 98.7)
+    assert row.verdict.kind == verdict
+    assert row.verdict.difference == pytest.approx(100 * np.mean(means) - 98.7, abs=1e-4)
+    table = comparison(collected(tmp_path, *made), [row])
+    (line,) = lines(table)
+    assert line["verdict"] == verdict
+    assert float(line["ours"]) == pytest.approx(100 * np.mean(means), abs=1e-3)
+    assert line["commit"] == "0123456789"
+    headers, printed = brief([row])
+    assert dict(zip(headers, printed[0], strict=True))["published"] == "98.70 ± 0.4"
+    if verdict == "matches":  # a verdict says what it leans on
+        assert "task.split_seed" in row.verdict.assuming
+        assert any("split_seed 1 (unknown" in note for note in table.notes)
+
+
+def test_the_paper_reads_one_inner_step(tmp_path):
+    of = PAPER["omniglot-5w1s/maml"]
+    made = []
+    for seed in range(4):
+        values = scores(of, 0.5)
+        values["test"][:, 3] = 0.987
+        made.append(record(of.model_copy(update={"seed": seed}), values))
+    (row,) = rows(collected(tmp_path, *made))
+    assert row.result.step == 3
+    assert row.verdict.difference == pytest.approx(0, abs=1e-4)
+
+
+def test_a_table_of_several_steps_gives_a_row_for_each(tmp_path):
+    made = seeds(PAPER["sinusoid/maml"], (0.4, 0.5, 0.6))
+    found = rows(collected(tmp_path, *made))
+    shown = [(row.result.step, row.number.value) for row in found]
+    assert shown == [(1, 0.67), (5, 0.38), (10, 0.35)]
+
+
+def test_shortened_is_marked_and_never_judged(tmp_path):
+    of = shortened(PAPER["omniglot-5w1s/maml"], 5000)
+    (row,) = rows(collected(tmp_path, *seeds(of, (0.987,) * 5)))
+    assert row.verdict.kind == "shortened"
+    assert row.verdict.reason == "5,000 of 60,000 outer steps"
+    assert row.verdict.interval is None
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("train.loss", "mean"),
+        ("train.rotations", "none"),
+        ("train.meta_batch", 16),
+        ("test.query_shots", 15),
+        ("test.batch_norm", "support"),
+        ("test.split", "validation"),
+        ("test.rotations", "none"),
+        ("model.norm_adapted", True),
+        ("model.head_init", "same"),
+        ("task.split", "alphabets"),
+        ("task.ink", 0),
+        ("algorithm.inner_rate", 0.5),
+        ("algorithm.inner_steps", 2),
+    ],
+)
+def test_one_item_that_differs_makes_it_incomparable(path, value):
+    cell = PAPER["omniglot-5w1s/maml"]
+    part, name = path.split(".")
+    if part in ("model", "task", "algorithm"):
+        cell = cell.model_copy(update={part: {**getattr(cell, part), name: value}})
+    else:
+        train, (test,) = cell.protocol.train, cell.protocol.evaluations
+        if part == "train":
+            train = train.model_copy(update={name: value})
+        else:
+            test = test.model_copy(update={name: value})
+        protocol = cell.protocol.model_copy(update={"train": train, "evaluations": (test,)})
+        cell = cell.model_copy(update={"protocol": protocol})
+    (found,) = counterparts(cell, cell.protocol.evaluations[0])
+    assert list(found.differing) == [path]
+    assert found.differing[path][0] == value
+    assert not found.shortened
+
+
+def test_a_shortened_training_with_another_item_is_not_just_shortened():
+    cell = shortened(PAPER["omniglot-5w1s/maml"], 5000)
+    changed = cell.model_copy(update={"model": {**cell.model, "head_init": "same"}})
+    (found,) = counterparts(changed, changed.protocol.evaluations[0])
+    assert set(found.differing) == {"model.head_init", "train.steps"}
+    assert not found.shortened
+    longer = cell.model_copy(
+        update={
+            "protocol": cell.protocol.model_copy(
+                update={"train": cell.protocol.train.model_copy(update={"steps": 90000})}
+            )
+        }
+    )
+    (found,) = counterparts(longer, longer.protocol.evaluations[0])
+    assert not found.shortened
+
+
+def test_an_item_without_effect_keeps_nothing_apart():
+    cell = PAPER["omniglot-5w1s/reptile"]
+    train = cell.protocol.train.model_copy(update={"query_shots": 5})
+    changed = cell.model_copy(
+        update={"protocol": cell.protocol.model_copy(update={"train": train})}
+    )
+    (found,) = counterparts(changed, changed.protocol.evaluations[0])
+    assert found.comparable
+
+
+def test_the_number_and_name_of_test_episodes_keep_nothing_apart():
+    cell = PAPER["omniglot-5w1s/reptile"]
+    own = {"name": "mine", "episodes": 10, "steps": 60}
+    test = cell.protocol.evaluations[1].model_copy(update=own)
+    protocol = cell.protocol.model_copy(update={"evaluations": (test,)})
+    renamed = cell.model_copy(update={"protocol": protocol})
+    (found,) = counterparts(renamed, test)
+    assert found.result.number == "reptile.table2.omniglot-5w1s.reptile-transduction"
+    assert differing(renamed, "mine", found.preset, "transductive") == {}
+
+
+def test_both_ways_to_test_reptile_find_their_own_numbers(tmp_path):
+    means = {"non-transductive": 0.954, "transductive": 0.977}
+    found = rows(collected(tmp_path, *seeds(PAPER["omniglot-5w1s/reptile"], (means,) * 4)))
+    assert {row.number.value: round(float(row.scores.mean()), 1) for row in found} == {
+        95.39: 95.4,
+        97.68: 97.7,
+    }
+
+
+def test_what_was_not_run_stands_in_the_table(tmp_path):
+    made = seeds(PAPER["omniglot-5w1s/maml"], (0.98, 0.99))
+    found = rows(collected(tmp_path, *made, profile="paper"))
+    kinds = {row.number.id: row.verdict.kind for row in found if row.number}
+    assert kinds["maml.table1.omniglot-5w1s.maml"] == "inconclusive"
+    assert kinds["maml.table1.miniimagenet-5w1s.maml"] == "not run"
+    assert set(kinds) == {r.number for p in protocols.load().values() for r in p.results}
+
+
+def test_diverged_trainings_and_episodes_are_never_judged(tmp_path):
+    of = PAPER["sinusoid/maml"]
+    made = seeds(of, (0.35,) * 4)
+    made.append(record(of.model_copy(update={"seed": 4})))
+    found = rows(collected(tmp_path / "seed", *made))
+    assert {row.verdict.kind for row in found} == {"inconclusive"}
+    assert found[0].verdict.reason == "1 of 5 seeds diverged"
+    values = scores(of, 0.35)
+    values["5-shot"][7, 10] = np.inf
+    made = [*seeds(of, (0.35,) * 4), record(of.model_copy(update={"seed": 4}), values)]
+    found = rows(collected(tmp_path / "episode", *made))
+    assert found[2].verdict.reason == "1 diverged episode"
+    (_, _, line) = lines(comparison(collected(tmp_path / "episode", *made), found))
+    assert (line["diverged_episodes"], line["ours"]) == ("1", "")
+    assert float(line["median"]) == pytest.approx(0.35, rel=1e-5)
+
+
+def test_a_setting_without_a_published_number_says_so(tmp_path):
+    found = rows(collected(tmp_path, *seeds(PAPER["sinusoid/fomaml"], (0.4, 0.5))))
+    assert [row.verdict.kind for row in found] == ["no published value"]
+    plain = PAPER["sinusoid/fomaml"].model_copy(
+        update={"model": {**PAPER["sinusoid/fomaml"].model, "init": "torch"}}
+    )
+    assert rows(collected(tmp_path / "other", *seeds(plain, (0.4, 0.5)))) == []
+
+
+TRAPS = {(c.experiment, c.variant): c for c in expand(load_profile("traps"), ["cpu"], seeds=[0])}
+
+
+def test_what_an_item_of_training_is_worth(tmp_path):
+    training = {v: c for (e, v), c in TRAPS.items() if e == "omniglot-5w1s-training"}
+    worth = {"maml": 0.0, "mean-loss": -0.02, "gamma-beta-adapted": 0.01, "first-order": -0.05}
+    made = []
+    for variant, points in worth.items():
+        made += seeds(training[variant], (0.9 + points, 0.92 + points), spread=0.05)
+    table = lines(items(collected(tmp_path, *made)))
+    found = {line["other"]: line for line in table if line["touches"] == "training"}
+    for variant, points in list(worth.items())[1:]:
+        line = found[variant]
+        assert float(line["difference"]) == pytest.approx(points, abs=1e-6)
+        assert float(line["seed_interval_95"]) == pytest.approx(0, abs=1e-6)  # paired
+        assert float(line["episode_interval_95"]) == pytest.approx(0, abs=1e-6)
+        assert (line["paired_episodes"], line["seeds"], line["touches"]) == (
+            "true",
+            "2",
+            "training",
+        )
+    assert found["mean-loss"]["item"] == "train.loss"
+    assert (found["mean-loss"]["protocol"], found["mean-loss"]["instead"]) == ("per_shot", "mean")
+    assert found["gamma-beta-adapted"]["item"] == "model.norm, model.norm_adapted"
+    assert found["first-order"]["instead"] == "fomaml"
+
+
+def test_what_an_item_of_the_test_is_worth(tmp_path):
+    of = TRAPS["omniglot-5w1s-test", "maml"]
+    means = {"test": 0.95, "support": 0.90, "running": 0.5, "15-query": 0.96, "unrotated": 0.97}
+    found = lines(items(collected(tmp_path, *seeds(of, (means, means), spread=0.01))))
+    worth = {line["other_test"]: line for line in found if line["other_test"] != "test"}
+    for name, points in (("support", -0.05), ("running", -0.45), ("15-query", 0.01)):
+        assert float(worth[name]["difference"]) == pytest.approx(points, abs=1e-6)
+    assert worth["running"]["item"] == "test.batch_norm"
+    assert worth["15-query"]["item"] == "test.query_shots"
+    assert (worth["unrotated"]["item"], worth["unrotated"]["instead"]) == ("test.rotations", "none")
+    assert [x["instead"] for x in found if x["item"] == "test.report_step"] == ["1", "10"]
+
+
+def test_other_test_episodes_are_not_paired(tmp_path):
+    base = TRAPS["omniglot-5w1s-training", "maml"]
+    other = TRAPS["omniglot-5w1s-alphabets", "maml"]
+    made = [*seeds(base, (0.9, 0.9), spread=0.05), *seeds(other, (0.8, 0.8), spread=0.05)]
+    (line,) = [x for x in lines(items(collected(tmp_path, *made))) if x["item"] == "task.split"]
+    assert line["paired_episodes"] == "false"
+    each = np.linspace(-0.05, 0.05, 600).var(ddof=1) / 600
+    assert float(line["episode_interval_95"]) == pytest.approx(1.96 * (2 * each) ** 0.5, rel=1e-4)
+
+
+def test_profiles_without_a_published_protocol_have_no_such_table(tmp_path):
+    of = TRAPS["omniglot-5w1s-training", "xavier-head"]
+    other = TRAPS["omniglot-5w1s-training", "mean-loss"]
+    assert items(collected(tmp_path, *seeds(of, (0.9,)), *seeds(other, (0.8,)))) is None

@@ -1,0 +1,160 @@
+"""Profiles: presets become cells, shortened cells never stand for whole ones, old names stay."""
+
+from __future__ import annotations
+
+import pytest
+
+from suite import protocols
+from suite.component import Component, later
+from suite.errors import UserError
+from suite.matrix.progress import Progress
+from suite.matrix.run import run_matrix
+from suite.profile import SHORT_TEST, Profile, expand, load_profile, shortened
+from suite.records.store import Store
+from tests.matrix.test_cell import make
+
+PROFILE = {"description": "x", "seeds": (0,)}
+
+
+def test_presets_and_experiments_stand_in_one_profile():
+    own = {
+        "name": "mine",
+        "task": {"name": "sinusoid"},
+        "model": {"name": "mlp"},
+        "train": {"shots": 5, "query_shots": 5, "meta_batch": 2, "steps": 3},
+        "evaluations": ({"name": "t", "shots": 5, "query_shots": 5, "episodes": 4, "steps": 1},),
+        "algorithms": {"maml": {}},
+    }
+    values = {**PROFILE, "presets": ("sinusoid/maml*",), "experiments": (own,)}
+    cells = expand(Profile.model_validate(values), ["cpu"])
+    assert [f"{c.experiment}/{c.variant}" for c in cells] == [
+        "sinusoid/maml",
+        "sinusoid/maml-0.001",
+        "mine/maml",
+    ]
+    assert cells[0].protocol.train.steps == 70000
+
+
+def test_a_preset_that_is_not_there_and_a_profile_of_nothing_are_refused():
+    with pytest.raises(UserError, match="unknown protocol 'sinusoid/mmal'"):
+        Profile.model_validate({**PROFILE, "presets": ("sinusoid/mmal",)})
+    with pytest.raises(ValueError, match="neither experiments nor presets"):
+        Profile.model_validate(PROFILE)
+
+
+def test_shortened_cells_have_another_name_and_fewer_test_episodes():
+    (cell,) = (
+        c
+        for c in expand(load_profile("paper"), ["cpu"], seeds=[0], tasks=["omniglot-5w1s"])
+        if c.variant == "reptile"
+    )
+    short = shortened(cell, 5000)
+    assert short.experiment == "omniglot-5w1s@5000"
+    assert short.protocol.train.steps == 5000
+    assert {e.episodes for e in short.protocol.evaluations} == {SHORT_TEST}
+    assert short.sha256() != cell.sha256()
+    assert shortened(cell, 100_000) is cell
+    listed = expand(load_profile("paper"), ["cpu"], seeds=[0], outer_steps=5000)
+    assert short.sha256() in {c.sha256() for c in listed}
+
+
+class _Old(Component):
+    name = "old"
+    rate: float = 0.1
+
+
+class _New(_Old):
+    extra: int = later(3)
+
+
+def test_an_item_added_later_leaves_old_descriptions_as_they_were():
+    assert _New().identity() == _Old().identity()
+    assert _New(extra=4).identity() == {**_Old().identity(), "extra": 4}
+    assert _New.model_validate({"rate": 0.1}).extra == 3
+
+
+def test_the_traps_are_set_beside_the_published_protocol():
+    """The base of every trap experiment is MAML's preset, save for its budget and tests."""
+    cells = expand(load_profile("traps"), ["cpu"], seeds=[0])
+    presets = {
+        name: cell
+        for cell in expand(load_profile("paper"), ["cpu"], seeds=[0])
+        if (name := f"{cell.experiment}/{cell.variant}") in protocols.load()
+    }
+    for cell in cells:
+        if cell.variant != "maml" or cell.experiment.endswith("alphabets"):
+            continue
+        preset = presets[f"{'-'.join(cell.experiment.split('-')[:2])}/maml"]
+        assert cell.task == preset.task
+        assert cell.model == preset.model
+        assert cell.algorithm == preset.algorithm
+        steps = {"steps": preset.protocol.train.steps}
+        assert cell.protocol.train.model_copy(update=steps) == preset.protocol.train
+        assert cell.protocol.evaluations[0] == preset.protocol.evaluations[0]
+
+
+def test_kept_weights_are_shared_by_cells_that_differ_in_their_tests(tmp_path):
+    first = make("maml", seed=3)
+    like = first.protocol.evaluations[0]
+    more = like.model_copy(update={"name": "more", "steps": 4})
+    protocol = first.protocol.model_copy(update={"evaluations": (like, more)})
+    second = first.model_copy(update={"experiment": "f", "protocol": protocol})
+    # A learning curve is scored as the first evaluation: with another one it is another curve.
+    alone = first.protocol.model_copy(update={"evaluations": (more,)})
+    third = first.model_copy(update={"experiment": "h", "protocol": alone})
+    assert first.curve_sha256() == second.curve_sha256() != third.curve_sha256()
+    store = Store(tmp_path, "p")
+
+    def run(cell, keep):
+        from rich.console import Console
+
+        run_matrix([cell], store, None, Progress(Console(quiet=True)), keep_weights=keep)
+        return store.find(cell)
+
+    one = run(first, keep=True)
+    weights = list((tmp_path / "weights").glob("*.npz"))
+    assert len(weights) == 1
+    two = run(second, keep=True)
+    assert two.provenance.resumed == one.provenance.resumed + 1
+    assert two.results.weights_sha256 == one.results.weights_sha256
+    assert list((tmp_path / "weights").glob("*.npz")) == weights
+    # A run that keeps nothing trains anew, leaves the weights alone, and gets the same.
+    again = second.model_copy(update={"experiment": "g"})
+    assert run(again, keep=False).result_sha256 == two.result_sha256
+    assert run(third, keep=True).provenance.resumed == 0
+    weights = list((tmp_path / "weights").glob("*.npz"))
+    assert len(weights) == 2
+    assert list((tmp_path / "weights").glob("*.npz")) == weights
+    assert not list((tmp_path / "checkpoints").rglob("*.npz"))
+
+
+def test_protocols_are_listed_shown_and_set_side_by_side():
+    from click.testing import CliRunner
+
+    from suite.cli import cli
+
+    def output(*words):
+        found = CliRunner().invoke(cli, ["protocols", *words], catch_exceptions=False)
+        assert found.exit_code == 0
+        return found.output
+
+    listed = output()
+    assert all(name in listed for name in protocols.load())
+    shown = output("show", "omniglot-5w1s/maml")
+    assert "maml.table1.omniglot-5w1s.maml: 98.7 ± 0.4, read from test after 3 steps" in shown
+    assert any(
+        line.split()[:3] == ["task.split", "random_1100", "code"] for line in shown.splitlines()
+    )
+    diff = output("diff", "sinusoid/maml", "sinusoid/maml-0.001").splitlines()
+    assert len(diff) == 3
+    assert diff[-1].split() == ["algorithm.inner_rate", "0.01", "(stated)", "0.001", "(inferred)"]
+    assert "are one protocol" in output("diff", "sinusoid/maml", "sinusoid/maml")
+
+
+def test_two_cells_of_one_name_are_refused():
+    own = load_profile("paper").all_experiments()[0]
+    changed = own.model_copy(update={"curve_points": 3})
+    both = Profile(**PROFILE, presets=("sinusoid/maml",), experiments=(changed,))
+    assert own.name == "sinusoid"
+    with pytest.raises(UserError, match="two different cells are called 'sinusoid--maml--seed0"):
+        expand(both, ["cpu"])
