@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from suite import devices, registry, stop
+from suite import devices, protocols, registry, stop
 from suite.config import Cell
 from suite.errors import UserError
 from suite.profile import expand, load_profile
@@ -170,20 +170,29 @@ def _run(**options) -> None:
         f"in {summary.seconds:.0f} s."
     )
     if summary.whole or store.records():
-        _report(store, figures=not options["no_figures"])
+        _report(store, options)
     if not summary.whole:
         raise SystemExit(1)
 
 
-def _report(store: Store, figures: bool) -> None:
-    from suite.report import beside_published, write_report
+def _report(store: Store, options: dict) -> None:
+    from suite.report import write_report
 
     with store.to_itself():
-        paths = write_report(store.results, store.profile, figures=figures)
-    if table := beside_published(store.results, store.profile):
-        console.print(f"\nBeside published numbers:\n{table}\n", markup=False, soft_wrap=True)
-    page = next((path for path in paths if path.name == "report.md"), None)
-    console.print(f"{len(paths)} tables and figures; begin with {page}.", soft_wrap=True)
+        presets, figures = _presets(options["profile"]), not options["no_figures"]
+        files, beside = write_report(store.results, store.profile, presets, figures=figures)
+    told = f"Beside published numbers:\n{beside}\n" if beside else "No paper has numbers for these."
+    console.print(f"\n{told}", markup=False, soft_wrap=True)
+    page = next((path for path in files if path.name == "report.md"), None)
+    console.print(f"{len(files)} tables and figures; begin with {page}.", soft_wrap=True)
+
+
+def _presets(profile: str) -> list[protocols.Preset]:
+    """Return the published settings of a profile; none if only its records are here."""
+    try:
+        return protocols.matching(load_profile(profile).presets)
+    except UserError:
+        return []
 
 
 @cli.command()
@@ -194,7 +203,7 @@ def _report(store: Store, figures: bool) -> None:
 def report(options: dict, **own) -> None:
     """Write tables and figures again, from the records alone."""
     options = options | {key: value for key, value in own.items() if value}
-    _report(_store(options), figures=not options["no_figures"])
+    _report(_store(options), options)
 
 
 @cli.command()
@@ -233,7 +242,10 @@ def cite(options: dict, **own) -> None:
     from suite.report import cited
 
     options = options | {key: value for key, value in own.items() if value}
-    click.echo(cited(options["results"], _name(options["profile"])), nl=False)
+    results, profile = options["results"], _name(options["profile"])
+    if not Store(results, profile).folder.is_dir():
+        load_profile(options["profile"])  # a name that nobody knows is a slip
+    click.echo(cited(results, profile), nl=False)
 
 
 @cli.group(name="protocols", invoke_without_command=True)

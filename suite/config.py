@@ -46,7 +46,8 @@ class EvaluationProtocol(EpisodeShape):
     ``running`` normalises with running statistics (see `suite.running`).
     """
 
-    name: str = Field(min_length=1)
+    name: str = Field(pattern=r"^[^.]+$")
+    """Without dots, which part the items of a protocol."""
     split: Split = "test"
     episodes: int = Field(ge=2)
     steps: int = Field(ge=0)

@@ -116,6 +116,33 @@ def test_report_from_records_alone(folder):
     assert page.read_text() == text
 
 
+def test_a_run_ends_with_its_results_beside_published_numbers(folder):
+    (folder / "own.toml").write_text(
+        'description = "two"\nseeds = [0]\npresets = ["sinusoid/fomaml", "sinusoid/maml"]\n'
+    )
+    ended = run(folder, "--outer-steps", 1, "--algorithms", "fomaml", profile="own.toml")
+    assert ended.exit_code == 0, ended.output
+    lines = ended.output[ended.output.index("Beside published numbers:") :].splitlines()
+    (there,) = [line for line in lines if line.startswith("sinusoid@1/fomaml 5-shot")]
+    assert "no published value (1 of 70,000 outer steps)" in there
+    assert len([line for line in lines if "sinusoid/maml" in line and "not run" in line]) == 3
+    (folder / "own.toml").unlink()  # of records alone, nobody knows what else was wanted
+    again = run(folder, "report", profile="own.toml")
+    assert again.exit_code == 0
+    assert "sinusoid@1/fomaml" in again.output
+    assert "not run" not in again.output
+
+
+def test_a_run_that_no_paper_has_numbers_for_says_so(folder):
+    assert "No paper has numbers for these." in run(folder, "--algorithms", "sgd").output
+
+
+def test_cite_refuses_a_profile_that_nobody_knows(folder):
+    found = CliRunner().invoke(cli, ["--profile", "qiuck", "cite"])
+    assert found.exit_code == 2
+    assert "quick" in found.output
+
+
 def test_a_plugin_file_is_run_only_when_named(folder):
     (folder / "extra.py").write_text(
         "from suite import registry\nfrom suite.algorithms.sgd import SGD\n"

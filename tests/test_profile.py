@@ -6,6 +6,7 @@ import pytest
 
 from suite import protocols
 from suite.component import Component, later
+from suite.config import EvaluationProtocol
 from suite.errors import UserError
 from suite.matrix.progress import Progress
 from suite.matrix.run import run_matrix
@@ -40,6 +41,12 @@ def test_a_preset_that_is_not_there_and_a_profile_of_nothing_are_refused():
         Profile.model_validate({**PROFILE, "presets": ("sinusoid/mmal",)})
     with pytest.raises(ValueError, match="neither experiments nor presets"):
         Profile.model_validate(PROFILE)
+
+
+def test_an_evaluation_has_no_dot_in_its_name():
+    test = {"name": "q.15", "shots": 1, "query_shots": 1, "episodes": 2, "steps": 1}
+    with pytest.raises(ValueError, match="pattern"):
+        EvaluationProtocol.model_validate(test)
 
 
 def test_shortened_cells_have_another_name_and_fewer_test_episodes():
@@ -120,11 +127,11 @@ def test_kept_weights_are_shared_by_cells_that_differ_in_their_tests(tmp_path):
     assert list((tmp_path / "weights").glob("*.npz")) == weights
     # A run that keeps nothing trains anew, leaves the weights alone, and gets the same.
     again = second.model_copy(update={"experiment": "g"})
+    before = weights[0].read_bytes()
     assert run(again, keep=False).result_sha256 == two.result_sha256
+    assert [path.read_bytes() for path in (tmp_path / "weights").glob("*.npz")] == [before]
     assert run(third, keep=True).provenance.resumed == 0
-    weights = list((tmp_path / "weights").glob("*.npz"))
-    assert len(weights) == 2
-    assert list((tmp_path / "weights").glob("*.npz")) == weights
+    assert len(list((tmp_path / "weights").glob("*.npz"))) == 2
     assert not list((tmp_path / "checkpoints").rglob("*.npz"))
 
 

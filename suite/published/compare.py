@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,12 +18,15 @@ from suite.published.counterpart import (
     counterparts,
     differing,
     item_value,
+    shortening,
 )
-from suite.published.numbers import Number, load
+from suite.published.numbers import Metric, Number, load
 from suite.published.verdicts import Verdict, judge, no_value, not_run
+from suite.statistics import Summary, summarise
 
 #: From the suite's units to the published ones.
 SCALE = {"accuracy_pct": 100.0, "mse": 1.0}
+METRICS: dict[str, Metric] = {"classification": "accuracy_pct", "regression": "mse"}
 
 
 class Tested(Protocol):
@@ -60,11 +64,40 @@ class Row:
     counterpart: Counterpart | None = None
 
     @property
+    def test(self) -> str:
+        """Name of the evaluation: ours, or the preset's where nothing was run."""
+        if self.tested is not None:
+            return self.tested.evaluation.name
+        assert self.result is not None
+        return self.result.evaluation
+
+    @property
+    def step(self) -> int:
+        """The inner step that is read: the paper's, or ours where it has no number."""
+        if self.result is not None:
+            return self.result.step
+        assert self.tested is not None
+        return self.tested.evaluation.headline
+
+    @property
+    def metric(self) -> Metric:
+        """The published metric, or what a paper would have written."""
+        if self.number is not None:
+            return self.number.metric
+        assert self.tested is not None
+        return METRICS[self.tested.cell.make_task().kind]
+
+    @property
     def scores(self) -> np.ndarray:
-        """Our scores (seeds, episodes) after the paper's inner step, in the published unit."""
-        if self.tested is None or self.result is None or self.number is None:
+        """Our scores (seeds, episodes) after that step, in the published unit."""
+        if self.tested is None:
             return np.empty((0, 0))
-        return SCALE[self.number.metric] * self.tested.scores[:, :, self.result.step]
+        return SCALE[self.metric] * self.tested.scores[:, :, self.step]
+
+    @cached_property
+    def summary(self) -> Summary:
+        """What a table says of our scores."""
+        return summarise(self.scores, higher_is_better=self.metric == "accuracy_pct")
 
 
 def compare(tested: Sequence[Tested], presets: Sequence[Preset]) -> list[Row]:
@@ -87,7 +120,8 @@ def compare(tested: Sequence[Tested], presets: Sequence[Preset]) -> list[Row]:
 def _beside(group: Tested) -> Iterator[Row]:
     unpublished = _without_number(group)
     if unpublished is not None:
-        yield Row(unpublished, None, None, group, no_value())
+        preset, shortened = unpublished
+        yield Row(preset, None, None, group, no_value(shortened))
         return
     for found in counterparts(group.cell, group.evaluation):
         number = load().number(found.result.number)
@@ -103,13 +137,17 @@ def _beside(group: Tested) -> Iterator[Row]:
         yield Row(found.preset, found.result, number, group, verdict, found)
 
 
-def _without_number(group: Tested) -> Preset | None:
-    """Return the preset of which this is the first evaluation, if the paper has no number there."""
+def _without_number(group: Tested) -> tuple[Preset, str] | None:
+    """Return the preset of which this is the first evaluation, if the paper has no number there.
+
+    With it comes how much shorter ours is.
+    """
     name = f"{group.cell.experiment.split('@')[0]}/{group.cell.variant}"
     preset, test = protocols.load().get(name), group.evaluation.name
     if preset is None or preset.results or test != next(iter(preset.nested()["evaluations"])):
         return None
-    return preset if set(differing(group.cell, test, preset, test)) <= {BUDGET} else None
+    apart = differing(group.cell, test, preset, test)
+    return (preset, shortening(apart)) if set(apart) <= {BUDGET} else None
 
 
 def _assumed(found: Counterpart) -> list[str]:

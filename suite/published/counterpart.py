@@ -31,15 +31,20 @@ class Counterpart:
     @property
     def shortened(self) -> str:
         """How much shorter the cell's training is; '' if it is not, or if more differs."""
-        if set(self.differing) != {BUDGET}:
-            return ""
-        ours, theirs = self.differing[BUDGET]
-        return f"{ours:,} of {theirs:,} outer steps" if ours < theirs else ""
+        return shortening(self.differing)
 
     @property
     def comparable(self) -> bool:
         """Whether nothing keeps the two apart."""
         return not self.differing
+
+
+def shortening(differing: Mapping[str, tuple[Any, Any]]) -> str:
+    """Return how much shorter ours is, of differing items (ours, theirs); '' if more differs."""
+    if set(differing) != {BUDGET}:
+        return ""
+    ours, theirs = differing[BUDGET]
+    return f"{ours:,} of {theirs:,} outer steps" if ours < theirs else ""
 
 
 def item_value(value: Any) -> str:
@@ -74,7 +79,7 @@ def differing(cell: Cell, test: str, of: Cell | Preset, other: str) -> dict[str,
     effect keeps nothing apart.
     """
     ours, theirs = _relevant(items_of(cell), test), _relevant(items_of(of), other)
-    idle = _relevant(_without_effect(of), other) if isinstance(of, Preset) else {}
+    idle = without_effect(of, other) if isinstance(of, Preset) else frozenset()
     return {
         path: (ours.get(path), theirs.get(path))
         for path in sorted(ours.keys() | theirs.keys())
@@ -82,8 +87,10 @@ def differing(cell: Cell, test: str, of: Cell | Preset, other: str) -> dict[str,
     }
 
 
-def _without_effect(preset: Preset) -> dict[str, Any]:
-    return {path: item.value for path, item in preset.items.items() if item.mark == "n/a"}
+def without_effect(preset: Preset, test: str) -> frozenset[str]:
+    """Return the items that a preset marks as without effect, as `differing` names them."""
+    marked = {path: item.value for path, item in preset.items.items() if item.mark == "n/a"}
+    return frozenset(_relevant(marked, test))
 
 
 def _relevant(items: Mapping[str, Any], test: str) -> dict[str, Any]:

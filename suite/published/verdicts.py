@@ -14,8 +14,9 @@ difference adds them up, s² being the variance between the means of our n seeds
 Where the published error over tasks is not known, it is never taken as zero but as large as ours,
 and the verdict says so. The degrees of freedom are those of Welch and Satterthwaite, an
 approximation: in simulations where s² matters most, the 95 % interval holds the truth in 94 % of
-cases from four seeds on, in 92 % with three and in 88 % with two. A part of s² is itself test noise
-(which episodes a seed gets wrong); where that is large, the interval is too wide.
+cases from four seeds on, in 92 % with three and in 88 % with two; so fewer than four seeds get an
+interval and no verdict. A part of s² is itself test noise (which episodes a seed gets wrong); where
+that is large, the interval is too wide.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ import numpy as np
 from scipy import stats
 
 from suite.published.numbers import Number
-from suite.statistics import CONFIDENCE, NORMAL_95, seed_means
+from suite.statistics import CONFIDENCE, HEADLINE_SEEDS, NORMAL_95, seed_means
 
 Kind = Literal[
     "matches",
@@ -119,11 +120,14 @@ def judge(
         return unjudged("inconclusive", "equal scores throughout: no error can be estimated")
     low, high = difference - half, difference + half
     leans = (*assuming, *_assumptions(number))
-    kind = _kind(low, high, margin)
+    few = seeds < HEADLINE_SEEDS
+    kind = "inconclusive" if few else _kind(low, high, margin)
     reason = ""
-    if kind == "matches" and not low <= 0 <= high:
+    if few:
+        reason = f"{seeds} seeds; a verdict takes {HEADLINE_SEEDS}"
+    elif kind == "matches" and not low <= 0 <= high:
         reason = "within the margin, though not equal"
-    if kind == "inconclusive" and number.pm_kind == "tasks" and (number.pm or 0) > margin:
+    elif kind == "inconclusive" and number.pm_kind == "tasks" and (number.pm or 0) > margin:
         reason = "the published ± alone is wider than the margin"
     return Verdict(kind, difference, (low, high), margin, reason, leans)
 
@@ -133,9 +137,13 @@ def not_run(number: Number) -> Verdict:
     return Verdict("not run", None, None, MARGINS.get(number.metric), "")
 
 
-def no_value() -> Verdict:
-    """Return the verdict on scores for which no paper has a number."""
-    return Verdict("no published value", None, None, None, "")
+def no_value(shortened: str = "") -> Verdict:
+    """Return the verdict on scores for which no paper has a number.
+
+    Args:
+        shortened: how our training was shorter than the published setting.
+    """
+    return Verdict("no published value", None, None, None, shortened)
 
 
 def _diverged(scores: np.ndarray, diverged_seeds: int) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from tabulate import tabulate
 
-from suite import protocols
-from suite.published.compare import compare
+from suite.protocols import Preset
 from suite.records.files import write_atomically
 from suite.records.store import Store
 from suite.report.cite import citation
@@ -19,8 +20,18 @@ from suite.report.render import comma_separated, latex, markdown
 from suite.report.tables import tables
 
 
-def write_report(results: Path, profile: str, *, figures: bool = True) -> list[Path]:
-    """Write the report of a profile's records and return its files.
+class Written(NamedTuple):
+    """A report that was written."""
+
+    files: list[Path]
+    beside: str
+    """The table of results beside published numbers, for a terminal; '' where there is none."""
+
+
+def write_report(
+    results: Path, profile: str, presets: Sequence[Preset] = (), *, figures: bool = True
+) -> Written:
+    """Write the report of a profile's records.
 
     RESULTS/tables/PROFILE/ gets each table as .md, .tex and .csv, and the page ``report.md``;
     RESULTS/figures/PROFILE/ gets each figure as .pdf and .png. The same records give the same
@@ -29,39 +40,32 @@ def write_report(results: Path, profile: str, *, figures: bool = True) -> list[P
     Args:
         results: the results folder.
         profile: whose records.
+        presets: settings that the profile would run; what is missing of them is said to be.
         figures: whether to draw; the page links to them either way.
 
     Raises:
         UserError: no records, records that must not stand in one table, or no right to write.
     """
     collection = collect(Store(Path(results), profile))
-    pictures = planned(collection)
+    beside = rows(collection, presets)
+    found, pictures = tables(collection, beside), planned(collection, beside)
     folder = Path(results) / "tables" / profile
     files: dict[Path, bytes] = {}
-    found = tables(collection)
     for table in found:
         files[folder / f"{table.name}.md"] = markdown(table).encode()
         files[folder / f"{table.name}.tex"] = latex(table).encode()
         files[folder / f"{table.name}.csv"] = comma_separated(table).encode()
     shown = [(picture.name, picture.caption) for picture in pictures]
     files[folder / "report.md"] = page(collection, found, shown).encode()
+    for path, content in files.items():
+        write_atomically(path, content)
     for picture in pictures if figures else ():
         for kind, content in picture.files().items():
             path = Path(results) / "figures" / profile / f"{picture.name}.{kind}"
+            write_atomically(path, content)
             files[path] = content
-    for path, content in files.items():
-        write_atomically(path, content)
-    return list(files)
-
-
-def beside_published(results: Path, profile: str) -> str:
-    """Return what a terminal shows of a profile beside published numbers; '' where there is none.
-
-    Raises:
-        UserError: as `write_report`.
-    """
-    headers, lines = brief(rows(collect(Store(Path(results), profile))))
-    return tabulate(lines, headers, disable_numparse=True) if lines else ""
+    headers, lines = brief(beside)
+    return Written(list(files), tabulate(lines, headers, disable_numparse=True) if lines else "")
 
 
 def cited(results: Path, profile: str) -> str:
@@ -72,6 +76,6 @@ def cited(results: Path, profile: str) -> str:
     """
     store = Store(Path(results), profile)
     if not store.records():
-        return citation(None, compare([], list(protocols.load().values())))
+        return citation(None)
     collection = collect(store)
     return citation(collection, rows(collection))

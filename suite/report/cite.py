@@ -60,7 +60,7 @@ _VINYALS = Paper(
 )
 
 
-def citation(collection: Collection | None, rows: Sequence[Row]) -> str:
+def citation(collection: Collection | None, rows: Sequence[Row] = ()) -> str:
     """Return the paragraph, in LaTeX, and the BibTeX entries.
 
     Args:
@@ -114,6 +114,7 @@ def _used(described: Sequence[Mapping[str, Any]]) -> str:
 def _compared(rows: Sequence[Row]) -> list[str]:
     """Say which published settings were run, and which numbers they stand beside."""
     whole: dict[str, list[str]] = {}
+    lost: dict[str, list[str]] = {}
     unlike: dict[str, dict[str, list[str]]] = {kind: {} for kind in UNLIKE}
     for own in own_results(rows):
         source = rf"{latex_escape(own.number.table)} of \cite{{{own.number.paper}}}"
@@ -123,11 +124,14 @@ def _compared(rows: Sequence[Row]) -> list[str]:
                 source += f" ({own.verdict.reason.split(';')[0]})"
             unlike[own.verdict.kind].setdefault(source, []).append(latex_escape(name))
         else:
-            whole.setdefault(source, []).append(latex_escape(own.row.preset.name))
-    without = [latex_escape(r.preset.name) for r in rows if r.tested is not None and not r.number]
+            into = whole if own.summary.seeds else lost
+            into.setdefault(source, []).append(latex_escape(own.row.preset.name))
+    without = [_unpublished(row) for row in rows if row.tested is not None and not row.number]
     found = []
     if whole:
         found.append(f"Run in full in the protocols of published settings: {_sources(whole)}.")
+    if lost:
+        found.append(f"Run in full, but every training diverged: {_sources(lost)}.")
     if without:
         found.append(f"Protocols without a published number: {_and(without)}.")
     if unlike["shortened"]:
@@ -136,6 +140,11 @@ def _compared(rows: Sequence[Row]) -> list[str]:
         told = _sources(unlike["not comparable"])
         found.append(f"In other protocols, hence not comparable: {told}.")
     return found
+
+
+def _unpublished(row: Row) -> str:
+    short = f" (shortened: {row.verdict.reason})" if row.verdict.reason else ""
+    return latex_escape(row.preset.name) + short
 
 
 def _sources(by_source: Mapping[str, list[str]]) -> str:

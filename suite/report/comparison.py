@@ -6,29 +6,32 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from suite import protocols
-from suite.profile import load_profile, profile_names
+from suite.protocols import Preset
 from suite.published.compare import Row, compare
+from suite.published.counterpart import item_value
 from suite.published.numbers import Number, load
 from suite.published.verdicts import MARGINS
-from suite.report.format import NONE, significant
+from suite.report.footnotes import KINDS
+from suite.report.format import NONE
 from suite.report.groups import Collection
-from suite.report.notes import INTERVALS, provenance, stamp
+from suite.report.notes import INTERVALS, diverged_cells, provenance, stamp
+from suite.report.own import MARKS, devices, printed, signed, spread, written
 from suite.report.render import Table
-from suite.statistics import summarise
+from suite.statistics import HEADLINE_SEEDS
 
-#: How a ± is marked that is not a 95 % interval over test tasks.
-MARKS = {"seeds_std": "s", "tasks_std": "t", "unstated": "?", "tasks": "", None: ""}
 #: Differing items that a row names; the CSV file names all.
 NAMED = 3
 
 
-def rows(collection: Collection) -> list[Row]:
-    """Return what stands beside published numbers, and what the profile would set there."""
-    wanted = []
-    if collection.profile in profile_names():
-        wanted = protocols.matching(load_profile(collection.profile).presets)
-    order = list(dict.fromkeys([*(preset.name for preset in wanted), *protocols.load()]))
-    found = compare(collection.groups, wanted)
+def rows(collection: Collection, presets: Sequence[Preset] = ()) -> list[Row]:
+    """Return what stands beside published numbers.
+
+    Args:
+        collection: the records.
+        presets: settings that the profile would run: their numbers are rows in any case.
+    """
+    order = list(dict.fromkeys([*(preset.name for preset in presets), *protocols.load()]))
+    found = compare(collection.groups, presets)
     return sorted(found, key=lambda row: order.index(row.preset.name))
 
 
@@ -36,33 +39,38 @@ def comparison(collection: Collection, found: Sequence[Row]) -> Table | None:
     """Return the table of published numbers beside ours, or None where there is nothing to say."""
     if not found:
         return None
+    left = ["Setting", "Algorithm", "Published in", "Test"]
+    if len(devices(found)) > 1:
+        left.append("Device")
     columns = (
-        *("Setting", "Algorithm", "Published in", "Test", "Step", "Published", "Re-runs"),
-        *("Ours", "± seeds", "Median", "Diverged", "Seeds", "Difference", "95 % interval"),
-        "Verdict",
+        *(*left, "Step", "Published", "Re-runs", "Ours", "± seeds", "± episodes", "Median"),
+        *("Diverged", "Seeds", "Difference", "95 % interval", "Verdict"),
     )
+    lines = [_line(row) for row in found]
+    marks = [f"{MARKS[kind]} {text}".strip() for kind, text in KINDS.items()]
     margins = ", ".join(f"{MARGINS[m]:g} ({name})" for m, name in _METRICS.items())
     notes = (
-        "Published ±: a 95 % interval over test tasks of one training, or with s a standard "
-        "deviation over seeds, with ? of unstated meaning. Re-runs: range and number of other "
-        "people's results for the same number; they are context, no target.",
+        f"Published ±: {'; '.join(marks)}. Re-runs: range and number of other people's results for "
+        "the same number; they are context, no target. Diverged: test episodes.",
         f"Verdict: 'matches', the whole 95 % interval of the difference lies within the margin of "
         f"{margins}; 'above' or 'below', the whole interval lies beyond it; 'inconclusive', neither"
         ". The interval adds up the variance between our seeds, times 1 + 1/n as the paper's is "
         "one run, and both errors over test tasks; its t has the degrees of freedom of Welch and "
-        "Satterthwaite. 'shortened' and 'not comparable' rows are never judged.",
+        f"Satterthwaite. With fewer than {HEADLINE_SEEDS} seeds, and where anything diverged, all "
+        "is 'inconclusive'; 'shortened' and 'not comparable' rows are never judged.",
         *_footnotes(found),
         INTERVALS,
-        *(provenance(collection) if collection.records else ()),
+        *diverged_cells(collection),
+        *provenance(collection),
     )
     return Table(
         "comparison",
         f"Published numbers and ours, profile {collection.profile}",
         columns,
-        tuple(_line(row) for row in found),
+        tuple(tuple(line[column] for column in columns) for line in lines),
         notes,
         tuple(_data(row) for row in found),
-        text_columns=4,
+        text_columns=len(left),
     )
 
 
@@ -72,35 +80,57 @@ _METRICS = {"accuracy_pct": "points of accuracy", "mse": "squared error"}
 def brief(found: Sequence[Row]) -> tuple[list[str], list[tuple[str, ...]]]:
     """Return headers and lines of what a terminal shows."""
     headers = ["setting", "step", "published", "ours", "seeds", "verdict"]
+    several = len(devices(found)) > 1
     lines: list[tuple[str, ...]] = []
     for row in found:
         line = _line(row)
-        name = f"{row.preset.experiment}/{line[1]} {line[3]}".strip()
-        lines.append((name, line[4], line[5], line[7], line[11], line[14]))
+        name = f"{line['Setting']}/{line['Algorithm']} {line['Test']}"
+        name += f" {line['Device']}" * several
+        lines.append((name, *(line[header.capitalize()] for header in headers[1:])))
     return headers, lines
 
 
-def _line(row: Row) -> tuple[str, ...]:
-    number, group = row.number, row.tested
-    variant = group.cell.variant if group else row.preset.variant
-    test = group.evaluation.name if group else row.result.evaluation if row.result else NONE
-    step = str(row.result.step) if row.result else NONE
-    ours = width = median = diverged = seeds = NONE
-    if group is not None and number is not None:
-        found = summarise(row.scores, higher_is_better=number.metric == "accuracy_pct")
-        ours = _number(found.mean, number) if found.mean is not None else "diverged"
-        width = _number(found.seed_interval, number)
-        median = _number(found.median, number)
-        diverged = str(found.diverged)
-        seeds = str(found.seeds)
-    difference = row.verdict.difference
-    return (
-        *(row.preset.experiment, variant, _source(number), test, step),
-        *(_published(number), _reruns(number), ours, width, median, diverged, seeds),
-        NONE if difference is None or number is None else _signed(difference, number),
-        NONE if row.verdict.interval is None or number is None else _range(row, number),
-        verdict(row),
+def _line(row: Row) -> dict[str, str]:
+    """Return what a reader sees of a row, by column."""
+    number, cell = row.number, row.tested.cell if row.tested else None
+    return {
+        "Setting": cell.experiment if cell else row.preset.experiment,
+        "Algorithm": cell.variant if cell else row.preset.variant,
+        "Published in": _source(number),
+        "Test": row.test,
+        "Device": cell.numerics.device if cell else NONE,
+        "Step": str(row.step),
+        "Published": printed(number) if number else NONE,
+        "Re-runs": _reruns(number),
+        **_ours(row),
+        "Verdict": verdict(row),
+    }
+
+
+def _ours(row: Row) -> dict[str, str]:
+    columns = (
+        *("Ours", "± seeds", "± episodes", "Median", "Diverged", "Seeds"),
+        *("Difference", "95 % interval"),
     )
+    if row.tested is None:
+        return dict.fromkeys(columns, NONE)
+    found, metric, missing = row.summary, row.metric, row.tested.diverged_seeds
+    seeds = NONE if found.seed_interval is None else spread(found.seed_interval, found.mean, metric)
+    if found.seed_interval is not None and found.seeds < HEADLINE_SEEDS:
+        seeds = f"({seeds})"
+    over = found.episode_interval
+    difference, interval = row.verdict.difference, row.verdict.interval
+    values = (
+        "diverged" if found.mean is None else written(found.mean, metric),
+        seeds,
+        NONE if over is None else spread(over, found.mean, metric),
+        NONE if found.median is None else written(found.median, metric),
+        str(found.diverged),
+        f"{found.seeds} of {found.seeds + missing}" if missing else str(found.seeds),
+        NONE if difference is None else signed(difference, metric),
+        NONE if interval is None else " to ".join(signed(end, metric) for end in interval),
+    )
+    return dict(zip(columns, values, strict=True))
 
 
 def verdict(row: Row) -> str:
@@ -109,7 +139,9 @@ def verdict(row: Row) -> str:
     if found.kind == "not comparable" and row.counterpart is not None:
         items = list(row.counterpart.differing)
         named = ", ".join(items[:NAMED]) + (", ..." if len(items) > NAMED else "")
-        return f"not comparable: {len(items)} item{'s' * (len(items) > 1)} ({named})"
+        lost = row.tested.diverged_seeds if row.tested else 0
+        also = f"; {lost} seed{'s' * (lost > 1)} diverged" if lost else ""
+        return f"not comparable: {len(items)} item{'s' * (len(items) > 1)} ({named}){also}"
     reason = f" ({found.reason})" if found.reason else ""
     leans = found.kind in ("matches", "above", "below") and found.assuming
     return f"{found.kind}{reason}{', assuming*' if leans else ''}"
@@ -122,41 +154,13 @@ def _source(number: Number | None) -> str:
     return f"{paper.authors[0].split()[-1]} {paper.year}, {number.table}"
 
 
-def _published(number: Number | None) -> str:
-    if number is None:
-        return "no published value"
-    text = _number(number.value, number)
-    if number.pm is None:
-        return text
-    return f"{text} ± {number.pm:g}{MARKS[number.pm_kind]}"
-
-
 def _reruns(number: Number | None) -> str:
-    if number is None:
-        return NONE
-    values = [run.value for run in load().reproductions_of(number.id)]
+    values = [run.value for run in load().reproductions_of(number.id)] if number else []
     if not values:
         return NONE
     low, high = min(values), max(values)
     span = f"{low:g}" if low == high else f"{low:g}–{high:g}"
     return f"{span} ({len(values)})"
-
-
-def _number(value: float | None, number: Number) -> str:
-    if value is None:
-        return NONE
-    return f"{value:.2f}" if number.metric == "accuracy_pct" else significant(value)
-
-
-def _signed(value: float, number: Number) -> str:
-    text = _number(abs(value), number)
-    return f"{'−' if value < 0 else '+'}{text}"
-
-
-def _range(row: Row, number: Number) -> str:
-    assert row.verdict.interval is not None
-    low, high = (_signed(value, number) for value in row.verdict.interval)
-    return f"{low} to {high}"
 
 
 def _footnotes(found: Sequence[Row]) -> tuple[str, ...]:
@@ -173,24 +177,23 @@ def _known(row: Row, path: str) -> str:
     item = row.preset.items.get(path)
     if item is None:
         return path
-    value = "-".join(map(str, item.value)) if isinstance(item.value, list) else item.value
-    return f"{path} {value} ({item.mark}: {item.place})"
+    return f"{path} {item_value(item.value)} ({item.mark}: {item.place})"
 
 
 def _data(row: Row) -> Mapping[str, Any]:
     number, found = row.number, row.verdict
     group: Any = row.tested
-    ours = summarise(row.scores, higher_is_better=True) if row.scores.size else None
+    ours = row.summary if group else None
     low, high = found.interval or (None, None)
     return {
         "preset": row.preset.name,
         "experiment": group.cell.experiment if group else row.preset.experiment,
         "variant": group.cell.variant if group else row.preset.variant,
         "device": group.cell.numerics.device if group else None,
-        "test": row.result.evaluation if row.result else None,
-        "step": row.result.step if row.result else None,
+        "test": row.test,
+        "step": row.step,
         "number": number.id if number else None,
-        "metric": number.metric if number else None,
+        "metric": row.metric,
         "published": number.value if number else None,
         "published_pm": number.pm if number else None,
         "published_pm_kind": number.pm_kind if number else None,

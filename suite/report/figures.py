@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import NamedTuple
 
 from matplotlib.figure import Figure
 
+from suite.published.compare import Row
 from suite.records.files import Arrays
 from suite.report.bars import timing_bars
-from suite.report.comparison import rows
 from suite.report.costs import alone, duration
 from suite.report.curves import adaptation_curves, learning_curves, validation
 from suite.report.examples import MOST_PICTURES, before_after, episode_pictures
@@ -36,14 +36,17 @@ class Picture(NamedTuple):
 BAND = "mean over seeds with the 95 % Student t interval"
 
 
-def figures(collection: Collection) -> list[Picture]:
+def figures(collection: Collection, beside: Sequence[Row]) -> list[Picture]:
     """Return the figures that the records give.
 
     Experiments with more than `MOST_VARIANTS` algorithms, such as grids, are left out.
+
+    Args:
+        collection: the records.
+        beside: what stands beside published numbers.
     """
     panels = _panels(collection)
     shown = {key: found for key, found in panels.items() if len(found) <= MOST_VARIANTS}
-    beside = rows(collection)
     planned = list(_planned(collection, shown)) if shown else []
     if own_results(beside):
         planned.append(Picture("forest", forest_caption(beside), partial(forest, beside)))

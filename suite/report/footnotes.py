@@ -7,9 +7,8 @@ from collections.abc import Sequence
 
 from suite.published.numbers import Number, load
 from suite.published.verdicts import MARGINS
-from suite.report.comparison import MARKS
 from suite.report.format import listed
-from suite.report.own import Own
+from suite.report.own import MARKS, Own
 from suite.report.settings import Settings
 from suite.statistics import HEADLINE_SEEDS
 
@@ -22,7 +21,7 @@ SIGNS = {
     "not comparable": "≠",
 }
 DIVERGED = "†"
-_KINDS = {
+KINDS = {
     "tasks": "a 95 % interval over the test tasks of one training",
     "tasks_std": "a standard deviation over the test tasks of one training",
     "seeds_std": "a standard deviation over seeds",
@@ -49,7 +48,7 @@ def reading(paper: str, table: str, numbers: Sequence[Number], found: Sequence[O
         found: ours.
     """
     kinds = {number.pm_kind for number in numbers}
-    told = [f"{MARKS[k]} {text}".strip() for k, text in _KINDS.items() if k in kinds]
+    told = [f"{MARKS[k]} {text}".strip() for k, text in KINDS.items() if k in kinds]
     width = "mean ± half width of the 95 % Student t interval over seeds"
     if any(own.summary.seeds < HEADLINE_SEEDS for own in found):
         width += (

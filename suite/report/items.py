@@ -2,7 +2,8 @@
 
 Nothing marks a profile for this table. Where a group of seeds follows a published protocol, save
 for its budget, every other group of the same budget that differs in few items of training or test
-is set beside it, and so are other readings of the same training.
+is set beside it, and so are other readings of the same training. Of two published protocols that
+are an item apart, the one that leans on fewer inferred items is the base.
 """
 
 from __future__ import annotations
@@ -15,7 +16,14 @@ from typing import Any
 import numpy as np
 
 from suite.evaluation import episode_stream
-from suite.published.counterpart import BUDGET, counterparts, differing, item_value
+from suite.published.counterpart import (
+    BUDGET,
+    Counterpart,
+    counterparts,
+    differing,
+    item_value,
+    without_effect,
+)
 from suite.report import format as written
 from suite.report.groups import Collection, Group
 from suite.report.notes import diverged_cells, provenance, stamp
@@ -24,7 +32,7 @@ from suite.statistics import HEADLINE_SEEDS, NORMAL_95, seed_interval, seed_mean
 
 STEP = "test.report_step"
 #: What differs in these is another problem, or another budget, and not one item.
-_NO_ITEM = (BUDGET, "test.ways", "test.shots", "task.oracle")
+_NO_ITEM = (BUDGET, "test.ways", "test.shots", "task.oracle", "task.folder")
 
 
 @dataclass(frozen=True)
@@ -80,9 +88,11 @@ def items(collection: Collection) -> Table | None:
         data.append(values)
     few = min(int(line["seeds"]) for line in data) < HEADLINE_SEEDS
     columns = (
-        *("Setting", "Touches", "Item", "Protocol", "Instead"),
+        *("Setting", "Algorithm", "Test", *(("Device",) if len(collection.devices) > 1 else ())),
+        *("Touches", "Item", "Protocol", "Instead"),
         *("Metric", "Protocol's", "Other", "Difference", "± seeds", "± episodes", "Seeds"),
     )
+    shown = tuple(tuple(line[column] for column in columns) for line in rows)
     notes = (
         "Each row changes one item of a published protocol (its own value under 'Protocol') and "
         "nothing else; budgets are the same on both sides. Difference: other minus protocol's; "
@@ -106,61 +116,53 @@ def items(collection: Collection) -> Table | None:
         "items",
         f"What one protocol item is worth, profile {collection.profile}",
         columns,
-        tuple(rows),
+        shown,
         notes,
         tuple(data),
-        text_columns=6,
+        text_columns=columns.index("Metric") + 1,
     )
 
 
 def _pairs(collection: Collection) -> Iterator[Pair]:
     done = [group for group in collection.groups if group.runs.done]
-    bases = {group: _an_item_apart(group, done) for group in done if _published(group)}
+    bases = {group: found for group in done if (found := _published(group))}
     said: set[Group] = set()
-    # Of two protocols that are an item apart, the one with more beside it is the base.
-    for base in sorted(bases, key=lambda group: -len(bases[group])):
-        if base not in said:
-            yield from _read_elsewhere(base)
+    for base, behind in sorted(bases.items(), key=lambda each: len(each[1].preset.assumed)):
+        yield from _read_elsewhere(base)
         said.add(base)
         step = base.evaluation.headline
-        for other, changed in bases[base]:
-            if other not in said:
+        for other in done:
+            changed = _changed(base, other, behind) if other not in said else {}
+            if changed:
                 said.add(other)
                 yield Pair(base, other, changed, (step, step))
 
 
-def _published(group: Group) -> bool:
-    """Return whether a group follows a published protocol, save for its budget."""
-    return any(
-        set(found.differing) <= {BUDGET} and found.result.step == group.evaluation.headline
-        for found in counterparts(group.cell, group.evaluation)
-    )
+def _published(group: Group) -> Counterpart | None:
+    """Return the published protocol that a group follows, save for its budget."""
+    for found in counterparts(group.cell, group.evaluation):
+        if set(found.differing) <= {BUDGET} and found.result.step == group.evaluation.headline:
+            return found
+    return None
 
 
-def _an_item_apart(
-    base: Group, others: Sequence[Group]
-) -> list[tuple[Group, Mapping[str, tuple[Any, Any]]]]:
-    found: list[tuple[Group, Mapping[str, tuple[Any, Any]]]] = []
-    for other in others:
-        alike = (
-            other.runs.device == base.runs.device
-            and other.evaluation.headline == base.evaluation.headline
-        )
-        if alike and (changed := _changed(base, other)):
-            found.append((other, changed))
-    return found
-
-
-def _changed(base: Group, other: Group) -> dict[str, tuple[Any, Any]]:
+def _changed(base: Group, other: Group, behind: Counterpart) -> dict[str, tuple[Any, Any]]:
     """Return the items in which two groups differ; nothing if it is more than an item's worth."""
-    changed = differing(base.cell, base.evaluation.name, other.cell, other.evaluation.name)
+    if (other.runs.device, other.evaluation.headline) != (
+        base.runs.device,
+        base.evaluation.headline,
+    ):
+        return {}
+    idle = without_effect(behind.preset, behind.result.evaluation)
+    found = differing(base.cell, base.evaluation.name, other.cell, other.evaluation.name)
+    changed = {path: values for path, values in found.items() if path not in idle}
     # Which batch norm, and whether it is adapted, are two items and one decision.
     one = len(changed) == 1 or all(path.startswith("model.norm") for path in changed)
     another_problem = any(path in changed for path in _NO_ITEM)
     tests = any(path.startswith("test.") for path in changed)
     if not one or another_problem or (tests and base.runs is not other.runs):
         return {}
-    return changed
+    return changed  # nothing for one and the same protocol
 
 
 def _read_elsewhere(base: Group) -> Iterator[Pair]:
@@ -170,7 +172,8 @@ def _read_elsewhere(base: Group) -> Iterator[Pair]:
             yield Pair(base, base, {STEP: (step, other)}, (step, other))
 
 
-def _line(pair: Pair) -> tuple[tuple[str, ...], Mapping[str, Any]]:
+def _line(pair: Pair) -> tuple[Mapping[str, str], Mapping[str, Any]]:
+    """Return what a reader sees, by column, and what the CSV file holds."""
     metric = pair.base.metric
     base, other = pair.scores()
     means = seed_means(base), seed_means(other)
@@ -184,21 +187,33 @@ def _line(pair: Pair) -> tuple[tuple[str, ...], Mapping[str, Any]]:
     over_seeds = written.half_width(seeds, mean, metric)
     if seeds is not None and len(difference) < HEADLINE_SEEDS:
         over_seeds = f"({over_seeds})"
-    line = (
-        *(pair.base.runs.experiment, pair.where, ", ".join(pair.changed), *ours),
-        *(written.UNITS.get(metric, written.NONE), *shown, written.signed(mean, metric)),
-        over_seeds,
-        written.half_width(episodes, mean, metric) + ("" if pair.paired else "u"),
-        str(len(difference)),
-    )
+    line = {
+        "Setting": pair.base.runs.experiment,
+        "Algorithm": pair.base.runs.variant,
+        "Test": pair.base.evaluation.name,
+        "Device": pair.base.runs.device,
+        "Touches": pair.where,
+        "Item": ", ".join(pair.changed),
+        "Protocol": ours[0],
+        "Instead": ours[1],
+        "Metric": written.UNITS.get(metric, written.NONE),
+        "Protocol's": shown[0],
+        "Other": shown[1],
+        "Difference": written.signed(mean, metric),
+        "± seeds": over_seeds,
+        "± episodes": written.half_width(episodes, mean, metric) + ("" if pair.paired else "u"),
+        "Seeds": str(len(difference)),
+    }
     values = {
         "experiment": pair.base.runs.experiment,
+        "device": pair.base.runs.device,
         "touches": pair.where,
         "item": ", ".join(pair.changed),
         "protocol": ours[0],
         "instead": ours[1],
         "base": pair.base.runs.variant,
         "other": pair.other.runs.variant,
+        "base_test": pair.base.evaluation.name,
         "other_test": pair.other.evaluation.name,
         "base_mean": float(means[0].mean()) if whole else None,
         "other_mean": float(means[1].mean()) if whole else None,
@@ -207,6 +222,7 @@ def _line(pair: Pair) -> tuple[tuple[str, ...], Mapping[str, Any]]:
         "episode_interval_95": episodes,
         "paired_episodes": pair.paired,
         "seeds": len(difference),
+        "episodes": pair.base.evaluation.episodes,
         "outer_steps": pair.base.cell.protocol.train.steps,
         **stamp([*pair.base.runs.records, *pair.other.runs.records]),
     }
@@ -231,7 +247,9 @@ def _episode_interval(base: np.ndarray, other: np.ndarray, paired: bool) -> floa
 
 def _budgets(pairs: Sequence[Pair]) -> tuple[str, ...]:
     budgets = {
-        pair.base.runs.experiment: f"{pair.base.cell.protocol.train.steps:,} outer steps"
+        f"{pair.base.runs.experiment}/{pair.base.runs.variant}": (
+            f"{pair.base.cell.protocol.train.steps:,} outer steps"
+        )
         for pair in pairs
     }
     said = ", ".join(f"{name} {budget}" for name, budget in budgets.items())

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 from suite.protocols import Result
 from suite.published.compare import Row, Tested
 from suite.published.counterpart import BUDGET
 from suite.published.numbers import Metric, Number
 from suite.published.verdicts import Verdict
-from suite.report.format import significant
-from suite.statistics import Summary, summarise
+from suite.report.format import half_width, significant
+from suite.statistics import Summary
 
 #: Verdicts on unlike protocols or budgets.
 UNLIKE = ("not comparable", "shortened")
+#: How a published ± is marked that is not a 95 % interval over test tasks.
+MARKS = {"seeds_std": "s", "tasks_std": "t", "unstated": "?", "tasks": "", None: ""}
 
 
 @dataclass(frozen=True)
@@ -34,11 +35,10 @@ class Own:
         """What ours says about the number."""
         return self.row.verdict
 
-    @cached_property
+    @property
     def summary(self) -> Summary:
         """Our scores after the paper's inner step, in the published unit."""
-        better = self.number.metric == "accuracy_pct"
-        return summarise(self.row.scores, higher_is_better=better)
+        return self.row.summary
 
     @property
     def diverged(self) -> bool:
@@ -61,16 +61,40 @@ class Own:
 
 def own_results(rows: Sequence[Row]) -> list[Own]:
     """Return the rows that have both a published number and a result of ours, in order."""
-    devices = {_device(row.tested) for row in rows if row.tested is not None}
+    several = len(devices(rows)) > 1
     return [
-        Own(row, row.number, row.result, row.tested, _device(row.tested) * (len(devices) > 1))
+        Own(row, row.number, row.result, row.tested, _device(row.tested) * several)
         for row in rows
         if row.number is not None and row.result is not None and row.tested is not None
     ]
 
 
+def devices(rows: Sequence[Row]) -> set[str]:
+    """Return the kinds of device that results of ours are from."""
+    return {_device(row.tested) for row in rows if row.tested is not None}
+
+
 def _device(tested: Tested) -> str:
     return tested.cell.numerics.device
+
+
+def printed(number: Number, decimals: int | None = None) -> str:
+    """Write a published number with its ±, if any.
+
+    Args:
+        number: what the paper has.
+        decimals: of both; by default as many as either has.
+    """
+    values = (number.value, *(() if number.pm is None else (number.pm,)))
+    if decimals is None:
+        decimals = decimals_of(values)
+    shown = " ± ".join(f"{value:.{decimals}f}" for value in values)
+    return shown + (MARKS[number.pm_kind] if number.pm is not None else "")
+
+
+def decimals_of(values: Iterable[float]) -> int:
+    """Return the most decimals that any of some values has."""
+    return max(len(f"{value:g}".partition(".")[2]) for value in values)
 
 
 def written(value: float, metric: Metric) -> str:
@@ -78,6 +102,12 @@ def written(value: float, metric: Metric) -> str:
     return f"{value:.2f}" if metric == "accuracy_pct" else significant(value)
 
 
+def spread(value: float, beside: float | None, metric: Metric) -> str:
+    """Write a half width in the published unit, with the decimals of what it stands beside."""
+    return half_width(value, beside, "mse") if metric == "mse" else written(value, metric)
+
+
 def signed(value: float, metric: Metric) -> str:
-    """Write a difference with its sign."""
-    return f"{'−' if value < 0 else '+'}{written(abs(value), metric)}"
+    """Write a difference with its sign; what rounds to nothing is not negative."""
+    text = written(abs(value), metric)
+    return f"{'−' if value < 0 and float(text) else '+'}{text}"

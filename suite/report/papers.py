@@ -8,14 +8,12 @@ from itertools import groupby
 from typing import Any
 
 from suite.published.compare import Row
-from suite.published.numbers import Number
-from suite.report.comparison import MARKS
 from suite.report.footnotes import assumptions, reading, reasons, reference, sign, signs
-from suite.report.format import NONE, half_width
+from suite.report.format import NONE
 from suite.report.groups import Collection, Group
 from suite.report.layouts import LAYOUTS, Layout, Part
 from suite.report.notes import provenance, stamp
-from suite.report.own import Own, own_results, written
+from suite.report.own import Own, decimals_of, own_results, printed, spread, written
 from suite.report.placing import Method, methods
 from suite.report.render import RAISED, UNDER, Block, Table
 from suite.report.settings import Settings
@@ -41,7 +39,7 @@ def paper_tables(collection: Collection, rows: Sequence[Row]) -> list[Table]:
 def _table(collection: Collection, layout: Layout, parts: Sequence[Sequence[Method]]) -> Table:
     every = [method for part in parts for method in part]
     found = [own for method in every for line in method.ours for own in line.cells.values()]
-    numbers = [printed.number for method in every for printed in method.published.values()]
+    numbers = [p.number for method in every for p in method.published.values()]
     width = max(len(part.columns) for part in layout.parts)
     settings = Settings()
     rows: list[tuple[str, ...]] = []
@@ -89,13 +87,10 @@ def _block(part: Part, row: int, width: int) -> Block:
 
 def _lines(method: Method, settings: Settings) -> Iterator[tuple[str, dict[str, str]]]:
     """Yield the rows of a method: label, and cells by the column's key."""
-    decimals = max(
-        _decimals(value)
-        for printed in method.published.values()
-        for value in (printed.number.value, printed.number.pm or 0)
-    )
+    numbers = {key: p.number for key, p in method.published.items()}
+    decimals = decimals_of(v for n in numbers.values() for v in (n.value, n.pm or 0))
     letters = {key: settings.letter(p.preset, p.result) for key, p in method.published.items()}
-    texts = {key: _printed(p.number, decimals) for key, p in method.published.items()}
+    texts = {key: printed(number, decimals) for key, number in numbers.items()}
     yield _raised(method.name, texts, letters)
     for label, found in method.ours:
         others = {}
@@ -118,22 +113,11 @@ def _raised(
     label: str, texts: Mapping[str, str], letters: Mapping[str, str]
 ) -> tuple[str, dict[str, str]]:
     """Put the letter of the row's setting on its label, or those of several on their cells."""
-    if len(set(letters.values())) == 1:
+    if letters.keys() == texts.keys() and len(set(letters.values())) == 1:
         return label + RAISED[next(iter(letters.values()))], dict(texts)
     return label, {
         key: text + (RAISED[letters[key]] if key in letters else "") for key, text in texts.items()
     }
-
-
-def _decimals(value: float) -> int:
-    return len(f"{value:g}".partition(".")[2])
-
-
-def _printed(number: Number, decimals: int) -> str:
-    value = f"{number.value:.{decimals}f}"
-    if number.pm is None:
-        return value
-    return f"{value} ± {number.pm:.{decimals}f}{MARKS[number.pm_kind]}"
 
 
 def _own(own: Own) -> str:
@@ -143,10 +127,9 @@ def _own(own: Own) -> str:
         return f"{count}diverged {sign(own)}"
     text = written(found.mean, metric)
     headline = found.seeds >= HEADLINE_SEEDS
-    width = found.seed_interval if headline else found.episode_interval
-    if width is not None:
-        mse = metric == "mse"
-        size = half_width(width, found.mean, "mse") if mse else written(width, metric)
+    half = found.seed_interval if headline else found.episode_interval
+    if half is not None:
+        size = spread(half, found.mean, metric)
         text += f" ± {size}" if headline else f" (± {size})"
     return f"{text} {sign(own)}"
 

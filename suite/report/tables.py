@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from suite.report.comparison import comparison, rows
+from collections.abc import Sequence
+
+from suite.published.compare import Row
+from suite.report.comparison import comparison
 from suite.report.costs import timing
 from suite.report.groups import Collection
 from suite.report.items import items
@@ -13,9 +16,13 @@ from suite.report.scores import differences, scores
 from suite.report.tune import choice, has_grid
 
 
-def tables(collection: Collection) -> list[Table]:
-    """Return the tables that the records give, in the order in which they are read."""
-    beside = rows(collection)
+def tables(collection: Collection, beside: Sequence[Row]) -> list[Table]:
+    """Return the tables that the records give, in the order in which they are read.
+
+    Args:
+        collection: the records.
+        beside: what stands beside published numbers.
+    """
     found = [
         choice(collection) if has_grid(collection) else None,
         scores(collection),

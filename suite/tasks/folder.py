@@ -25,6 +25,7 @@ class ImageFolder(ImageTask):
 
     Fields
         folder: sub-folder of the data folder, as ``"mini-imagenet"``; empty for that one itself.
+            Its name tells which published numbers stand beside the results.
         size: height and width in pixels; images are resized to it directly, whatever their aspect.
             84 for mini-ImageNet, 32 for CIFAR-FS.
         channels: 3 for colour, 1 for grey.

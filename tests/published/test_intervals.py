@@ -97,7 +97,7 @@ def test_interval_covers_what_it_promises(kind, noise):
     assert np.mean([v.kind in ("above", "below") for v in found]) < 0.05
 
 
-@pytest.mark.parametrize("seeds", [2, 5])
+@pytest.mark.parametrize("seeds", [4, 5])
 def test_errors_of_either_kind_are_rare_and_the_truth_is_found(seeds):
     rng, small = np.random.default_rng(4), (0.05, 1.0, 0.3)
     # A true difference of exactly the margin is neither a match nor beyond it.

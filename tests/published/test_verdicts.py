@@ -112,8 +112,12 @@ def test_too_little_to_judge(seeds, episodes, reason):
     assert (found.difference is None) == (seeds == 0)
 
 
-def test_two_seeds_are_judged():
-    assert judge(around(97.0, seeds=2), number(**TASKS)).kind == "above"
+@pytest.mark.parametrize("mean", [97.0, 90.0])
+def test_fewer_than_four_seeds_have_an_interval_and_no_verdict(mean):
+    found = judge(around(mean, seeds=3), number(**TASKS))
+    assert (found.kind, found.reason) == ("inconclusive", "3 seeds; a verdict takes 4")
+    assert found.interval is not None
+    assert judge(around(mean, seeds=4), number(**TASKS)).kind in ("above", "matches")
 
 
 def test_diverged_seeds_are_counted_and_give_no_flattering_difference():

@@ -7,8 +7,9 @@ from functools import cache
 
 import numpy as np
 
+from suite import protocols
 from suite.config import Cell, EvaluationProtocol
-from suite.profile import expand, load_profile
+from suite.profile import expand, load_profile, profile_names
 from suite.profile import shortened as shorten
 from suite.report.collect import collect
 from suite.report.comparison import rows
@@ -68,7 +69,8 @@ def short(name, steps=5000):
 def collected(folder, *made, profile="demo"):
     """Return what was collected of records, and its rows beside published numbers."""
     collection = collect(write(folder, *made, profile=profile))
-    return collection, rows(collection)
+    presets = load_profile(profile).presets if profile in profile_names() else ()
+    return collection, rows(collection, protocols.matching(presets))
 
 
 @dataclass

@@ -71,6 +71,12 @@ def test_shortened_and_unlike_runs_are_never_called_the_protocols(tmp_path):
     assert "with seed 0 and" in told
 
 
+def test_a_setting_whose_trainings_all_diverged_has_not_been_run_well(tmp_path):
+    told = paragraph(cite(tmp_path, *seeds("omniglot-5w1s/maml", (None, None))))
+    assert "in the protocols of published settings" not in told
+    assert "Run in full, but every training diverged: omniglot-5w1s/maml, beside" in told
+
+
 def test_data_sets_and_methods_bring_their_papers(tmp_path):
     made = [*seeds("omniglot-5w1s/maml", (0.98,)), *seeds("miniimagenet-5w1s/maml", (0.48,))]
     text = cite(tmp_path, *made)
@@ -114,7 +120,7 @@ def test_the_suites_entry_has_the_records_version_year_and_commits(tmp_path):
 
 
 def test_without_records_all_papers_of_the_protocols_are_named():
-    text = citation(None, [])
+    text = citation(None)
     assert text.startswith("How to cite:\n\n")
     assert "the version and the commit" in paragraph(text)
     found = entries(text)
@@ -131,7 +137,7 @@ def test_without_records_all_papers_of_the_protocols_are_named():
 
 
 def test_braces_are_balanced_and_names_keep_their_capitals():
-    for key, entry in entries(citation(None, [])).items():
+    for key, entry in entries(citation(None)).items():
         assert entry.count("{") == entry.count("}"), key
         assert re.search(r"^  title = \{\{.+\}\},$", entry, flags=re.MULTILINE), key
 

@@ -11,37 +11,14 @@ import pytest
 from suite import protocols
 from suite.profile import expand, load_profile, shortened
 from suite.published.counterpart import counterparts, differing
-from suite.report.collect import collect
+from suite.report.cite import citation
 from suite.report.comparison import brief, comparison, rows
 from suite.report.items import items
 from suite.report.render import comma_separated
-from tests.report.builder import record, write
+from tests.report.beside import altered, cells, collected, on, scores, seeds, short
+from tests.report.builder import record
 
-PAPER = {
-    f"{cell.experiment}/{cell.variant}": cell
-    for cell in expand(load_profile("paper"), ["cpu"], seeds=[0])
-}
-
-
-def scores(of, means, spread=0.0):
-    """Scores of every evaluation: episodes around a mean by step, the same for all steps."""
-    found = {}
-    for test in of.protocol.evaluations:
-        around = np.linspace(-spread, spread, test.episodes)
-        mean = means if isinstance(means, float) else means[test.name]
-        found[test.name] = np.repeat((mean + around)[:, None], test.steps + 1, axis=1)
-    return found
-
-
-def collected(tmp_path, *made, profile="demo"):
-    return collect(write(tmp_path, *made, profile=profile))
-
-
-def seeds(of, means, **more):
-    return [
-        record(of.model_copy(update={"seed": seed}), scores(of, mean, **more))
-        for seed, mean in enumerate(means)
-    ]
+PAPER = cells()
 
 
 def lines(table):
@@ -59,17 +36,17 @@ def lines(table):
 )
 def test_a_published_number_and_its_verdict(tmp_path, means, verdict):
     made = seeds(PAPER["omniglot-5w1s/maml"], means, spread=0.01)
-    (row,) = rows(collected(tmp_path, *made))
+    _, (row,) = collected(tmp_path, *made)
     assert (row.number.id, row.number.value) == ("maml.table1.omniglot-5w1s.maml", 98.7)
     assert row.verdict.kind == verdict
     assert row.verdict.difference == pytest.approx(100 * np.mean(means) - 98.7, abs=1e-4)
-    table = comparison(collected(tmp_path, *made), [row])
+    table = comparison(collected(tmp_path, *made)[0], [row])
     (line,) = lines(table)
     assert line["verdict"] == verdict
     assert float(line["ours"]) == pytest.approx(100 * np.mean(means), abs=1e-3)
     assert line["commit"] == "0123456789"
     headers, printed = brief([row])
-    assert dict(zip(headers, printed[0], strict=True))["published"] == "98.70 ± 0.4"
+    assert dict(zip(headers, printed[0], strict=True))["published"] == "98.7 ± 0.4"
     if verdict == "matches":  # a verdict says what it leans on
         assert "task.split_seed" in row.verdict.assuming
         assert any("split_seed 1 (unknown" in note for note in table.notes)
@@ -82,21 +59,21 @@ def test_the_paper_reads_one_inner_step(tmp_path):
         values = scores(of, 0.5)
         values["test"][:, 3] = 0.987
         made.append(record(of.model_copy(update={"seed": seed}), values))
-    (row,) = rows(collected(tmp_path, *made))
+    _, (row,) = collected(tmp_path, *made)
     assert row.result.step == 3
     assert row.verdict.difference == pytest.approx(0, abs=1e-4)
 
 
 def test_a_table_of_several_steps_gives_a_row_for_each(tmp_path):
     made = seeds(PAPER["sinusoid/maml"], (0.4, 0.5, 0.6))
-    found = rows(collected(tmp_path, *made))
+    _, found = collected(tmp_path, *made)
     shown = [(row.result.step, row.number.value) for row in found]
     assert shown == [(1, 0.67), (5, 0.38), (10, 0.35)]
 
 
 def test_shortened_is_marked_and_never_judged(tmp_path):
     of = shortened(PAPER["omniglot-5w1s/maml"], 5000)
-    (row,) = rows(collected(tmp_path, *seeds(of, (0.987,) * 5)))
+    _, (row,) = collected(tmp_path, *seeds(of, (0.987,) * 5))
     assert row.verdict.kind == "shortened"
     assert row.verdict.reason == "5,000 of 60,000 outer steps"
     assert row.verdict.interval is None
@@ -179,7 +156,7 @@ def test_the_number_and_name_of_test_episodes_keep_nothing_apart():
 
 def test_both_ways_to_test_reptile_find_their_own_numbers(tmp_path):
     means = {"non-transductive": 0.954, "transductive": 0.977}
-    found = rows(collected(tmp_path, *seeds(PAPER["omniglot-5w1s/reptile"], (means,) * 4)))
+    _, found = collected(tmp_path, *seeds(PAPER["omniglot-5w1s/reptile"], (means,) * 4))
     assert {row.number.value: round(float(row.scores.mean()), 1) for row in found} == {
         95.39: 95.4,
         97.68: 97.7,
@@ -188,37 +165,86 @@ def test_both_ways_to_test_reptile_find_their_own_numbers(tmp_path):
 
 def test_what_was_not_run_stands_in_the_table(tmp_path):
     made = seeds(PAPER["omniglot-5w1s/maml"], (0.98, 0.99))
-    found = rows(collected(tmp_path, *made, profile="paper"))
+    _, found = collected(tmp_path, *made, profile="paper")
     kinds = {row.number.id: row.verdict.kind for row in found if row.number}
     assert kinds["maml.table1.omniglot-5w1s.maml"] == "inconclusive"
     assert kinds["maml.table1.miniimagenet-5w1s.maml"] == "not run"
     assert set(kinds) == {r.number for p in protocols.load().values() for r in p.results}
+    _, found = collected(tmp_path / "own", *made)
+    assert [row.preset.name for row in found] == ["omniglot-5w1s/maml"]
+    settings = protocols.matching(("omniglot-5w1s/maml", "omniglot-5w5s/maml"))
+    collection, _ = collected(tmp_path / "asked", *made)
+    assert [row.verdict.kind for row in rows(collection, settings)] == ["inconclusive", "not run"]
 
 
 def test_diverged_trainings_and_episodes_are_never_judged(tmp_path):
     of = PAPER["sinusoid/maml"]
     made = seeds(of, (0.35,) * 4)
     made.append(record(of.model_copy(update={"seed": 4})))
-    found = rows(collected(tmp_path / "seed", *made))
+    _, found = collected(tmp_path / "seed", *made)
     assert {row.verdict.kind for row in found} == {"inconclusive"}
     assert found[0].verdict.reason == "1 of 5 seeds diverged"
     values = scores(of, 0.35)
     values["5-shot"][7, 10] = np.inf
     made = [*seeds(of, (0.35,) * 4), record(of.model_copy(update={"seed": 4}), values)]
-    found = rows(collected(tmp_path / "episode", *made))
+    _, found = collected(tmp_path / "episode", *made)
     assert found[2].verdict.reason == "1 diverged episode"
-    (_, _, line) = lines(comparison(collected(tmp_path / "episode", *made), found))
+    (_, _, line) = lines(comparison(collected(tmp_path / "episode", *made)[0], found))
     assert (line["diverged_episodes"], line["ours"]) == ("1", "")
     assert float(line["median"]) == pytest.approx(0.35, rel=1e-5)
 
 
+def test_a_median_ranks_diverged_episodes_worst_also_where_small_is_good(tmp_path):
+    of = PAPER["sinusoid/maml"]
+    values = scores(of, 0.35, spread=0.1)
+    values["5-shot"][:200, 10] = np.inf  # of 600 rising scores the lowest 200
+    collection, found = collected(tmp_path, record(of, values))
+    table = comparison(collection, found)
+    expected = np.sort(np.where(np.isfinite(v := values["5-shot"][:, 10]), v, np.inf))[299:301]
+    assert float(lines(table)[2]["median"]) == pytest.approx(expected.mean(), rel=1e-5)
+    shown = dict(zip(table.columns, table.rows[2], strict=True))
+    assert (shown["Median"], shown["Diverged"]) == (f"{expected.mean():.3f}", "200")
+
+
+def test_seeds_that_diverged_are_told_beside_another_protocol_too(tmp_path):
+    of = altered("omniglot-5w1s/maml", model={"head_init": "same"})
+    collection, found = collected(tmp_path, *seeds(of, (0.98, 0.98, 0.98, None)))
+    table = comparison(collection, found)
+    shown = dict(zip(table.columns, table.rows[0], strict=True))
+    assert shown["Seeds"] == "3 of 4"
+    assert shown["Verdict"] == "not comparable: 1 item (model.head_init); 1 seed diverged"
+    assert any("1 of 4 diverged" in note for note in table.notes)
+
+
+def test_devices_and_experiments_are_told_apart(tmp_path):
+    of = PAPER["omniglot-5w1s/maml"]
+    made = [*seeds(of, (0.98,) * 4), *seeds(on(short("omniglot-5w1s/maml"), "cuda"), (0.97,) * 4)]
+    collection, found = collected(tmp_path, *made)
+    table = comparison(collection, found)
+    told = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
+    assert [(row["Setting"], row["Device"]) for row in told] == [
+        ("omniglot-5w1s", "cpu"),
+        ("omniglot-5w1s@5000", "cuda"),
+    ]
+    assert [line[0] for line in brief(found)[1]] == [
+        "omniglot-5w1s/maml test cpu",
+        "omniglot-5w1s@5000/maml test cuda",
+    ]
+
+
 def test_a_setting_without_a_published_number_says_so(tmp_path):
-    found = rows(collected(tmp_path, *seeds(PAPER["sinusoid/fomaml"], (0.4, 0.5))))
+    _, found = collected(tmp_path, *seeds(PAPER["sinusoid/fomaml"], (0.4, 0.5)))
     assert [row.verdict.kind for row in found] == ["no published value"]
+    collection, found = collected(tmp_path / "short", *seeds(short("sinusoid/fomaml", 2), (0.4,)))
+    table = comparison(collection, found)
+    shown = dict(zip(table.columns, table.rows[0], strict=True))
+    assert (shown["Ours"], shown["Published"], shown["Seeds"]) == ("0.400", "–", "1")
+    assert shown["Verdict"] == "no published value (2 of 70,000 outer steps)"
+    assert "sinusoid/fomaml (shortened: 2 of 70,000 outer steps)" in citation(collection, found)
     plain = PAPER["sinusoid/fomaml"].model_copy(
         update={"model": {**PAPER["sinusoid/fomaml"].model, "init": "torch"}}
     )
-    assert rows(collected(tmp_path / "other", *seeds(plain, (0.4, 0.5)))) == []
+    assert collected(tmp_path / "other", *seeds(plain, (0.4, 0.5)))[1] == []
 
 
 TRAPS = {(c.experiment, c.variant): c for c in expand(load_profile("traps"), ["cpu"], seeds=[0])}
@@ -230,7 +256,7 @@ def test_what_an_item_of_training_is_worth(tmp_path):
     made = []
     for variant, points in worth.items():
         made += seeds(training[variant], (0.9 + points, 0.92 + points), spread=0.05)
-    table = lines(items(collected(tmp_path, *made)))
+    table = lines(items(collected(tmp_path, *made)[0]))
     found = {line["other"]: line for line in table if line["touches"] == "training"}
     for variant, points in list(worth.items())[1:]:
         line = found[variant]
@@ -251,7 +277,7 @@ def test_what_an_item_of_training_is_worth(tmp_path):
 def test_what_an_item_of_the_test_is_worth(tmp_path):
     of = TRAPS["omniglot-5w1s-test", "maml"]
     means = {"test": 0.95, "support": 0.90, "running": 0.5, "15-query": 0.96, "unrotated": 0.97}
-    found = lines(items(collected(tmp_path, *seeds(of, (means, means), spread=0.01))))
+    found = lines(items(collected(tmp_path, *seeds(of, (means, means), spread=0.01))[0]))
     worth = {line["other_test"]: line for line in found if line["other_test"] != "test"}
     for name, points in (("support", -0.05), ("running", -0.45), ("15-query", 0.01)):
         assert float(worth[name]["difference"]) == pytest.approx(points, abs=1e-6)
@@ -265,13 +291,40 @@ def test_other_test_episodes_are_not_paired(tmp_path):
     base = TRAPS["omniglot-5w1s-training", "maml"]
     other = TRAPS["omniglot-5w1s-alphabets", "maml"]
     made = [*seeds(base, (0.9, 0.9), spread=0.05), *seeds(other, (0.8, 0.8), spread=0.05)]
-    (line,) = [x for x in lines(items(collected(tmp_path, *made))) if x["item"] == "task.split"]
+    (line,) = [x for x in lines(items(collected(tmp_path, *made)[0])) if x["item"] == "task.split"]
     assert line["paired_episodes"] == "false"
     each = np.linspace(-0.05, 0.05, 600).var(ddof=1) / 600
     assert float(line["episode_interval_95"]) == pytest.approx(1.96 * (2 * each) ** 0.5, rel=1e-4)
 
 
+def test_an_item_without_effect_is_worth_no_row(tmp_path):
+    of = PAPER["omniglot-5w1s/reptile"]
+    train = of.protocol.train.model_copy(update={"query_shots": 5})
+    other = of.model_copy(
+        update={"variant": "five", "protocol": of.protocol.model_copy(update={"train": train})}
+    )
+    collection, _ = collected(tmp_path, *seeds(of, (0.9, 0.9)), *seeds(other, (0.8, 0.8)))
+    found = lines(items(collection))
+    assert {line["item"] for line in found} == {"test.batch_norm", "test.report_step"}
+
+
+def test_the_protocol_that_leans_on_less_is_the_base_and_each_is_read_elsewhere(tmp_path):
+    made = [*seeds("omniglot-5w1s/fomaml", (0.9,) * 2), *seeds("omniglot-5w1s/maml", (0.95,) * 2)]
+    found = lines(items(collected(tmp_path, *made)[0]))
+    (line,) = [line for line in found if line["item"] == "algorithm.name"]
+    assert (line["protocol"], line["instead"]) == ("maml", "fomaml")
+    read = [line["base"] for line in found if line["item"] == "test.report_step"]
+    assert read == ["maml", "maml", "fomaml", "fomaml"]
+
+
+def test_other_data_are_no_item(tmp_path):
+    of = PAPER["miniimagenet-5w1s/maml"]
+    other = of.model_copy(update={"variant": "other", "task": {**of.task, "folder": "tiered"}})
+    collection, _ = collected(tmp_path, *seeds(of, (0.5, 0.5)), *seeds(other, (0.4, 0.4)))
+    assert {line["item"] for line in lines(items(collection))} == {"test.report_step"}
+
+
 def test_profiles_without_a_published_protocol_have_no_such_table(tmp_path):
     of = TRAPS["omniglot-5w1s-training", "xavier-head"]
     other = TRAPS["omniglot-5w1s-training", "mean-loss"]
-    assert items(collected(tmp_path, *seeds(of, (0.9,)), *seeds(other, (0.8,)))) is None
+    assert items(collected(tmp_path, *seeds(of, (0.9,)), *seeds(other, (0.8,)))[0]) is None

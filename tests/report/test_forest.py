@@ -86,7 +86,7 @@ def test_a_judged_result_has_its_interval_and_verdict():
     assert (two[2], one[2]) == ("s", "o"), "told apart without colour"
     assert two[3] == two[4] == "#d55e00"
     low, high = first.interval
-    assert f"+0.00 [−{-low:.2f}, +{high:.2f}]" in [t.replace("−0.00 ", "+0.00 ") for t in texts(ax)]
+    assert f"+0.00 [−{-low:.2f}, +{high:.2f}]" in texts(ax)
     assert [t for t in texts(ax) if t in ("matches", "below")] == ["matches", "below"]
 
 

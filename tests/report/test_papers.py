@@ -146,7 +146,7 @@ def test_with_few_seeds_the_interval_is_that_of_the_episodes(tmp_path):
         "maml-table-1"
     ]
     width = 1.96 * 100 * np.linspace(-0.05, 0.05, 600).std(ddof=1) / 600**0.5
-    assert under(table, "MAML")["ours"][0] == f"95.00 (± {width:.2f}) ↓"
+    assert under(table, "MAML")["ours"][0] == f"95.00 (± {width:.2f}) ∼", "two give no verdict"
     assert "with fewer than 4 seeds, in parentheses" in note(table, "Ours")
 
 

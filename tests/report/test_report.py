@@ -88,8 +88,7 @@ def contents(folder):
 def results(tmp_path_factory):
     folder = tmp_path_factory.mktemp("results")
     write(folder, *made_records())
-    paths = write_report(folder, "demo")
-    return folder, paths
+    return folder, write_report(folder, "demo").files
 
 
 def test_files(results):
@@ -139,7 +138,8 @@ def test_two_writes_are_the_same_bytes_whatever_the_order_of_records(results, tm
 def test_tables_alone_are_the_same_tables(results, tmp_path):
     folder, _ = results
     write(tmp_path, *made_records())
-    paths = write_report(tmp_path, "demo", figures=False)
+    paths, beside = write_report(tmp_path, "demo", figures=False)
+    assert beside == "", "no paper has numbers for made-up experiments"
     found = contents(tmp_path)
     assert len(paths) == len(found)
     assert found == {k: v for k, v in contents(folder).items() if k.startswith("tables/")}
@@ -172,7 +172,7 @@ def test_a_large_grid_has_tables_but_no_figures(tmp_path):
         for rate in np.round(np.linspace(0.01, 0.09, 9), 2).tolist()
     ]
     collection = collect(write(tmp_path, *made))
-    assert figures(collection) == []
+    assert figures(collection, ()) == []
     write_report(tmp_path, "demo")
     assert not (tmp_path / "figures").exists()
     page = (tmp_path / "tables/demo/report.md").read_text(encoding="utf-8")

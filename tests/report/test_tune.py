@@ -98,6 +98,6 @@ def test_nothing_left_to_choose(tmp_path):
 
 def test_only_grids_have_the_table(tmp_path):
     grid = collect(write(tmp_path / "grid", point(0.1, 0, [0.2, 0.3, 0.4])))
-    assert "choice" in [table.name for table in tables(grid)]
+    assert "choice" in [table.name for table in tables(grid, ())]
     plain = write(tmp_path / "plain", record(cell(), {"test": np.ones((4, 3))}))
-    assert "choice" not in [table.name for table in tables(collect(plain))]
+    assert "choice" not in [table.name for table in tables(collect(plain), ())]
