@@ -24,7 +24,7 @@ PART_BYTES = 16 * 2**20
 
 @dataclass(frozen=True)
 class Scores:
-    """Scores (episodes, steps + 1) after 0 .. K inner steps, and which episodes they are of."""
+    """Scores (episodes, steps) after 0 .. K inner steps or the last, and of which episodes."""
 
     values: np.ndarray
     episodes_sha256: str
@@ -77,31 +77,53 @@ class MetaTest:
     """Gives the support sets (n, *input_shape) behind running statistics (see `suite.running`)."""
 
     def part(
-        self, part: slice, theta: Tensor, protocol: EvaluationProtocol, draws: Draws
+        self,
+        part: slice,
+        theta: Tensor,
+        protocol: EvaluationProtocol,
+        draws: Draws,
+        last: bool = False,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return the scores (T, steps + 1) and the draws (T, d) of some of the test episodes."""
+        """Return the scores (T, steps + 1) and the draws (T, d) of some of the test episodes.
+
+        With ``last`` only the last step is scored: (T, 1).
+        """
         stream, count = episode_stream(self.task, protocol), part.stop - part.start
         drawn = self.sampler.sample(stream, part.start, count, protocol, protocol.split)
         episodes = drawn.to(self.engine.device, self.engine.dtype)
-        steps = self.steps(theta, episodes, protocol, draws.after(part.start))
+        steps = self.steps(theta, episodes, protocol, draws.after(part.start), last)
         return torch.stack(list(steps), dim=1).to("cpu", torch.float32).numpy(), drawn.draws
 
     @torch.no_grad()
     def steps(
-        self, theta: Tensor, episodes: Episodes, protocol: EvaluationProtocol, draws: Draws
+        self,
+        theta: Tensor,
+        episodes: Episodes,
+        protocol: EvaluationProtocol,
+        draws: Draws,
+        last: bool = False,
     ) -> Iterator[Tensor]:
-        """Yield the scores (T,) of the query sets after 0 .. K inner steps from ``theta`` (P,)."""
+        """Yield the scores (T,) of the query sets after 0 .. K inner steps from ``theta`` (P,).
+
+        With ``last`` only those after K.
+        """
         rule = at_test(self.algorithm, protocol)
         path = rule.adapt(self.engine, theta, episodes.support, protocol.steps, draws)
         running = None
         if protocol.batch_norm == "running":
             running = RunningStatistics(self.engine, len(episodes), theta, self.seen())
-        for theta_k in path:
-            if running is None:
-                outputs = predict(self.engine, theta_k, episodes, protocol.batch_norm)
-            else:
-                outputs = running.outputs(theta_k, episodes.query.x)
+        for k, theta_k in enumerate(path):
+            outputs = None
+            if k == protocol.steps or not last:
+                outputs = (
+                    predict(self.engine, theta_k, episodes, protocol.batch_norm)
+                    if running is None
+                    else running.outputs(theta_k, episodes.query.x)
+                )
+            if running is not None:
                 running.update(theta_k, episodes.support.x)  # the pass of the next inner step
+            if outputs is None:
+                continue
             values = score(self.task.kind, outputs, episodes.query.y)
             # A label always comes out of argmax, also out of NaN: such an episode has diverged.
             yield torch.where(outputs.isfinite().flatten(1).all(-1), values, torch.nan)

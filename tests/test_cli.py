@@ -245,6 +245,16 @@ REPLACED = {
     "empty grid": ("inner_rate = 0.01", "grid = { inner_rate = [] }", "grid.inner_rate"),
     "other ways at test": ("episodes = 8", "episodes = 8, ways = 2", "2 ways and training 1"),
     "grid that is no list": ("inner_rate = 0.01", "grid = { inner_rate = 0.01 }", "grid"),
+    "a loss over ways without any": (
+        "meta_batch = 4",
+        'meta_batch = 4, loss = "per_shot"',
+        "set loss = 'mean'",
+    ),
+    "batch norm of one example": (
+        'hidden = [8] }\ntrain = { shots = 5',
+        'hidden = [8], norm = "batch" }\ntrain = { shots = 1',
+        "ask for more shots, or for another norm",
+    ),
     "not TOML": ("seeds = [0]", "seeds = [0", "not valid TOML"),
     "missing key": ('name = "tiny"', "", "name is missing"),
     "images for a number": ('model = { name = "mlp", hidden = [8] }', 'model = { name = "conv4" }',

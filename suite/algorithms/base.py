@@ -94,6 +94,11 @@ class Algorithm(Component):
         """Relative distance from the reference that an engine may have in float64."""
         return 1e-9
 
+    @property
+    def rehearsed(self) -> Algorithm:
+        """What an engine's self-check runs: this, or a shorter one of the same formulas."""
+        return self
+
     def carried(self, engine: Engine) -> Tensor | None:
         """Return the state (S,) of an inner optimiser before any training; None if none is kept.
 

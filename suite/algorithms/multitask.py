@@ -49,6 +49,11 @@ class MultiTask(Algorithm):
         """As with Adam in `Reptile`: a division by |g| + 1e-8 magnifies rounding errors."""
         return 1e-7
 
+    @property
+    def rehearsed(self) -> MultiTask:
+        """The same with a short training: thousands of steps of Adam magnify any rounding error."""
+        return self.model_copy(update={"task_steps": min(self.task_steps, 200)})
+
     def outer(self, engine: Engine, theta: Tensor, episodes: Episodes, draws: Draws) -> Outer:
         """Return theta - mean_i phi_i (P,) and the mean loss on the last mini-batches."""
         phi = self._random(engine, theta, len(episodes), draws)  # (T, P)
@@ -67,11 +72,17 @@ class MultiTask(Algorithm):
         return Outer(theta - phi.mean(0), loss.mean())
 
     def _random(self, engine: Engine, theta: Tensor, count: int, draws: Draws) -> Tensor:
-        """Return random weights (count, P): uniform in +-1/sqrt(fan in), a bias as its layer."""
-        phi, bound = theta.new_empty(count, len(theta)), 1.0
+        """Return random weights (count, P): uniform in +-1/sqrt(fan in), a bias as its layer.
+
+        A norm's scale and offset start at 1 and 0.
+        """
+        phi, bound = theta.new_ones(count, len(theta)), 1.0
         for span in engine.layout.spans:
             if len(span.shape) > 1:
                 bound = span.shape[1:].numel() ** -0.5
+            elif span.name.endswith("weight"):
+                bound = 0.0
+                continue
             rows = draws.stream.child("weights", span.name).rows(
                 draws.first, count, span.stop - span.start
             )

@@ -122,6 +122,7 @@ def self_check(
 
     The distance is relative, the larger of that of the outer gradient and of the adapted weights.
     """
+    algorithm = algorithm.rehearsed
     episodes = _made_up(shape, input_shape, outputs, engine.loss)
     theta = reference.layout.flatten(reference.model)
     noise = np.random.Generator(np.random.Philox(Stream("self-check").seed())).normal(

@@ -111,19 +111,42 @@ class Bench:
 def check(cell: Cell, data: Path | None, device: torch.device) -> None:
     """Raise `UserError` where the cell's data, shapes or model cannot be had; compute nothing."""
     load(cell, data, device)
+    task, algorithm = cell.make_task(), cell.make_algorithm()
+    if cell.protocol.train.loss == "per_shot" and task.kind == "regression":
+        raise UserError(
+            f"{cell.label}: the loss per_shot sums over the ways of a classification; "
+            "set loss = 'mean'."
+        )
     for evaluation in cell.protocol.evaluations:
-        if (
-            evaluation.batch_norm == "running"
-            and at_test(cell.make_algorithm(), evaluation).inner_batch
-        ):
+        if evaluation.batch_norm == "running" and at_test(algorithm, evaluation).inner_batch:
             raise UserError(
                 f"{cell.label}: running statistics of {evaluation.name!r} see whole support sets; "
                 "set its inner_batch = 0."
             )
-    task = cell.make_task()
     options = {k: v for k, v in cell.model.items() if k != "name"}
     outputs = task.outputs(cell.protocol.evaluations[0])
-    build(cell.model["name"], options, task.input_shape, outputs, Stream("init", cell.seed))
+    stream = Stream("init", cell.seed)
+    model = build(cell.model["name"], options, task.input_shape, outputs, stream)
+    if _smallest_batch(cell, algorithm) == 1:
+        try:
+            model(torch.zeros(1, *task.input_shape))
+        except ValueError as error:  # batch norm has no variance of one value
+            raise UserError(
+                f"{cell.label}: batches of one example do not go with the model's batch norm "
+                f"({error}); ask for more shots, or for another norm."
+            ) from error
+
+
+def _smallest_batch(cell: Cell, algorithm: Algorithm) -> int:
+    """Return how many examples the smallest batch has that passes through the model."""
+    train, sizes = cell.protocol.train, []
+    if algorithm.trains_on == "episodes":
+        sizes.append(algorithm.inner_batch or train.support_size)
+        sizes += [train.query_size] if algorithm.query_loss else []
+    for test in cell.protocol.evaluations:
+        sizes.append(at_test(algorithm, test).inner_batch or test.support_size)
+        sizes += [test.query_size] if test.batch_norm == "transductive" else []
+    return min(sizes)
 
 
 def set_up(cell: Cell, data: Path | None, device: torch.device) -> Bench:
@@ -169,7 +192,7 @@ def set_up(cell: Cell, data: Path | None, device: torch.device) -> Bench:
 
     engine, choice = engine_of(outputs, train, ways)
     trainer = engine
-    if joint and sampler.joint_outputs() != outputs:
+    if joint and (sampler.joint_outputs() != outputs or ways != 1):
         # What the record says of the engine is said of the one that trained.
         trainer, choice = engine_of(sampler.joint_outputs(), train, 1.0)
     use = EngineUse(

@@ -245,7 +245,7 @@ def _validate(
     bench: Bench, team: Team, loop: OuterLoop, protocol: EvaluationProtocol
 ) -> float | None:
     draws = Draws(bench.inner_draws.child("validation"), carried=loop.carried)
-    scores = team.scores(bench.adapted_from(loop.theta), protocol, draws)
+    scores = team.scores(bench.adapted_from(loop.theta), protocol, draws, last=True)
     return _finite(float(scores.values[:, -1].mean(dtype=np.float64)))
 
 

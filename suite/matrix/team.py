@@ -62,16 +62,27 @@ class Team:
         losses = self._crew.map("outer", list(enumerate(parts)), step)
         return map(Outer, self._gradients, theta.new_tensor(losses))
 
-    def scores(self, theta: Tensor, protocol: EvaluationProtocol, draws: Draws) -> Scores:
-        """Return the scores of all test episodes, adapted from ``theta`` (P,)."""
-        return scores(self.score(self._bench.test.parts(protocol), theta, protocol, draws))
+    def scores(
+        self, theta: Tensor, protocol: EvaluationProtocol, draws: Draws, last: bool = False
+    ) -> Scores:
+        """Return the scores of all test episodes, adapted from ``theta`` (P,).
+
+        With ``last`` those after the last step alone.
+        """
+        return scores(self.score(self._bench.test.parts(protocol), theta, protocol, draws, last))
 
     def score(
-        self, parts: list[slice], theta: Tensor, protocol: EvaluationProtocol, draws: Draws
+        self,
+        parts: list[slice],
+        theta: Tensor,
+        protocol: EvaluationProtocol,
+        draws: Draws,
+        last: bool = False,
     ) -> list[Any]:
         """Return scores and draws of some parts of the test episodes."""
         carried = None if draws.carried is None else draws.carried.cpu().numpy()
-        return self._crew.map("score", parts, theta.cpu().numpy(), protocol, draws.stream, carried)
+        weights = theta.cpu().numpy()
+        return self._crew.map("score", parts, weights, protocol, draws.stream, carried, last)
 
     def adapt(self) -> None:
         """Run the training's inner loop once on the first meta-batch, and forget the result."""
@@ -108,7 +119,13 @@ class Team:
         return float(outer.loss)
 
     def _score(
-        self, part: slice, theta: Any, protocol: EvaluationProtocol, stream: Stream, carried: Any
+        self,
+        part: slice,
+        theta: Any,
+        protocol: EvaluationProtocol,
+        stream: Stream,
+        carried: Any,
+        last: bool,
     ) -> Any:
         engine = self._bench.engine
 
@@ -117,7 +134,7 @@ class Team:
             return torch.tensor(values, device=engine.device, dtype=engine.dtype)
 
         draws = Draws(stream, carried=None if carried is None else tensor(carried))
-        return self._bench.test.part(part, tensor(theta), protocol, draws)
+        return self._bench.test.part(part, tensor(theta), protocol, draws, last)
 
     def _ceiling(self, _: None) -> float:
         return matrix_product_rate(self._bench.device, self._bench.engine.dtype)

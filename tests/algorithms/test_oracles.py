@@ -278,6 +278,19 @@ def test_multitask_is_one_torch_adam_a_task(anchor):
     assert distance(outer.gradient, theta - torch.stack(ends).mean(0)) < 1e-9
 
 
+def test_multitask_starts_norms_at_one_and_nought_and_is_rehearsed_briefly():
+    problem = PROBLEMS["smooth-mlp-batch"]
+    one, theta = problem.engine("explicit"), problem.theta()
+    rule = MultiTask(task_steps=5000)
+    start = rule._random(one, theta, 3, DRAWS)
+    spans = {span.name: start[:, span.start : span.stop] for span in one.layout.spans}
+    norms = [name for name, rows in spans.items() if bool((rows == 1).all())]
+    assert norms
+    for name in norms:
+        assert not spans[name.removesuffix("weight") + "bias"].any()
+    assert (rule.rehearsed.task_steps, MultiTask(task_steps=3).rehearsed.task_steps) == (200, 3)
+
+
 def test_fine_tuning_decays_its_rate_as_torch7():
     problem = PROBLEMS["smooth-mlp"]
     rule = FineTune(inner_rate=0.1, inner_decay=0.5, new_head="random")

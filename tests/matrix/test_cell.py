@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from suite.algorithms.base import Draws
 from suite.config import Cell, Numerics, Protocol
 from suite.episodes import Episodes, Examples
 from suite.evaluation import predict
@@ -16,6 +17,7 @@ from suite.matrix.cell import run_cell, summarise
 from suite.records.files import arrays_sha256
 from suite.records.store import Store
 from suite.streams import Stream
+from suite.tasks.images import ImageSampler
 from suite.training import Diverged, OuterLoop, curve_points, transfer
 
 PROTOCOL = {
@@ -228,6 +230,27 @@ def test_summary_counts_diverged_episodes():
     assert found.diverged == [0, 0, 1]
     assert found.std[0] == pytest.approx(2**0.5)
     assert found.headline_step == 2
+
+
+@pytest.mark.parametrize("batch_norm", ["transductive", "support", "running"])
+def test_the_last_step_alone_scores_as_it_does_among_all(batch_norm):
+    cell = make("maml", images=True)
+    bench = set_up(cell, None, torch.device("cpu"))
+    update = {"batch_norm": batch_norm, "steps": 3}
+    protocol = cell.protocol.evaluations[0].model_copy(update=update)
+    draws = Draws(bench.inner_draws)
+    every, _ = bench.test.part(slice(0, 6), bench.initial, protocol, draws)
+    last, _ = bench.test.part(slice(0, 6), bench.initial, protocol, draws, last=True)
+    assert every.shape == (6, 4)
+    assert np.array_equal(last, every[:, 3:])
+
+
+@pytest.mark.parametrize("loss", ["mean", "per_shot"])
+def test_joint_training_has_the_mean_loss_whatever_its_classes(loss, monkeypatch):
+    """Also where there are as many classes as ways, so that one model would do for both."""
+    monkeypatch.setattr(ImageSampler, "joint_outputs", lambda self: 3)
+    bench = set_up(make("finetune", images=True, loss=loss), None, torch.device("cpu"))
+    assert (bench.trainer.loss_scale, bench.engine.loss_scale) == (1, {"mean": 1}.get(loss, 3))
 
 
 def test_store_keeps_and_checks(tmp_path):
