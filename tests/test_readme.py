@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def test_readme_table_is_the_committed_one():
-    table = (ROOT / "results" / "tables" / "quick" / "scores.md").read_text()
+@pytest.mark.parametrize("name", ["quick/scores", "paper/maml-table-2", "traps/items"])
+def test_readme_tables_are_the_committed_ones(name):
+    table = (ROOT / "results" / "tables" / f"{name}.md").read_text()
     rows = [line for line in table.splitlines() if line.startswith("|")]
     assert len(rows) > 10
     readme = (ROOT / "README.md").read_text()

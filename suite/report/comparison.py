@@ -39,12 +39,12 @@ def comparison(collection: Collection, found: Sequence[Row]) -> Table | None:
     """Return the table of published numbers beside ours, or None where there is nothing to say."""
     if not found:
         return None
-    left = ["Setting", "Algorithm", "Published in", "Test"]
+    left = ["Setting", "Published in", "Test"]
     if len(devices(found)) > 1:
         left.append("Device")
     columns = (
         *(*left, "Step", "Published", "Re-runs", "Ours", "± seeds", "± episodes", "Median"),
-        *("Diverged", "Seeds", "Difference", "95 % interval", "Verdict"),
+        *("Diverged", "Seeds", "Difference [95 %]", "Verdict"),
     )
     lines = [_line(row) for row in found]
     marks = [f"{MARKS[kind]} {text}".strip() for kind, text in KINDS.items()]
@@ -84,7 +84,7 @@ def brief(found: Sequence[Row]) -> tuple[list[str], list[tuple[str, ...]]]:
     lines: list[tuple[str, ...]] = []
     for row in found:
         line = _line(row)
-        name = f"{line['Setting']}/{line['Algorithm']} {line['Test']}"
+        name = f"{line['Setting']} {line['Test']}"
         name += f" {line['Device']}" * several
         lines.append((name, *(line[header.capitalize()] for header in headers[1:])))
     return headers, lines
@@ -94,8 +94,7 @@ def _line(row: Row) -> dict[str, str]:
     """Return what a reader sees of a row, by column."""
     number, cell = row.number, row.tested.cell if row.tested else None
     return {
-        "Setting": cell.experiment if cell else row.preset.experiment,
-        "Algorithm": cell.variant if cell else row.preset.variant,
+        "Setting": f"{cell.experiment}/{cell.variant}" if cell else row.preset.name,
         "Published in": _source(number),
         "Test": row.test,
         "Device": cell.numerics.device if cell else NONE,
@@ -110,7 +109,7 @@ def _line(row: Row) -> dict[str, str]:
 def _ours(row: Row) -> dict[str, str]:
     columns = (
         *("Ours", "± seeds", "± episodes", "Median", "Diverged", "Seeds"),
-        *("Difference", "95 % interval"),
+        "Difference [95 %]",
     )
     if row.tested is None:
         return dict.fromkeys(columns, NONE)
@@ -119,7 +118,12 @@ def _ours(row: Row) -> dict[str, str]:
     if found.seed_interval is not None and found.seeds < HEADLINE_SEEDS:
         seeds = f"({seeds})"
     over = found.episode_interval
-    difference, interval = row.verdict.difference, row.verdict.interval
+    difference = NONE
+    if row.verdict.difference is not None:
+        difference = signed(row.verdict.difference, metric)
+    if row.verdict.interval is not None:
+        low, high = (signed(end, metric) for end in row.verdict.interval)
+        difference += f" [{low}, {high}]"
     values = (
         "diverged" if found.mean is None else written(found.mean, metric),
         seeds,
@@ -127,8 +131,7 @@ def _ours(row: Row) -> dict[str, str]:
         NONE if found.median is None else written(found.median, metric),
         str(found.diverged),
         f"{found.seeds} of {found.seeds + missing}" if missing else str(found.seeds),
-        NONE if difference is None else signed(difference, metric),
-        NONE if interval is None else " to ".join(signed(end, metric) for end in interval),
+        difference,
     )
     return dict(zip(columns, values, strict=True))
 

@@ -223,8 +223,8 @@ def test_devices_and_experiments_are_told_apart(tmp_path):
     table = comparison(collection, found)
     told = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
     assert [(row["Setting"], row["Device"]) for row in told] == [
-        ("omniglot-5w1s", "cpu"),
-        ("omniglot-5w1s@5000", "cuda"),
+        ("omniglot-5w1s/maml", "cpu"),
+        ("omniglot-5w1s@5000/maml", "cuda"),
     ]
     assert [line[0] for line in brief(found)[1]] == [
         "omniglot-5w1s/maml test cpu",
