@@ -12,7 +12,6 @@ from suite import devices, registry, stop
 from suite.config import Cell
 from suite.errors import UserError
 from suite.profile import expand, load_profile
-from suite.provenance import usable_cores
 from suite.records.store import Store
 from suite.version import __version__
 
@@ -63,6 +62,15 @@ class _Group(click.Group):
 @click.option("--engine", help="auto, or one by name, for every cell.")
 @click.option("--threads", type=click.IntRange(1), help="Library threads of a CPU cell.")
 @click.option("--shards", type=click.IntRange(1), help="Processes of a CPU cell.")
+@click.option(
+    "--executor",
+    type=click.Choice(["serial", "local"]),
+    help="One cell after the other, or one on every CUDA device and with every one of --workers; "
+    "local where there are --workers or several CUDA devices.",
+)
+@click.option(
+    "--workers", type=click.IntRange(1), help="CPU cells at a time, the cores divided among them."
+)
 @click.option(
     "--outer-steps",
     type=click.IntRange(1),
@@ -116,12 +124,15 @@ def _name(profile: str) -> str:
     return Path(profile).stem if profile.endswith(".toml") else profile
 
 
-def _cells(options: dict) -> list[Cell]:
-    profile = load_profile(options["profile"])
+def _kinds(options: dict) -> list[str]:
+    return devices.resolve(options["device_names"] or load_profile(options["profile"]).devices)
+
+
+def _cells(options: dict, cores: int) -> list[Cell]:
     cells = expand(
-        profile,
-        devices.resolve(options["device_names"] or profile.devices),
-        usable_cores(),
+        load_profile(options["profile"]),
+        _kinds(options),
+        cores,
         threads=options["threads"],
         shards=options["shards"],
         algorithms=options["algorithms"],
@@ -144,10 +155,12 @@ def _data(options: dict) -> Path | None:
 
 def _run(**options) -> None:
     from suite.matrix import listing
+    from suite.matrix.choice import choose
     from suite.matrix.progress import Progress
     from suite.matrix.run import run_matrix
 
-    cells, data = _cells(options), _data(options)
+    executor = choose(options["executor"], _kinds(options), options["workers"], options["plugins"])
+    cells, data = _cells(options, executor.cores), _data(options)
     name = _name(options["profile"])
     store = Store(options["results"], name)
     if options["list_cells"] or options["dry_run"]:
@@ -158,6 +171,7 @@ def _run(**options) -> None:
         store,
         data,
         Progress(console),
+        executor,
         alone=not options["shared"],
         checkpoint_every=options["checkpoint_every"],
         keep_weights=options["keep_weights"],

@@ -66,6 +66,8 @@ class Work:
     checkpoint: Callable[[Cell], Checkpoint]
     step: Callable[[str, int, int, str], None]
     """Told a cell's label, outer steps done, outer steps in all, and phase, while it runs."""
+    note: Callable[[str], None]
+    """Told what a user should know, one line."""
 
 
 class Executor(Protocol):
@@ -74,6 +76,10 @@ class Executor(Protocol):
     @property
     def lanes(self) -> Sequence[Collection[str]]:
         """For each cell that can be computed at one time, the kinds of device it may be for."""
+
+    @property
+    def cores(self) -> int:
+        """Cores that a cell on the CPU may use."""
 
     @property
     def elsewhere(self) -> bool:

@@ -102,7 +102,12 @@ def run_matrix(
     _warn(there, progress)
     with Claims(todo, store, progress) as claims, progress.over(len(todo), summary.skipped):
         work = Work(
-            store.profile, data, lambda: alone and not claims.met_others, checkpoint, progress.step
+            store.profile,
+            data,
+            alone=lambda: alone and not claims.met_others,
+            checkpoint=checkpoint,
+            step=progress.step,
+            note=progress.note,
         )
         with closing(executor.run(claims, work)) as outcomes:
             for outcome in outcomes:

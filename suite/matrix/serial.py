@@ -13,6 +13,7 @@ from suite.config import Cell
 from suite.errors import UserError
 from suite.matrix.cell import run_cell
 from suite.matrix.executor import Outcome, Queue, Work, failure_of
+from suite.provenance import usable_cores
 
 KINDS = ("cpu", "cuda")
 
@@ -22,6 +23,11 @@ class Serial:
 
     lanes = (KINDS,)
     elsewhere = False
+
+    @property
+    def cores(self) -> int:
+        """Cores of this process."""
+        return usable_cores()
 
     def run(self, cells: Queue, work: Work) -> Generator[Outcome]:
         """Yield the outcome of each cell; the next is taken after that."""
