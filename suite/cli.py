@@ -164,7 +164,7 @@ def _run(**options) -> None:
     name = _name(options["profile"])
     store = Store(options["results"], name)
     if options["list_cells"] or options["dry_run"]:
-        listing.show(cells, store, data, console, details=options["dry_run"])
+        listing.show(cells, store, data, console, executor.lanes, details=options["dry_run"])
         return
     summary = run_matrix(
         cells,

@@ -6,14 +6,23 @@ import time
 from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 from types import TracebackType
+from typing import NamedTuple
 
 from suite.config import Cell
+from suite.matrix.estimates import Estimates
 from suite.matrix.progress import Progress
+from suite.matrix.schedule import makespan
 from suite.records.schema import Record
 from suite.records.store import Store
 
 #: Seconds between two looks at the cells that other runs hold.
 POLL = 0.5
+
+
+class _Held(NamedTuple):
+    cell: Cell
+    since: float
+    claim: ExitStack
 
 
 class Claims:
@@ -25,12 +34,16 @@ class Claims:
         todo: cells that had no record when this run began.
         store: where their records go.
         progress: told as cells begin, and when another run has done one.
+        estimates: of the seconds of cells: the longest is taken first.
     """
 
-    def __init__(self, todo: Sequence[Cell], store: Store, progress: Progress) -> None:
+    def __init__(
+        self, todo: Sequence[Cell], store: Store, progress: Progress, estimates: Estimates
+    ) -> None:
         self._waiting = list(todo)
-        self._store, self._progress = store, progress
-        self._held: dict[str, ExitStack] = {}
+        self._store, self._progress, self._estimates = store, progress, estimates
+        self._held: dict[str, _Held] = {}
+        self._sort()
         self._looked: dict[frozenset[str], float] = {}
         #: Records of cells that another run has done in the meantime.
         self.found: list[Record] = []
@@ -45,7 +58,7 @@ class Claims:
         trace: TracebackType | None,
     ) -> None:  # fmt: skip
         for held in self._held.values():
-            held.close()
+            held.claim.close()
 
     def left(self) -> bool:
         """Return whether there are cells that are neither done nor taken here."""
@@ -67,16 +80,36 @@ class Claims:
                 if record is None:
                     for path in self._store.make_room(cell):
                         self._progress.note(f"no whole record, set aside: {path}")
-                    self._held[cell.label] = held.pop_all()
+                    self._held[cell.label] = _Held(cell, time.monotonic(), held.pop_all())
                     self._progress.begin(cell.label)
                     return cell
                 self.found.append(record)
+                self._estimates.learn(record)
                 self._progress.finished(cell.label, "done by another run")
         return None
 
-    def release(self, cell: Cell) -> None:
-        """Let go of a cell: its outcome is kept."""
-        self._held.pop(cell.label).close()
+    def release(self, cell: Cell, record: Record | None) -> None:
+        """Let go of a cell: its outcome is kept; what it tells of the others is learned."""
+        self._held.pop(cell.label).claim.close()
+        if record is not None:
+            self._estimates.learn(record)
+            self._sort()
+
+    def seconds_left(self, lanes: Sequence[Collection[str]]) -> float | None:
+        """Return about how long the cells take that are not done; None if no record tells."""
+        now, cells = time.monotonic(), []
+        for cell, since in [
+            *((held.cell, held.since) for held in self._held.values()),
+            *((cell, now) for cell in self._waiting),
+        ]:
+            seconds = self._estimates.seconds(cell)
+            if seconds is None:
+                return None
+            cells.append((cell.numerics.device, max(0.0, seconds - (now - since))))
+        return makespan(cells, lanes)
+
+    def _sort(self) -> None:
+        self._waiting.sort(key=self._estimates.order, reverse=True)
 
     def wait(self) -> None:
         """Say that other runs hold what is left, and sleep a moment."""

@@ -32,6 +32,24 @@ class _Rate(ProgressColumn):
         return Text(f"{task.speed:,.0f}/s" if task.speed and task.fields.get("rate") else "")
 
 
+class _Left(TimeRemainingColumn):
+    """Time left: of the whole as far as cells are known, of a cell from its rate."""
+
+    def render(self, task: Task) -> Text:
+        """Return the time until the end that was told, else until the end at this rate."""
+        if (end := task.fields.get("end")) is None:
+            return super().render(task)
+        return Text(duration(max(0.0, end - time.monotonic())), style="progress.remaining")
+
+
+def duration(seconds: float) -> str:
+    """Return a duration in the largest unit of which there are two."""
+    for unit, size in (("days", 86400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.0f} s"
+
+
 class Progress:
     """Shows cells, outer steps, rate and time left; several cells may run at once.
 
@@ -52,12 +70,13 @@ class Progress:
         self.console.print(text, markup=False, soft_wrap=True)
 
     @contextlib.contextmanager
-    def over(self, total: int, skipped: int) -> Iterator[None]:
-        """Show progress while the block runs over ``total`` cells."""
+    def over(self, total: int, skipped: int, left: float | None = None) -> Iterator[None]:
+        """Show progress while the block runs over ``total`` cells, ``left`` seconds in all."""
         self._at, self._total = 0, total
         self._said = {"": time.monotonic()}
         if skipped:
-            self.note(f"{skipped} cells are done already; {total} to do.")
+            about = f", about {duration(left)}" if left else ""
+            self.note(f"{skipped} cells are done already; {total} to do{about}.")
         if not self.console.is_terminal:
             yield
             return
@@ -67,10 +86,10 @@ class Progress:
             MofNCompleteColumn(),
             _Rate(),
             TimeElapsedColumn(),
-            TimeRemainingColumn(),
+            _Left(),
             console=self.console,
         )
-        self._matrix = self._bars.add_task("cells", total=total)
+        self._matrix = self._bars.add_task("cells", total=total, end=_end(left))
         self._shown, self._free = {}, []
         try:
             with self._bars:
@@ -107,16 +126,17 @@ class Progress:
         elif self._due(label):
             self.note(f"  {label}: {phase}, outer step {done} of {steps}")
 
-    def finished(self, label: str, outcome: str) -> None:
-        """Tell how a cell ended."""
+    def finished(self, label: str, outcome: str, left: float | None = None) -> None:
+        """Tell how a cell ended, and how many seconds all others will take, if that is known."""
         self._at += 1
         if self._bars is not None:
             if label in self._shown:
                 bar = self._shown.pop(label)
                 self._bars.update(bar, visible=False)
                 self._free.append(bar)
-            self._bars.advance(self._matrix)
-        self.note(f"[{self._at}/{self._total}] {label}: {outcome}")
+            self._bars.update(self._matrix, advance=1, end=_end(left))
+        more = f" (about {duration(left)} to go)" if left else ""
+        self.note(f"[{self._at}/{self._total}] {label}: {outcome}{more}")
         self._said.pop(label, None)
         self._said[""] = time.monotonic()
 
@@ -127,3 +147,7 @@ class Progress:
             return False
         self._said[what] = now
         return True
+
+
+def _end(left: float | None) -> float | None:
+    return None if left is None else time.monotonic() + left

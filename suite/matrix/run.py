@@ -16,6 +16,7 @@ from suite.crew import MEMORY
 from suite.errors import UserError
 from suite.matrix.bench import check, forget
 from suite.matrix.claims import Claims
+from suite.matrix.estimates import Estimates
 from suite.matrix.executor import Executor, Failure, Outcome, Work
 from suite.matrix.progress import Progress
 from suite.matrix.serial import Serial
@@ -100,7 +101,9 @@ def run_matrix(
     summary.skipped = len(there)
     summary.diverged = [record.cell.label for record in there if record.status == "diverged"]
     _warn(there, progress)
-    with Claims(todo, store, progress) as claims, progress.over(len(todo), summary.skipped):
+    claims, lanes = Claims(todo, store, progress, Estimates(store.records())), executor.lanes
+    left = claims.seconds_left(lanes)
+    with claims, progress.over(len(todo), summary.skipped, left):
         work = Work(
             store.profile,
             data,
@@ -111,10 +114,11 @@ def run_matrix(
         )
         with closing(executor.run(claims, work)) as outcomes:
             for outcome in outcomes:
-                _keep(outcome, store, progress, summary)
+                said = _keep(outcome, store, summary)
                 if outcome.record is not None:
                     checkpoint(outcome.cell).remove()
-                claims.release(outcome.cell)
+                claims.release(outcome.cell, outcome.record)
+                progress.finished(outcome.cell.label, said, claims.seconds_left(lanes))
         stop.answer()
     summary.skipped += len(claims.found)
     summary.diverged += [r.cell.label for r in claims.found if r.status == "diverged"]
@@ -129,22 +133,20 @@ def _check(cell: Cell, data: Path | None, elsewhere: bool) -> None:
         raise UserError(f"out of memory while {cell.label} is set up ({error}).") from error
 
 
-def _keep(outcome: Outcome, store: Store, progress: Progress, summary: Summary) -> None:
-    """Write what came of a cell, and tell."""
+def _keep(outcome: Outcome, store: Store, summary: Summary) -> str:
+    """Write what came of a cell, and return what to say of it."""
     label = outcome.cell.label
     if outcome.record is None:
         assert outcome.failure is not None
         summary.failed.append(label)
         log = _log(store, outcome.cell, outcome.failure)
-        progress.finished(label, f"failed: {outcome.failure.reason} (see {log})")
-        return
+        return f"failed: {outcome.failure.reason} (see {log})"
     store.write(outcome.record, outcome.arrays)
     if outcome.record.status == "diverged":
         summary.diverged.append(label)
-        progress.finished(label, f"diverged: {outcome.record.reason}")
-    else:
-        summary.done += 1
-        progress.finished(label, headlines(outcome.record))
+        return f"diverged: {outcome.record.reason}"
+    summary.done += 1
+    return headlines(outcome.record)
 
 
 def _warn(records: Sequence[Record], progress: Progress) -> None:

@@ -6,7 +6,7 @@ import io
 
 from rich.console import Console
 
-from suite.matrix.progress import Progress
+from suite.matrix.progress import Progress, duration
 
 
 def test_a_terminal_has_a_bar_for_every_cell_that_runs():
@@ -47,3 +47,20 @@ def test_elsewhere_each_cell_has_a_line_now_and_then(monkeypatch):
         "  b: training, outer step 55 of 100",
         "[1/2] b: done",
     ]
+
+
+def test_the_time_left_is_said_where_it_is_known():
+    console = Console(file=io.StringIO(), width=120)
+    progress = Progress(console)
+    with progress.over(3, skipped=2, left=400.0):
+        for label, left in (("a", 150.0), ("b", None), ("c", 0.0)):
+            progress.begin(label)
+            progress.finished(label, "done", left)
+    assert console.file.getvalue().splitlines() == [
+        "2 cells are done already; 3 to do, about 6.7 minutes.",
+        "[1/3] a: done (about 2.5 minutes to go)",
+        "[2/3] b: done",
+        "[3/3] c: done",
+    ]
+    assert duration(100.0) == "100 s"
+    assert duration(3 * 86400.0) == "3.0 days"
