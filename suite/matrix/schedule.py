@@ -1,4 +1,4 @@
-"""Which lane of an executor computes which cell, and when all are done: the longest first.
+"""Which lane of an executor, or which share of a split matrix, takes a cell: the longest first.
 
 Longest first ends at most a third later than the best order would, on lanes that are alike
 (Graham 1969, Bounds on multiprocessing timing anomalies).
@@ -6,7 +6,11 @@ Longest first ends at most a third later than the best order would, on lanes tha
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Collection, Sequence
+
+from suite.config import Cell
+from suite.matrix.cost import cost
 
 
 def makespan(cells: Sequence[tuple[str, float]], lanes: Sequence[Collection[str]]) -> float:
@@ -21,3 +25,26 @@ def makespan(cells: Sequence[tuple[str, float]], lanes: Sequence[Collection[str]
     for kind, seconds in sorted(cells, key=lambda cell: -cell[1]):
         free[min(takes[kind], key=free.__getitem__)] += seconds
     return max(free, default=0.0)
+
+
+def shard(cells: Sequence[Cell], number: int, count: int) -> list[Cell]:
+    """Return one of ``count`` shares of a matrix, each about as costly as the others.
+
+    Every cell is in one share, and in the same one on every machine: cells are dealt by what their
+    descriptions cost, each kind of device apart, since not every machine has all of them.
+
+    Args:
+        cells: of the whole matrix, in any order.
+        number: which share, from 1 to ``count``.
+        count: how many shares there are.
+    """
+    mine = set()
+    for device in {cell.numerics.device for cell in cells}:
+        costs = {cell.label: cost(cell) for cell in cells if cell.numerics.device == device}
+        loads = [(0, share) for share in range(1, count + 1)]  # a heap
+        for label in sorted(costs, key=lambda label: (-costs[label], label)):
+            load, share = loads[0]
+            heapq.heapreplace(loads, (load + costs[label], share))
+            if share == number:
+                mine.add(label)
+    return [cell for cell in cells if cell.label in mine]
