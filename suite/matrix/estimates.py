@@ -1,4 +1,4 @@
-"""Expected seconds of cells, from the records of others on this processor."""
+"""Expected seconds of cells, from the records of others on one processor."""
 
 from __future__ import annotations
 
@@ -17,9 +17,15 @@ RATE = 3e10
 
 
 class Estimates:
-    """What records tell of the seconds that other cells take; learns from each that is added."""
+    """What records tell of the seconds that other cells take; learns from each that is added.
 
-    def __init__(self, records: Iterable[Record]) -> None:
+    Args:
+        records: of any cells.
+        on: the processor whose records count; by default this one.
+    """
+
+    def __init__(self, records: Iterable[Record], on: str | None = None) -> None:
+        self._on = on or processor()
         self._seconds: dict[str, list[float]] = {}  # by kind
         self._like: dict[str, Cell] = {}  # a cell of each kind
         self._items: dict[str, frozenset[str]] = {}  # what each kind is described by
@@ -28,8 +34,8 @@ class Estimates:
             self.learn(record)
 
     def learn(self, record: Record) -> None:
-        """Take a record into account, if it is of this processor and has times."""
-        if record.timing is None or record.provenance.processor != processor():
+        """Take a record into account, if it is of the processor and has times."""
+        if record.timing is None or record.provenance.processor != self._on:
             return
         kind = self._kind(record.cell)
         timing = record.timing

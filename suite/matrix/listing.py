@@ -61,6 +61,7 @@ def show(
     headers = ["cell", "parameters", "state", "time"]
     console.print(tabulate(rows, headers, tablefmt="simple"), markup=False, soft_wrap=True)
     others = f", and {untold} cells of unknown time" if untold else ""
+    left.sort(key=lambda cell: cell[1], reverse=True)
     whole = duration(makespan(left, lanes))
     console.print(f"{len(cells)} cells, {done} done; about {whole} to go{others}.")
 

@@ -14,15 +14,15 @@ from suite.matrix.cost import cost
 
 
 def makespan(cells: Sequence[tuple[str, float]], lanes: Sequence[Collection[str]]) -> float:
-    """Return when the last cell ends if each begins, longest first, on the lane that is free first.
+    """Return when the last cell ends if each begins on the lane that is free first.
 
     Args:
-        cells: (kind of device, seconds) of each.
-        lanes: the kinds of device that each lane takes; none kind of ``cells`` is without one.
+        cells: (kind of device, seconds) of each, in the order in which they begin.
+        lanes: the kinds of device that each lane takes; no kind of ``cells`` is without one.
     """
     free = [0.0] * len(lanes)
     takes = {kind: [i for i, kinds in enumerate(lanes) if kind in kinds] for kind, _ in cells}
-    for kind, seconds in sorted(cells, key=lambda cell: -cell[1]):
+    for kind, seconds in cells:
         free[min(takes[kind], key=free.__getitem__)] += seconds
     return max(free, default=0.0)
 

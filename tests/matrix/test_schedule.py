@@ -1,4 +1,4 @@
-"""Longest first, on lanes that each take their kinds of device; shares of a matrix."""
+"""Cells on lanes that each take their kinds of device; shares of a matrix."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from suite.matrix.schedule import makespan, shard
 from tests.matrix.test_cell import make
 
 
-def test_longest_first_fills_lanes_that_are_alike():
-    cells = [("cpu", float(seconds)) for seconds in (2, 2, 2, 3, 3)]
+def test_each_cell_begins_on_the_lane_that_is_free_first():
+    cells = [("cpu", float(seconds)) for seconds in (3, 3, 2, 2, 2)]
     assert makespan(cells, [("cpu",)]) == 12
     assert makespan(cells, [("cpu",)] * 2) == 7  # 3 2 2 | 3 2; the best is 6
+    assert makespan(cells[::-1], [("cpu",)] * 2) == 7  # 2 2 3 | 2 3
     assert makespan(cells, [("cpu",)] * 9) == 3
     assert makespan([], [("cpu",)]) == 0
 
