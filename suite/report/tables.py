@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from suite.report.agreement import agreement
 from suite.report.comparison import comparison, rows
 from suite.report.costs import timing
 from suite.report.groups import Collection
@@ -23,6 +24,7 @@ def tables(collection: Collection) -> list[Table]:
         *paper_tables(collection, beside),
         items(collection),
         differences(collection),
+        agreement(collection),
         timing(collection),
         protocol(collection),
     ]
