@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
@@ -12,7 +13,6 @@ from suite import devices, protocols, registry, stop
 from suite.config import Cell
 from suite.errors import UserError
 from suite.profile import expand, load_profile
-from suite.provenance import usable_cores
 from suite.records.store import Store
 from suite.version import __version__
 
@@ -33,6 +33,15 @@ def _seeds(_: click.Context, __: click.Parameter, value: str | None) -> tuple[in
     if min(seeds) < 0 or len(set(seeds)) < len(seeds):
         raise UserError(f"--seeds must be different and not negative, not {value!r}.")
     return seeds
+
+
+def _shard(_: click.Context, __: click.Parameter, value: str | None) -> tuple[int, int] | None:
+    if not value:
+        return None
+    match = re.fullmatch(r"([0-9]+)/([0-9]+)", value)
+    if match is None or not 1 <= int(match[1]) <= int(match[2]):
+        raise UserError(f"--shard takes a share and how many there are, as 2/8, not {value!r}.")
+    return int(match[1]), int(match[2])
 
 
 class _Group(click.Group):
@@ -63,6 +72,21 @@ class _Group(click.Group):
 @click.option("--engine", help="auto, or one by name, for every cell.")
 @click.option("--threads", type=click.IntRange(1), help="Library threads of a CPU cell.")
 @click.option("--shards", type=click.IntRange(1), help="Processes of a CPU cell.")
+@click.option(
+    "--executor",
+    type=click.Choice(["serial", "local"]),
+    help="One cell after the other, or one on every CUDA device and with every one of --workers; "
+    "local where there are --workers or several CUDA devices.",
+)
+@click.option(
+    "--workers", type=click.IntRange(1), help="CPU cells at a time, the cores divided among them."
+)
+@click.option(
+    "--shard",
+    callback=_shard,
+    metavar="I/N",
+    help="The I-th of N shares of the cells, the same on every machine; see merge.",
+)
 @click.option(
     "--outer-steps",
     type=click.IntRange(1),
@@ -116,12 +140,15 @@ def _name(profile: str) -> str:
     return Path(profile).stem if profile.endswith(".toml") else profile
 
 
-def _cells(options: dict) -> list[Cell]:
-    profile = load_profile(options["profile"])
+def _kinds(options: dict) -> list[str]:
+    return devices.resolve(options["device_names"] or load_profile(options["profile"]).devices)
+
+
+def _cells(options: dict, cores: int) -> list[Cell]:
     cells = expand(
-        profile,
-        devices.resolve(options["device_names"] or profile.devices),
-        usable_cores(),
+        load_profile(options["profile"]),
+        _kinds(options),
+        cores,
         threads=options["threads"],
         shards=options["shards"],
         algorithms=options["algorithms"],
@@ -144,20 +171,29 @@ def _data(options: dict) -> Path | None:
 
 def _run(**options) -> None:
     from suite.matrix import listing
+    from suite.matrix.choice import choose
     from suite.matrix.progress import Progress
     from suite.matrix.run import run_matrix
+    from suite.matrix.schedule import shard
 
-    cells, data = _cells(options), _data(options)
+    executor = choose(options["executor"], _kinds(options), options["workers"], options["plugins"])
+    cells, data = _cells(options, executor.cores), _data(options)
+    if options["shard"]:
+        cells = shard(cells, *options["shard"])
     name = _name(options["profile"])
     store = Store(options["results"], name)
     if options["list_cells"] or options["dry_run"]:
-        listing.show(cells, store, data, console, details=options["dry_run"])
+        listing.show(cells, store, data, console, executor.lanes, details=options["dry_run"])
+        return
+    if not cells:
+        console.print("this share has no cells: there are more shares than cells.")
         return
     summary = run_matrix(
         cells,
         store,
         data,
         Progress(console),
+        executor,
         alone=not options["shared"],
         checkpoint_every=options["checkpoint_every"],
         keep_weights=options["keep_weights"],
@@ -204,6 +240,32 @@ def report(options: dict, **own) -> None:
     """Write tables and figures again, from the records alone."""
     options = options | {key: value for key, value in own.items() if value}
     _report(_store(options), options)
+
+
+@cli.command()
+@click.argument("folders", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--profile", help="Whose records; as before the command.")
+@click.option("--results", type=click.Path(path_type=Path), help="As before the command.")
+@click.option("--no-figures", is_flag=True, help="As before the command.")
+@click.pass_obj
+def merge(options: dict, folders: tuple[Path, ...], **own) -> None:
+    """Copy the whole records of other results FOLDERS into --results, then write the report.
+
+    Where two records contradict each other both are named and nothing is copied. Exit status 1 if
+    a record was left where it is.
+    """
+    from suite.records.merge import merge as join
+
+    options = options | {key: value for key, value in own.items() if value}
+    store = Store(options["results"], _name(options["profile"]))
+    merged = join(store, folders)
+    for problem in merged.problems:
+        console.print(f"left: {problem}", markup=False, soft_wrap=True)
+    console.print(f"{merged.copied} records copied, {merged.there} already there.")
+    if store.records():
+        _report(store, options)
+    if merged.problems:
+        raise SystemExit(1)
 
 
 @cli.command()

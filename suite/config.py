@@ -138,6 +138,12 @@ class Cell(Strict):
         """Return the hash that names this cell."""
         return digest(self.description())
 
+    def bits_sha256(self) -> str:
+        """Return the hash of what decides the results: the number of processes does not."""
+        description = self.description()
+        del description["numerics"]["shards"]
+        return digest(description)
+
     def training_sha256(self) -> str:
         """Return the hash of the training alone: cells that share it share their weights."""
         description = self.description()

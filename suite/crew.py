@@ -10,6 +10,7 @@ are changes no bit.
 
 from __future__ import annotations
 
+import ctypes
 import itertools
 import mmap
 import multiprocessing
@@ -30,6 +31,8 @@ from suite.errors import UserError
 
 #: What running out of memory raises.
 MEMORY = (MemoryError, torch.OutOfMemoryError)
+#: PR_SET_PDEATHSIG of Linux: the signal that a process gets when its parent ends.
+_DEATH_SIGNAL = 1
 #: Called with a part and the arguments of the call; both, and what it returns, must pickle.
 Job = Callable[..., Any]
 
@@ -127,11 +130,8 @@ def _forked(jobs: Callable[[], Mapping[str, Job]]) -> tuple[Any, Connection]:
         # Python warns of threads that a fork does not copy. Of the library's the fork uses none;
         # the display's holds no lock that it needs.
         warnings.simplefilter("ignore", DeprecationWarning)
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, stop.SIGNALS)
-        try:
-            process.start()  # which inherits the mask, until it ignores the signals
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        with stop.blocked():
+            process.start()
     theirs.close()
     return process, ours
 
@@ -155,9 +155,9 @@ def _serve(
 ) -> None:
     """Do what comes through the pipe until it closes, as it does when the parent is gone."""
     parents.close()
-    for number in stop.SIGNALS:  # these are the parent's to answer
-        signal.signal(number, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, stop.SIGNALS)
+    # A share may take minutes: where the parent is killed, do not finish it for nobody.
+    ctypes.CDLL(None).prctl(_DEATH_SIGNAL, signal.SIGKILL)
+    stop.ignore()
     torch.set_num_threads(1)  # the parent's threads were not forked, and may not be waited for
     mine = jobs()
     while True:

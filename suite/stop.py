@@ -1,7 +1,8 @@
 """Ctrl-C and SIGTERM: a wish to stop, answered where nothing is lost.
 
 While weights are trained the wish waits for the end of the outer step, so that a checkpoint can be
-written; elsewhere, and when it comes a second time, it is answered at once.
+written; elsewhere, and when it comes a second time, it is answered at once. A process that computes
+for another one ignores both: its parent answers them, and tells it.
 """
 
 from __future__ import annotations
@@ -56,6 +57,13 @@ def waiting() -> Iterator[None]:
     answer()
 
 
+def wish(number: int) -> bool:
+    """Let a signal that came to the parent wait for its answer; return whether `waiting` runs."""
+    global _wish
+    _wish = number
+    return _waits
+
+
 def wished() -> bool:
     """Return whether a signal waits for its answer."""
     return _wish is not None
@@ -65,6 +73,27 @@ def answer() -> None:
     """Raise `Stopped` if a signal has come in the meantime."""
     if _wish is not None:
         raise Stopped(_wish)
+
+
+@contextmanager
+def blocked() -> Iterator[None]:
+    """Hold signals back while the block runs, where the system can; processes inherit that."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def ignore() -> None:
+    """Leave signals to the parent, which has started this process while they were `blocked`."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
 
 def _hear(number: int, _: FrameType | None) -> None:

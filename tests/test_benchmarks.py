@@ -7,9 +7,12 @@ import dataclasses
 import pytest
 import torch
 
-from benchmarks import engines
+from benchmarks import engines, scheduling
 from benchmarks.workloads import WORKLOADS
 from suite.algorithms.base import Outer
+from suite.matrix.estimates import Estimates
+from tests.matrix.test_cell import make
+from tests.matrix.test_estimates import told
 from tests.problems import distance
 
 SMALL = {
@@ -47,3 +50,18 @@ def test_rows_say_time_ratio_and_memory():
     assert rows[0][5] == rows[0][7] == "1.00"
     assert all(float(row[3]) > 0 for row in rows)
     assert float(rows[1][5]) > 2
+
+
+def test_a_simulated_matrix_ends_with_its_load_or_its_longest_cell():
+    cells = [make("sgd", seed=seed) for seed in range(4)]
+    cells += [make("maml", steps=500, seed=seed) for seed in range(2)]
+    estimates = Estimates([told(cells[0], 9.0), told(cells[-1], 19.0)])  # 10 s and 20 s each
+    rows = [scheduling.simulated(cells, estimates, devices) for devices in (1, 2, 4, 9)]
+    assert [row[1:3] for row in rows] == [
+        ("80 s", "load"),
+        ("40 s", "load"),
+        ("20 s", "longest cell"),
+        ("20 s", "longest cell"),
+    ]
+    assert [row[3] for row in rows] == ["+0.0 %", "+0.0 %", "+0.0 %", "+0.0 %"]
+    assert [row[5] for row in rows] == ["+0.0 %", "+0.0 %", "+50.0 %", "+0.0 %"]

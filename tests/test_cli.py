@@ -279,6 +279,11 @@ OPTIONS = {
     "engine": (["--engine", "higer"], "did you mean 'higher'"),
     "seeds": (["--seeds", "one"], "--seeds"),
     "negative seed": (["--seeds", "-1"], "--seeds"),
+    "share that is none": (["--shard", "3/2"], "as 2/8, not '3/2'"),
+    "share that is no number": (["--shard", "1of2"], "as 2/8, not '1of2'"),
+    "share zero": (["--shard", "0/2"], "as 2/8, not '0/2'"),
+    "workers": (["--workers", "4096"], "4096 workers cannot share"),
+    "workers one after the other": (["--workers", "2", "--executor", "serial"], "leave out"),
     "data": (["--data", "no/such/folder"], "no/such/folder"),
     "plugin": (["--plugin", "no_such.py"], "no_such.py"),
 }
@@ -424,3 +429,31 @@ def test_a_damaged_record_is_set_aside_and_its_cell_runs_again(folder):
     assert again.output.count("no whole record, set aside") == 4
     assert [record["result_sha256"] for record in records(folder)] == made
     assert (first.parent / "set-aside" / first.name).read_bytes() == torn
+
+
+def test_shares_of_a_matrix_are_merged_to_the_whole(folder):
+    for number in (1, 2):
+        assert run(folder, "--shard", f"{number}/2").exit_code == 0
+        assert len(records(folder)) == 1
+        (folder / "out").rename(folder / f"part{number}")
+    parts = [folder / "part1", folder / "part2"]
+    merged = run(folder, "merge", *parts)
+    assert merged.exit_code == 0, merged.output
+    assert "2 records copied, 0 already there." in merged.output
+    assert (folder / "out" / "tables" / "tiny" / "report.md").is_file()
+    assert "2 already there" in run(folder).output
+    assert "this share has no cells" in run(folder, "--shard", "3/3").output
+    assert run(folder, "--shard", "3/3", "--list").output == ""
+
+
+def test_merge_names_conflicts_and_damage(folder):
+    assert run(folder).exit_code == 0
+    (folder / "out").rename(folder / "one")
+    refused(run(folder, "merge", folder / "two"), "two")
+    assert CliRunner().invoke(cli, ["merge"]).exit_code == 2
+    torn = next((folder / "one" / "records" / "tiny").glob("*maml*.json"))
+    torn.write_bytes(b"torn")
+    merged = run(folder, "merge", folder / "one")
+    assert merged.exit_code == 1
+    assert f"{torn.name} is no whole record" in merged.output
+    assert "1 records copied" in merged.output

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
+import time
 
 import pytest
 import torch
 
 from suite.crew import Crew, shared
+from tests.matrix.workers import alive
 
 
 @pytest.fixture
@@ -72,3 +75,25 @@ def test_processes_end_with_the_crew():
     crew.close()
     with pytest.raises(ProcessLookupError):
         os.kill(other, 0)
+
+
+def _lead(connection):
+    def sleep(_):
+        connection.send(os.getpid())
+        time.sleep(60)
+
+    Crew(lambda: {"sleep": sleep}, 1).map("sleep", range(2))
+
+
+def test_a_busy_process_ends_with_its_killed_parent():
+    context = multiprocessing.get_context("fork")
+    ours, theirs = context.Pipe()
+    parent = context.Process(target=_lead, args=(theirs,))
+    parent.start()
+    (member,) = {ours.recv(), ours.recv()} - {parent.pid}
+    os.kill(parent.pid, signal.SIGKILL)
+    parent.join()
+    until = time.monotonic() + 10
+    while alive(member) and time.monotonic() < until:
+        time.sleep(0.01)
+    assert not alive(member)

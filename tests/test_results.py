@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from suite import protocols
 from suite.profile import expand, load_profile
 from suite.records.store import Store
 from suite.report import write_report
@@ -62,7 +63,9 @@ def test_records_are_cells_of_the_profile_some_of_them_shortened(profile):
 @pytest.mark.parametrize("profile", PROFILES + PARTLY)
 def test_committed_tables_follow_from_the_records_byte_for_byte(profile, tmp_path):
     shutil.copytree(RESULTS / "records" / profile, tmp_path / "records" / profile)
-    write_report(tmp_path, profile, figures=False)
+    write_report(
+        tmp_path, profile, protocols.matching(load_profile(profile).presets), figures=False
+    )
     made = {path.name: path.read_bytes() for path in (tmp_path / "tables" / profile).iterdir()}
     kept = {path.name: path.read_bytes() for path in (RESULTS / "tables" / profile).iterdir()}
     assert made == kept

@@ -46,6 +46,11 @@ def load(cell: Cell, data: Path | None, device: torch.device) -> Sampler:
     return sampler
 
 
+def forget() -> None:
+    """Let go of the data that `load` keeps for this process."""
+    _sampler.cache_clear()
+
+
 @dataclass
 class Bench:
     """A cell set up: its task, engines, initial weights and meta-training batches."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -16,9 +16,11 @@ from suite.algorithms.base import Draws
 from suite.config import Cell
 from suite.errors import UserError
 from suite.matrix.bench import set_up
+from suite.matrix.estimates import Estimates, kind_of
+from suite.matrix.progress import duration
+from suite.matrix.schedule import makespan
 from suite.matrix.team import Team
 from suite.profile import load_profile, profile_names
-from suite.provenance import processor
 from suite.records.schema import Record
 from suite.records.store import Store
 
@@ -27,31 +29,41 @@ LONG = 2.0
 
 
 def show(
-    cells: Sequence[Cell], store: Store, data: Path | None, console: Console, details: bool
+    cells: Sequence[Cell],
+    store: Store,
+    data: Path | None,
+    console: Console,
+    lanes: Sequence[Collection[str]],
+    details: bool,
 ) -> None:
     """Print the cells and the time that each takes here, where records tell.
 
-    With ``details`` also parameters and what is done, and times that no record tells are tried.
+    With ``details`` also parameters and what is done, and times that no record tells are tried;
+    ``lanes`` are the executor's, which decide how long the whole takes.
     """
-    records = [store.find(cell) for cell in cells]
-    estimates = Estimates(data, [record for record in records if record is not None])
+    estimates = Estimates(store.records())
     if not details:
         for cell in cells:
             seconds = estimates.known(cell)
-            print(cell.label if seconds is None else f"{cell.label}  {_duration(seconds)}")
+            print(cell.label if seconds is None else f"{cell.label}  {duration(seconds)}")
         return
-    rows, left, untold = [], 0.0, 0
-    for cell, record in zip(cells, records, strict=True):
-        seconds, why = estimates.tried(cell)
+    trials = _Trials(data, estimates)
+    rows, left, done, untold = [], [], 0, 0
+    for cell in cells:
+        record = store.find(cell)
+        seconds, why = trials.seconds(cell)
         untold += seconds is None
-        left += 0 if record else seconds or 0
-        told = why if seconds is None else _duration(seconds)
+        done += record is not None
+        if record is None and seconds is not None:
+            left.append((cell.numerics.device, seconds))
+        told = why if seconds is None else duration(seconds)
         rows.append([cell.label, _parameters(cell), _state(record), told])
     headers = ["cell", "parameters", "state", "time"]
     console.print(tabulate(rows, headers, tablefmt="simple"), markup=False, soft_wrap=True)
-    done = sum(record is not None for record in records)
     others = f", and {untold} cells of unknown time" if untold else ""
-    console.print(f"{len(cells)} cells, {done} done; about {_duration(left)} to go{others}.")
+    left.sort(key=lambda cell: cell[1], reverse=True)
+    whole = duration(makespan(left, lanes))
+    console.print(f"{len(cells)} cells, {done} done; about {whole} to go{others}.")
 
 
 def show_registered(console: Console) -> None:
@@ -64,32 +76,25 @@ def show_registered(console: Console) -> None:
     console.print(tabulate(rows, ["kind", "name", ""], tablefmt="simple"), markup=False)
 
 
-class Estimates:
-    """Expected seconds of cells: from records of this processor, else from a short trial."""
+class _Trials:
+    """Expected seconds of cells: from records, else from a short trial."""
 
-    def __init__(self, data: Path | None, records: Sequence[Record]) -> None:
-        self._data = data
-        self._known: dict[str, float] = {}
+    def __init__(self, data: Path | None, estimates: Estimates) -> None:
+        self._data, self._estimates = data, estimates
+        self._tried: dict[str, float] = {}
         self._reasons: dict[str, str] = {}
-        for record in records:
-            if record.timing is not None and record.provenance.processor == processor():
-                timing = record.timing
-                seconds = timing.training_seconds + timing.evaluation_seconds
-                self._known[_kind(record.cell)] = seconds
 
-    def known(self, cell: Cell) -> float | None:
-        """Return the seconds of a cell that differs by its seed alone from one with a record."""
-        return self._known.get(_kind(cell))
-
-    def tried(self, cell: Cell) -> tuple[float | None, str]:
+    def seconds(self, cell: Cell) -> tuple[float | None, str]:
         """Return what is known, or the seconds that a trial gives; None with the reason if none."""
-        kind = _kind(cell)
-        if kind not in self._known and kind not in self._reasons:
+        known, kind = self._estimates.known(cell), kind_of(cell)
+        if known is not None:
+            return known, ""
+        if kind not in self._tried and kind not in self._reasons:
             try:
-                self._known[kind] = self._trial(cell)
+                self._tried[kind] = self._trial(cell)
             except UserError as error:  # a data set that is not here is no reason to list nothing
                 self._reasons[kind] = str(error).split(";")[0]
-        return self._known.get(kind), self._reasons.get(kind, "")
+        return self._tried.get(kind), self._reasons.get(kind, "")
 
     def _trial(self, cell: Cell) -> float:
         """Do one or two outer steps and a test episode in every process, and multiply."""
@@ -115,17 +120,6 @@ def _timed(work: Callable[[], object]) -> float:
     start = time.perf_counter()
     work()
     return time.perf_counter() - start
-
-
-def _duration(seconds: float) -> str:
-    for unit, size in (("days", 86400), ("hours", 3600), ("minutes", 60)):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.1f} {unit}"
-    return f"{seconds:.0f} s"
-
-
-def _kind(cell: Cell) -> str:
-    return cell.model_copy(update={"seed": 0}).sha256()
 
 
 def _state(record: Record | None) -> str:

@@ -12,6 +12,7 @@ from rich.progress import (
     MofNCompleteColumn,
     ProgressColumn,
     Task,
+    TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
@@ -31,30 +32,51 @@ class _Rate(ProgressColumn):
         return Text(f"{task.speed:,.0f}/s" if task.speed and task.fields.get("rate") else "")
 
 
+class _Left(TimeRemainingColumn):
+    """Time left: of the whole as far as cells are known, of a cell from its rate."""
+
+    def render(self, task: Task) -> Text:
+        """Return the time until the end that was told, else until the end at this rate."""
+        if (end := task.fields.get("end")) is None:
+            return super().render(task)
+        return Text(duration(max(0.0, end - time.monotonic())), style="progress.remaining")
+
+
+def duration(seconds: float) -> str:
+    """Return a duration in the largest unit of which there are two."""
+    for unit, size in (("days", 86400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.0f} s"
+
+
 class Progress:
-    """Shows cells, outer steps, rate and time left.
+    """Shows cells, outer steps, rate and time left; several cells may run at once.
 
     Args:
-        console: where to; bars only where it is a terminal.
+        console: where to; bars, one for each cell that runs, only where it is a terminal.
     """
 
     def __init__(self, console: Console) -> None:
         self.console = console
-        self._label, self._at, self._total = "", 0, 0
-        self._last = time.monotonic()
+        self._at, self._total = 0, 0
+        self._said: dict[str, float] = {}  # when a plain line last told of a cell, or a wait
         self._bars: Bars | None = None
+        self._shown: dict[str, TaskID] = {}
+        self._free: list[TaskID] = []
 
     def note(self, text: str) -> None:
         """Print a line."""
         self.console.print(text, markup=False, soft_wrap=True)
 
     @contextlib.contextmanager
-    def over(self, total: int, skipped: int) -> Iterator[None]:
-        """Show progress while the block runs over ``total`` cells."""
+    def over(self, total: int, skipped: int, left: float | None = None) -> Iterator[None]:
+        """Show progress while the block runs over ``total`` cells, ``left`` seconds in all."""
         self._at, self._total = 0, total
-        self._last = time.monotonic()
+        self._said = {"": time.monotonic()}
         if skipped:
-            self.note(f"{skipped} cells are done already; {total} to do.")
+            about = f", about {duration(left)}" if left else ""
+            self.note(f"{skipped} cells are done already; {total} to do{about}.")
         if not self.console.is_terminal:
             yield
             return
@@ -64,11 +86,11 @@ class Progress:
             MofNCompleteColumn(),
             _Rate(),
             TimeElapsedColumn(),
-            TimeRemainingColumn(),
+            _Left(),
             console=self.console,
         )
-        self._matrix = self._bars.add_task("cells", total=total)
-        self._cell = self._bars.add_task("", total=None, rate=True)
+        self._matrix = self._bars.add_task("cells", total=total, end=_end(left))
+        self._shown, self._free = {}, []
         try:
             with self._bars:
                 yield
@@ -77,35 +99,55 @@ class Progress:
 
     def begin(self, label: str) -> None:
         """Tell that a cell begins."""
-        self._label = label
+        self._said[label] = time.monotonic()
+        if self._bars is not None:
+            new = not self._free
+            bar = self._bars.add_task(label, total=None, rate=True) if new else self._free.pop()
+            self._shown[label] = bar
+            self._bars.update(self._matrix, description="cells")
+            self._bars.reset(bar, total=None, description=label, visible=True)
 
     def waits(self, why: str) -> None:
         """Tell, now and then, that nothing is done at the moment."""
         if self._bars is not None:
-            self._bars.update(self._cell, description=why)
-        elif time.monotonic() - self._last > LINE_EVERY:
-            self._last = time.monotonic()
+            self._bars.update(self._matrix, description=why)
+        elif self._due(""):
             self.note(f"  {why}")
 
-    def step(self, done: int, steps: int, phase: str) -> None:
-        """Tell that the current cell has done so many outer steps."""
+    def step(self, label: str, done: int, steps: int, phase: str) -> None:
+        """Tell that a cell has done so many outer steps."""
         if self._bars is not None:
             self._bars.update(
-                self._cell,
+                self._shown[label],
                 completed=done,
                 total=max(steps, 1),
-                description=f"{self._label}: {phase}",
+                description=f"{label}: {phase}",
             )
-        elif time.monotonic() - self._last > LINE_EVERY:
-            self._last = time.monotonic()
-            self.note(f"  {self._label}: {phase}, outer step {done} of {steps}")
+        elif self._due(label):
+            self.note(f"  {label}: {phase}, outer step {done} of {steps}")
 
-    def finished(self, outcome: str) -> None:
-        """Tell how the current cell ended."""
+    def finished(self, label: str, outcome: str, left: float | None = None) -> None:
+        """Tell how a cell ended, and how many seconds all others will take, if that is known."""
         self._at += 1
-        now = time.monotonic()
         if self._bars is not None:
-            self._bars.reset(self._cell, total=None, description="", rate=True)
-            self._bars.advance(self._matrix)
-        self.note(f"[{self._at}/{self._total}] {self._label}: {outcome}")
-        self._last = now
+            if label in self._shown:
+                bar = self._shown.pop(label)
+                self._bars.update(bar, visible=False)
+                self._free.append(bar)
+            self._bars.update(self._matrix, advance=1, end=_end(left))
+        more = f" (about {duration(left)} to go)" if left else ""
+        self.note(f"[{self._at}/{self._total}] {label}: {outcome}{more}")
+        self._said.pop(label, None)
+        self._said[""] = time.monotonic()
+
+    def _due(self, what: str) -> bool:
+        """Return whether it is time for another plain line about it."""
+        now = time.monotonic()
+        if now - self._said[what] <= LINE_EVERY:
+            return False
+        self._said[what] = now
+        return True
+
+
+def _end(left: float | None) -> float | None:
+    return None if left is None else time.monotonic() + left

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-import traceback
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,17 +14,17 @@ from suite import stop
 from suite.config import Cell
 from suite.crew import MEMORY
 from suite.errors import UserError
-from suite.matrix import serial
-from suite.matrix.bench import check
+from suite.matrix.bench import check, forget
+from suite.matrix.claims import Claims
+from suite.matrix.estimates import Estimates
+from suite.matrix.executor import Executor, Failure, Outcome, Work
 from suite.matrix.progress import Progress
+from suite.matrix.serial import Serial
 from suite.provenance import processor
 from suite.records.checkpoint import Checkpoint
 from suite.records.files import write_atomically
 from suite.records.schema import Record
 from suite.records.store import Store, file_stem
-
-#: Seconds between two looks at the cells that other runs hold.
-POLL = 0.5
 
 
 @dataclass
@@ -37,8 +36,6 @@ class Summary:
     diverged: list[str] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
     seconds: float = 0.0
-    met_others: bool = False
-    """Whether another run holds cells: timings are not this run's alone."""
 
     @property
     def whole(self) -> bool:
@@ -51,6 +48,7 @@ def run_matrix(
     store: Store,
     data: Path | None,
     progress: Progress,
+    executor: Executor | None = None,
     *,
     alone: bool = True,
     checkpoint_every: float = 60.0,
@@ -65,6 +63,7 @@ def run_matrix(
         store: where records go.
         data: folder of data sets.
         progress: shows how it goes.
+        executor: computes the cells; by default one after the other in this process.
         alone: False where the user says that other work shares the device: timings are then
             marked, and tables leave them out.
         checkpoint_every: seconds of training between two checkpoints.
@@ -94,80 +93,60 @@ def run_matrix(
 
     for record in there:  # of a run that was killed just before it would have
         Checkpoint(store.checkpoint(record.cell)).remove()
+    executor = executor or Serial()
     for cell in todo:  # all of the input first: nobody waits an hour for a wrong last cell
-        _check(cell, data)
+        _check(cell, data, executor.elsewhere)
+    if executor.elsewhere:
+        forget()
     summary.skipped = len(there)
     summary.diverged = [record.cell.label for record in there if record.status == "diverged"]
     _warn(there, progress)
-
-    def undisturbed() -> bool:
-        return alone and not summary.met_others
-
-    mine = _claimed(todo, store, progress, summary)
-    outcomes = serial.run(mine, store.profile, data, progress.step, undisturbed, checkpoint)
-    with progress.over(len(todo), skipped=summary.skipped), closing(mine), closing(outcomes):
-        for outcome in outcomes:
-            _keep(outcome, store, progress, summary)
-            if outcome.record is not None:
-                checkpoint(outcome.cell).remove()
+    claims, lanes = Claims(todo, store, progress, Estimates(store.records())), executor.lanes
+    left = claims.seconds_left(lanes)
+    with claims, progress.over(len(todo), summary.skipped, left):
+        work = Work(
+            store.profile,
+            data,
+            alone=lambda: alone and not claims.met_others,
+            checkpoint=checkpoint,
+            step=progress.step,
+            note=progress.note,
+        )
+        with closing(executor.run(claims, work)) as outcomes:
+            for outcome in outcomes:
+                said = _keep(outcome, store, summary)
+                if outcome.record is not None:
+                    checkpoint(outcome.cell).remove()
+                claims.release(outcome.cell, outcome.record)
+                progress.finished(outcome.cell.label, said, claims.seconds_left(lanes))
         stop.answer()
+    summary.skipped += len(claims.found)
+    summary.diverged += [r.cell.label for r in claims.found if r.status == "diverged"]
     summary.seconds = time.perf_counter() - start
     return summary
 
 
-def _check(cell: Cell, data: Path | None) -> None:
+def _check(cell: Cell, data: Path | None, elsewhere: bool) -> None:
     try:
-        check(cell, data, torch.device(cell.numerics.device))
+        check(cell, data, torch.device("cpu" if elsewhere else cell.numerics.device))
     except MEMORY as error:
         raise UserError(f"out of memory while {cell.label} is set up ({error}).") from error
 
 
-def _keep(outcome: serial.Outcome, store: Store, progress: Progress, summary: Summary) -> None:
-    """Write what came of a cell, and tell."""
+def _keep(outcome: Outcome, store: Store, summary: Summary) -> str:
+    """Write what came of a cell, and return what to say of it."""
     label = outcome.cell.label
     if outcome.record is None:
         assert outcome.failure is not None
         summary.failed.append(label)
         log = _log(store, outcome.cell, outcome.failure)
-        progress.finished(f"failed: {_one_line(outcome.failure)} (see {log})")
-        return
+        return f"failed: {outcome.failure.reason} (see {log})"
     store.write(outcome.record, outcome.arrays)
     if outcome.record.status == "diverged":
         summary.diverged.append(label)
-        progress.finished(f"diverged: {outcome.record.reason}")
-    else:
-        summary.done += 1
-        progress.finished(headlines(outcome.record))
-
-
-def _claimed(
-    todo: Sequence[Cell], store: Store, progress: Progress, summary: Summary
-) -> Generator[Cell]:
-    """Yield the cells that no other run computes; each is held until the next is asked for."""
-    waiting = list(todo)
-    while waiting:
-        held = len(waiting)
-        for cell in list(waiting):
-            stop.answer()
-            with store.claim(cell) as mine:
-                if not mine:
-                    summary.met_others = True
-                    continue
-                waiting.remove(cell)
-                progress.begin(cell.label)
-                record = store.find(cell)
-                if record is None:
-                    for path in store.make_room(cell):
-                        progress.note(f"no whole record, set aside: {path}")
-                    yield cell
-                    continue
-                summary.skipped += 1
-                if record.status == "diverged":
-                    summary.diverged.append(cell.label)
-                progress.finished("done by another run")
-        if len(waiting) == held:
-            progress.waits(f"{held} cells are being done by other runs")
-            time.sleep(POLL)
+        return f"diverged: {outcome.record.reason}"
+    summary.done += 1
+    return headlines(outcome.record)
 
 
 def _warn(records: Sequence[Record], progress: Progress) -> None:
@@ -195,14 +174,7 @@ def headlines(record: Record) -> str:
     return ", ".join(parts)
 
 
-def _log(store: Store, cell: Cell, failure: Exception) -> Path:
+def _log(store: Store, cell: Cell, failure: Failure) -> Path:
     path = store.results / "logs" / store.profile / f"{file_stem(cell)}.log"
-    write_atomically(path, "".join(traceback.format_exception(failure)).encode())
+    write_atomically(path, failure.details.encode())
     return path
-
-
-def _one_line(error: Exception) -> str:
-    first = next(iter(str(error).strip().splitlines()), "no message")
-    if isinstance(error, MEMORY) or "allocate memory" in first:
-        return f"out of memory; use --shards 1, or a smaller meta_batch in the profile ({first})"
-    return f"{type(error).__name__}: {first}"

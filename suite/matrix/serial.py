@@ -2,49 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable
-from pathlib import Path
-from typing import NamedTuple
+import traceback
+from collections.abc import Generator
+from functools import partial
 
 import torch
 
+from suite import stop
 from suite.config import Cell
 from suite.errors import UserError
-from suite.matrix.cell import Report, run_cell
-from suite.records.checkpoint import Checkpoint
-from suite.records.files import Arrays
-from suite.records.schema import Record
+from suite.matrix.cell import run_cell
+from suite.matrix.executor import Outcome, Queue, Work, failure_of
+from suite.provenance import usable_cores
+
+KINDS = ("cpu", "cuda")
 
 
-class Outcome(NamedTuple):
-    """A finished cell: its record and arrays, or why it failed."""
+class Serial:
+    """Computes cells in this process; see `suite.matrix.executor`."""
 
-    cell: Cell
-    record: Record | None
-    arrays: Arrays
-    failure: Exception | None
+    lanes = (KINDS,)
+    elsewhere = False
+
+    @property
+    def cores(self) -> int:
+        """Cores of this process."""
+        return usable_cores()
+
+    def run(self, cells: Queue, work: Work) -> Generator[Outcome]:
+        """Yield the outcome of each cell; the next is taken after that."""
+        while cells.left():
+            stop.answer()
+            cell = cells.take(KINDS)
+            if cell is None:
+                cells.wait()
+            else:
+                yield _outcome(cell, work)
 
 
-def run(
-    cells: Iterable[Cell],
-    profile: str,
-    data: Path | None,
-    report: Report,
-    alone: Callable[[], bool],
-    checkpoint: Callable[[Cell], Checkpoint],
-) -> Generator[Outcome]:
-    """Yield the outcome of each cell as it finishes; the next is asked for after that.
-
-    Raises:
-        UserError: bad input, at once: it would fail the other cells too.
-    """
-    for cell in cells:
-        try:
-            device, keeper = torch.device(cell.numerics.device), checkpoint(cell)
-            record, arrays = run_cell(cell, profile, data, device, report, alone(), keeper)
-        except UserError:
-            raise
-        except Exception as error:  # one broken cell must not cost the others
-            yield Outcome(cell, None, {}, error)
-        else:
-            yield Outcome(cell, record, arrays, None)
+def _outcome(cell: Cell, work: Work) -> Outcome:
+    device, keeper = torch.device(cell.numerics.device), work.checkpoint(cell)
+    report = partial(work.step, cell.label)
+    try:
+        record, arrays = run_cell(
+            cell, work.profile, work.data, device, report, work.alone(), keeper
+        )
+    except UserError:
+        raise
+    except Exception as error:  # one broken cell must not cost the others
+        return Outcome(cell, None, {}, failure_of(error, traceback.format_exc()))
+    return Outcome(cell, record, arrays, None)

@@ -161,12 +161,7 @@ class Store:
     def _alike(self, path: Path, cell: Cell) -> bool:
         """Return whether a record is one of the cell, computed by another number of processes."""
         record = self._read(path)
-        if record is None:
-            return False
-        shards = {"shards": cell.numerics.shards}
-        other = record.cell
-        same = other.model_copy(update={"numerics": other.numerics.model_copy(update=shards)})
-        return same.sha256() == cell.sha256()
+        return record is not None and record.cell.bits_sha256() == cell.bits_sha256()
 
     def write(self, record: Record, arrays: Arrays) -> Path:
         """Write a record and its arrays: the arrays first, so a record is never without them."""
@@ -178,6 +173,13 @@ class Store:
         path = stem.parent / f"{stem.name}.json"
         write_atomically(path, record.to_json())
         return path
+
+    def adopt(self, other: Store, record: Record) -> None:
+        """Copy the files of a whole record of another store as they are, the arrays first."""
+        stem = other.folder / file_stem(record.cell)
+        for path in (stem.parent / f"{stem.name}{kind}" for kind in (".npz", ".json")):
+            if path.exists():  # a diverged cell has no arrays
+                write_atomically(self.folder / path.name, path.read_bytes())
 
     def find(self, cell: Cell) -> Record | None:
         """Return the whole record of a cell, with its arrays on the disk, or None.

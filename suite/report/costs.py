@@ -93,7 +93,7 @@ def _row(runs: Runs, records: list[Record], devices: bool) -> tuple[str, ...]:
         runs.experiment,
         *((runs.device,) if devices else ()),
         *(runs.variant, written.listed(r.engine.used for r in runs.records)),
-        *(_milliseconds(duration(records, part)) for part in PARTS),
+        *(milliseconds(duration(records, part)) for part in PARTS),
         written.number(training),
         written.number(None if memory is None else memory / 2**20),
         written.number(None if flops is None else flops / 1e9),
@@ -103,7 +103,8 @@ def _row(runs: Runs, records: list[Record], devices: bool) -> tuple[str, ...]:
     )
 
 
-def _milliseconds(found: tuple[float, float, float] | None) -> str:
+def milliseconds(found: tuple[float, float, float] | None) -> str:
+    """Write what `duration` returns."""
     return written.NONE if found is None else written.quartiles(*(1e3 * value for value in found))
 
 

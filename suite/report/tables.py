@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from suite.published.compare import Row
+from suite.report.agreement import agreement
 from suite.report.comparison import comparison
 from suite.report.costs import timing
 from suite.report.groups import Collection
@@ -30,6 +31,7 @@ def tables(collection: Collection, beside: Sequence[Row]) -> list[Table]:
         *paper_tables(collection, beside),
         items(collection),
         differences(collection),
+        agreement(collection),
         timing(collection),
         protocol(collection),
     ]

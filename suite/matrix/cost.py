@@ -1,0 +1,54 @@
+"""What a cell costs, from its description alone: the same number on every machine."""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+
+import torch
+
+from suite.config import Cell
+from suite.models.base import build
+from suite.streams import Stream
+from suite.timing import count_flops
+
+#: A pass over a model for its gradient, in passes forward; what a second order adds to one.
+GRADIENT, SECOND_ORDER = 3, 2
+#: FLOP for which the dispatch of one gradient stands: small models are bound by it.
+DISPATCH = 10**7
+
+
+def cost(cell: Cell) -> int:
+    """Return about how many FLOP a cell's training and tests take, dispatch counted in."""
+    algorithm, task, train = cell.make_algorithm(), cell.make_task(), cell.protocol.train
+    outputs = task.outputs(cell.protocol.evaluations[0])
+    example = _forward_flops(json.dumps(cell.model), task.input_shape, outputs)
+
+    def gradients(count: int, examples: int) -> int:
+        return count * (DISPATCH + GRADIENT * example * examples)
+
+    total = 0
+    if algorithm.trains_on == "joint":
+        total = gradients(train.steps, train.meta_batch * train.support_size)
+    elif algorithm.trains_on == "episodes":
+        seen = algorithm.inner_batch or train.support_size
+        order = 1 + SECOND_ORDER * algorithm.second_order
+        total = order * gradients(train.steps * algorithm.inner_steps, train.meta_batch * seen)
+        if algorithm.query_loss:
+            total += gradients(train.steps, train.meta_batch * train.query_size)
+    for test in cell.protocol.evaluations:
+        examples = test.episodes * (test.support_size + test.query_size)
+        total += gradients(1 + test.steps, examples)
+    return total
+
+
+@lru_cache(maxsize=64)
+def _forward_flops(model: str, input_shape: tuple[int, ...], outputs: int) -> int:
+    """Return the FLOP of one example on its way through a model."""
+    options = json.loads(model)
+    try:
+        built = build(options.pop("name"), options, input_shape, outputs, Stream("cost"))
+        two = torch.zeros(2, *input_shape)  # batch norm has no statistics of one
+        return (count_flops(lambda: built(two)) or 0) // 2
+    except Exception:  # its cells will fail, too, and say why
+        return 0

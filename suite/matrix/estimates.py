@@ -1,0 +1,106 @@
+"""Expected seconds of cells, from the records of others on one processor."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from statistics import mean, median
+from typing import Any
+
+from suite.config import Cell
+from suite.matrix.cost import cost
+from suite.provenance import processor
+from suite.records.schema import Record
+
+#: FLOP/s that stand for a machine of which no record tells: for the order of cells alone.
+RATE = 3e10
+
+
+class Estimates:
+    """What records tell of the seconds that other cells take; learns from each that is added.
+
+    Args:
+        records: of any cells.
+        on: the processor whose records count; by default this one.
+    """
+
+    def __init__(self, records: Iterable[Record], on: str | None = None) -> None:
+        self._on = on or processor()
+        self._seconds: dict[str, list[float]] = {}  # by kind
+        self._like: dict[str, Cell] = {}  # a cell of each kind
+        self._items: dict[str, frozenset[str]] = {}  # what each kind is described by
+        self._guessed: dict[str, float | None] = {}
+        for record in records:
+            self.learn(record)
+
+    def learn(self, record: Record) -> None:
+        """Take a record into account, if it is of the processor and has times."""
+        if record.timing is None or record.provenance.processor != self._on:
+            return
+        kind = self._kind(record.cell)
+        timing = record.timing
+        seconds = timing.training_seconds + timing.evaluation_seconds
+        self._seconds.setdefault(kind, []).append(seconds)
+        self._guessed.clear()
+
+    def known(self, cell: Cell) -> float | None:
+        """Return the seconds of a cell that differs by its seed alone from some with records."""
+        found = self._seconds.get(self._kind(cell))
+        return None if found is None else median(found)
+
+    def seconds(self, cell: Cell) -> float | None:
+        """Return what is known, else a guess from the records of the device that differ least.
+
+        A guess is in proportion to the `cost` and in inverse proportion to the number of
+        processes. None where no record is of the cell's kind of device.
+        """
+        kind = self._kind(cell)
+        if kind not in self._guessed:
+            known = self.known(cell)
+            self._guessed[kind] = self._guess(kind, cell) if known is None else known
+        return self._guessed[kind]
+
+    def order(self, cell: Cell) -> float:
+        """Return seconds to sort cells by, from the description alone where no record tells."""
+        seconds = self.seconds(cell)
+        return cost(cell) / RATE if seconds is None else seconds
+
+    def _guess(self, kind: str, cell: Cell) -> float | None:
+        distances = {
+            other: len(self._items[kind] ^ self._items[other])
+            for other in self._seconds
+            if self._like[other].numerics.device == cell.numerics.device
+        }
+        nearest = min(distances.values(), default=0)
+        own = cost(cell) / cell.numerics.shards
+        found = []
+        for other, distance in distances.items():
+            if distance == nearest:
+                like = self._like[other]
+                theirs = cost(like) / like.numerics.shards
+                found.append(median(self._seconds[other]) * own / max(theirs, 1))
+        return mean(found) if found else None
+
+    def _kind(self, cell: Cell) -> str:
+        kind = kind_of(cell)
+        if kind not in self._like:
+            self._like[kind] = cell
+            self._items[kind] = frozenset(_items(cell.description() | {"seed": 0}))
+        return kind
+
+
+def kind_of(cell: Cell) -> str:
+    """Return what cells share that differ by their seed alone."""
+    return cell.model_copy(update={"seed": 0}).sha256()
+
+
+def _items(value: Any, path: str = "") -> Iterable[str]:
+    """Yield the leaves of a JSON value as text, each with its path."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _items(inner, f"{path}/{key}")
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            yield from _items(inner, f"{path}/{index}")
+    else:
+        yield f"{path}={json.dumps(value)}"

@@ -1,0 +1,210 @@
+"""The local executor: one worker process for each slot of this machine, several cells at once.
+
+Workers are spawned, not forked: CUDA does not survive a fork. They inherit the environment, and so
+the allocator's settings. A worker that dies, of a signal or of the system's want of memory, has its
+cell run again by a fresh one, from its checkpoint.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import suppress
+from multiprocessing import resource_tracker
+from multiprocessing.connection import wait
+from pathlib import Path
+from typing import Any
+
+from suite import stop
+from suite.config import Cell
+from suite.errors import UserError
+from suite.matrix.executor import Failure, Outcome, Queue, Work
+from suite.matrix.slots import Slot
+from suite.matrix.worker import STOP, Task, serve
+
+#: How often a cell is begun, at most, when its workers die.
+TRIES = 3
+#: Seconds in which workers are heard at the latest, and free slots looked after.
+TICK = 0.2
+
+
+class Local:
+    """Computes cells in workers, one on each slot; see `suite.matrix.executor`.
+
+    Args:
+        slots: of this machine.
+        plugins: files that every worker loads.
+    """
+
+    elsewhere = True
+
+    def __init__(self, slots: Sequence[Slot], plugins: Sequence[Path] = ()) -> None:
+        self._slots, self._plugins = slots, plugins
+
+    @property
+    def lanes(self) -> list[tuple[str]]:
+        """The kind of device of each slot."""
+        return [(slot.device.type,) for slot in self._slots]
+
+    @property
+    def cores(self) -> int:
+        """Cores of a CPU slot; they are of one size."""
+        return max((len(s.cores) for s in self._slots if s.device.type == "cpu"), default=1)
+
+    def run(self, cells: Queue, work: Work) -> Generator[Outcome]:
+        """Yield outcomes as workers finish; a first signal waits for their checkpoints."""
+        crowd = _Crowd(self._slots, self._plugins, work)
+        try:
+            with stop.waiting():
+                while True:
+                    if stop.wished():
+                        crowd.stop()
+                    else:
+                        crowd.begin(cells)
+                    if crowd.busy:
+                        yield from crowd.outcomes()
+                    elif stop.wished() or not cells.left():
+                        break
+                    else:
+                        cells.wait()
+        finally:
+            crowd.end()
+
+
+class _Worker:
+    """A worker process as its parent sees it."""
+
+    def __init__(
+        self, slot: Slot, profile: str, data: Path | None, plugins: Sequence[Path]
+    ) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.connection, theirs = context.Pipe()
+        arguments = (theirs, slot, profile, data, tuple(plugins))
+        # No daemon, for it has children of its own.
+        self.process = context.Process(target=serve, args=arguments, daemon=False)
+        try:
+            self.process.start()
+        except OSError as error:
+            raise UserError(f"cannot start a worker ({error}); take fewer --workers.") from error
+        theirs.close()
+        self.cell: Cell | None = None
+        self.told = False
+
+    def send(self, message: Task | str) -> None:
+        with suppress(OSError):  # it is dead, which is seen elsewhere
+            self.connection.send(message)
+
+    def end(self) -> str:
+        """End the process, and return how it has ended."""
+        self.connection.close()
+        self.process.kill()
+        self.process.join()
+        code = self.process.exitcode or 0
+        return f"{signal.strsignal(-code)}" if code < 0 else f"exit status {code}"
+
+
+class _Crowd:
+    """The workers of one run, and the cells that they compute."""
+
+    def __init__(self, slots: Sequence[Slot], plugins: Sequence[Path], work: Work) -> None:
+        self._slots, self._plugins, self._work = slots, plugins, work
+        self._workers: dict[int, _Worker] = {}  # by the number of the slot
+        self._deaths: dict[str, list[str]] = {}  # by the label of the cell
+        if os.name == "posix":  # now: its start would let signals through to a worker
+            resource_tracker.ensure_running()
+
+    @property
+    def busy(self) -> bool:
+        return any(worker.cell for worker in self._workers.values())
+
+    def begin(self, cells: Queue) -> None:
+        """Give a cell to every slot that has none, as far as there are any."""
+        for number, slot in enumerate(self._slots):
+            worker = self._workers.get(number)
+            if worker is None or worker.cell is None:
+                cell = cells.take((slot.device.type,))
+                if cell is not None:
+                    self._give(number, cell)
+
+    def _give(self, number: int, cell: Cell) -> None:
+        slot, work = self._slots[number], self._work
+        if number not in self._workers:
+            with stop.blocked():
+                worker = _Worker(slot, work.profile, work.data, self._plugins)
+                self._workers[number] = worker
+        worker = self._workers[number]
+        worker.cell = cell
+        keeper = work.checkpoint(cell)
+        alone = slot.alone and work.alone()
+        worker.send(Task(cell, alone, keeper.path, keeper.every, keeper.keep))
+
+    def stop(self) -> None:
+        """Ask every worker to end as soon as its checkpoint is written."""
+        for worker in self._workers.values():
+            if not worker.told:
+                worker.send(STOP)
+                worker.told = True
+
+    def outcomes(self) -> Iterator[Outcome]:
+        """Hear the workers for a moment; yield what they have finished."""
+        heard: dict[Any, int] = {}
+        for number, worker in self._workers.items():
+            heard |= {worker.connection: number, worker.process.sentinel: number}
+        for number in sorted({heard[ready] for ready in wait(list(heard), TICK)}):
+            outcome = self._hear(number)
+            if outcome is not None:
+                yield outcome
+
+    def _hear(self, number: int) -> Outcome | None:
+        """Take what a worker says, up to the end of its cell, and see whether it lives."""
+        worker = self._workers[number]
+        alive = worker.process.is_alive()  # first: what it has said before it died still counts
+        cell = worker.cell
+        try:
+            while cell is not None and worker.connection.poll():
+                match worker.connection.recv():
+                    case "step", done, steps, phase:
+                        self._work.step(cell.label, done, steps, phase)
+                    case "note", text:
+                        self._work.note(text)
+                    case "refused", text:
+                        raise UserError(text)
+                    case ("stopped",):
+                        cell = worker.cell = None
+                    case "failed", failure:
+                        worker.cell = None
+                        return Outcome(cell, None, {}, failure)
+                    case "done", record, arrays:
+                        worker.cell = None
+                        return Outcome(cell, record, arrays, None)
+        except (EOFError, OSError):
+            alive = False
+        return None if alive else self._died(number)
+
+    def _died(self, number: int) -> Outcome | None:
+        """Bury a worker; begin its cell again, or give up on that one."""
+        worker = self._workers.pop(number)
+        worker.process.join(1)  # its pipe closes a moment before it has ended
+        how, cell = worker.end(), worker.cell
+        if cell is None or stop.wished():
+            return None
+        deaths = self._deaths.setdefault(cell.label, [])
+        deaths.append(how)
+        if len(deaths) < TRIES:
+            self._work.note(f"  {cell.label}: its worker died ({how}); the cell is begun again")
+            self._give(number, cell)
+            return None
+        reason = (
+            f"{TRIES} workers died of it ({', '.join(deaths)}); if memory ran out, take fewer "
+            "--workers"
+        )
+        return Outcome(cell, None, {}, Failure(reason, f"{cell.label}: {reason}\n"))
+
+    def end(self) -> None:
+        """End all workers at once."""
+        with stop.blocked():
+            for worker in self._workers.values():
+                worker.end()
+            self._workers.clear()

@@ -1,0 +1,103 @@
+"""Join results folders: whole records are copied, and none is ever replaced."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from suite.errors import UserError
+from suite.records.schema import Record
+from suite.records.store import Store, file_stem
+
+
+@dataclass
+class Merged:
+    """What came of a merge."""
+
+    copied: int = 0
+    there: int = 0
+    """Records whose results were there already."""
+    problems: list[str] = field(default_factory=list)
+    """Files that were left where they are, each with the reason."""
+
+
+def merge(into: Store, folders: Sequence[Path]) -> Merged:
+    """Copy the records of a profile, with their arrays, from other results folders into a store.
+
+    Nothing is copied where two records contradict each other. What is there stays; to merge again
+    changes nothing.
+
+    Args:
+        into: the store to copy to.
+        folders: results folders.
+
+    Raises:
+        UserError: a folder without records of the profile, or two records of one cell that differ
+            in their results or in their cells' descriptions; names both.
+    """
+    into.check_writable()
+    merged, todo = Merged(), []
+    with into.to_itself():
+        into.tidy()
+        seen = {r.cell.label: (into, r) for r in _whole(into, Merged())}
+        for folder in folders:
+            store = Store(folder, into.profile)
+            if not store.folder.is_dir():
+                raise UserError(
+                    f"there are no records of profile {into.profile!r} in {str(folder)!r}; name "
+                    "results folders, as in --results."
+                )
+            for record in _whole(store, merged):
+                old, first = seen.setdefault(record.cell.label, (store, record))
+                if first is record:
+                    todo.append((store, record))
+                    continue
+                _same(old, first, store, record)
+                merged.there += 1
+        for store, record in todo:
+            _copy(store, record, into, merged)
+    return merged
+
+
+def _whole(store: Store, merged: Merged) -> list[Record]:
+    """Return the records of a store whose arrays are whole, too."""
+    found = []
+    for record in store.records():
+        try:
+            if record.results is not None:
+                store.arrays(record)
+        except UserError as error:
+            merged.problems.append(str(error))
+        else:
+            found.append(record)
+    merged.problems += [f"{store.folder}: {problem}" for problem in store.problems]
+    return found
+
+
+def _same(old: Store, first: Record, new: Store, second: Record) -> None:
+    """Refuse two records of one name with unlike cells or results."""
+    if first.cell.bits_sha256() != second.cell.bits_sha256():
+        problem = "have one name but are of different cells; merge folders of one matrix only"
+    elif (first.status, first.result_sha256) != (second.status, second.result_sha256):
+        problem = "are of one cell but have different results; move one of them out of its folder"
+    else:
+        return
+    raise UserError(f"{_place(old, first)} and {_place(new, second)} {problem}.")
+
+
+def _place(store: Store, record: Record) -> str:
+    path = store.folder / f"{file_stem(record.cell)}.json"
+    return f"{str(path)!r} ({record.provenance.processor})"
+
+
+def _copy(store: Store, record: Record, into: Store, merged: Merged) -> None:
+    with into.claim(record.cell) as mine:
+        if not mine:
+            merged.problems.append(
+                f"{_place(store, record)} is left: a run computes its cell in {str(into.results)!r}"
+            )
+            return
+        into.make_room(record.cell)  # for what is no whole record
+        into.adopt(store, record)
+        merged.copied += 1
