@@ -99,8 +99,8 @@ def test_a_signal_stops_with_a_checkpoint_and_the_same_command_goes_on(
     finish(words, tmp_path / "log")
     if shards == 1:
         assert processes.results(tmp_path / "out") == truth(steps)
-    record = next((tmp_path / "out" / "records" / "small").glob("small--maml--seed0*.json"))
-    assert '"resumed": 1' in record.read_text()
+    records = (tmp_path / "out" / "records" / "small").glob("*.json")
+    assert sum('"resumed": 1' in record.read_text() for record in records) == 1
 
 
 @pytest.mark.parametrize("runs", [2, 4])
