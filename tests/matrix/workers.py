@@ -25,7 +25,7 @@ EXTRA = """
 from suite import registry
 from suite.algorithms.sgd import SGD
 
-@registry.algorithm("halfway")
+@registry.algorithm("midway")
 class Halfway(SGD):
     '''SGD by another name.'''
 """
@@ -117,7 +117,7 @@ def cells(folder: Path, extra: bool = False):
     """Eight cells of four algorithms; with ``extra`` also two of a plug-in's."""
     path = processes.profile(folder)
     if extra:
-        path.write_text(path.read_text() + "[experiments.algorithms.halfway]\n")
+        path.write_text(path.read_text() + "[experiments.algorithms.midway]\n")
         registry.load_plugin(plugin(folder, EXTRA, "extra"))
     return expand(load_profile(str(path)), ["cpu"])
 
