@@ -72,7 +72,8 @@ def quartiles(middle: float | None, low: float | None, high: float | None) -> st
 def listed(values: Iterable[str | int]) -> str:
     """Write distinct values in order; a run of integers as a range."""
     found = sorted(set(values), key=lambda value: (isinstance(value, str), value))
-    if len(found) > 2 and found == list(range(int(found[0]), int(found[0]) + len(found))):
+    whole = [value for value in found if isinstance(value, int)]
+    if len(found) > 2 and found == list(range(min(whole, default=0), max(whole, default=0) + 1)):
         return f"{found[0]} to {found[-1]}"
     return ", ".join(str(value) for value in found)
 

@@ -48,6 +48,7 @@ def test_small_words():
     assert written.listed([3, 1, 2, 0]) == "0 to 3"
     assert written.listed([7, 1]) == "1, 7"
     assert written.listed(["b", "a", "b"]) == "a, b"
+    assert written.listed(["26ee", "b393", "0cfd"]) == "0cfd, 26ee, b393", "three commits"
 
 
 def test_exact_values():
