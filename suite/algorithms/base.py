@@ -95,6 +95,11 @@ class Algorithm(Component):
         return 1e-9
 
     @property
+    def gradients(self) -> tuple[int, int]:
+        """Gradient passes of an episode in training, and examples of each; 0 is its support set."""
+        return self.inner_steps, self.inner_batch
+
+    @property
     def rehearsed(self) -> Algorithm:
         """What an engine's self-check runs: this, or a shorter one of the same formulas."""
         return self

@@ -50,6 +50,11 @@ class MultiTask(Algorithm):
         return 1e-7
 
     @property
+    def gradients(self) -> tuple[int, int]:
+        """Those of a task's own training."""
+        return self.task_steps, self.task_batch
+
+    @property
     def rehearsed(self) -> MultiTask:
         """The same with a short training: thousands of steps of Adam magnify any rounding error."""
         return self.model_copy(update={"task_steps": min(self.task_steps, 200)})

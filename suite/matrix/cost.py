@@ -31,9 +31,10 @@ def cost(cell: Cell) -> int:
     if algorithm.trains_on == "joint":
         total = gradients(train.steps, train.meta_batch * train.support_size)
     elif algorithm.trains_on == "episodes":
-        seen = algorithm.inner_batch or train.support_size
+        steps, batch = algorithm.gradients
+        seen = batch or train.support_size
         order = 1 + SECOND_ORDER * algorithm.second_order
-        total = order * gradients(train.steps * algorithm.inner_steps, train.meta_batch * seen)
+        total = order * gradients(train.steps * steps, train.meta_batch * seen)
         if algorithm.query_loss:
             total += gradients(train.steps, train.meta_batch * train.query_size)
     for test in cell.protocol.evaluations:

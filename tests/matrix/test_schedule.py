@@ -58,3 +58,12 @@ def test_a_share_is_the_same_on_every_machine():
         assert [cell.label for cell in found] == wanted
     both = shard([*matrix("cuda"), *cells], 2, 3)
     assert [cell.label for cell in both if cell.numerics.device == "cpu"] == wanted
+
+
+def test_a_tasks_own_training_is_counted_in_its_steps():
+    def of(steps):
+        cell = make("multitask")
+        algorithm = {**cell.algorithm, "task_steps": steps}
+        return cost(cell.model_copy(update={"algorithm": algorithm}))
+
+    assert of(5000) > 100 * of(5)

@@ -26,7 +26,7 @@ from suite import registry
 from suite.algorithms.sgd import SGD
 
 @registry.algorithm("midway")
-class Halfway(SGD):
+class Midway(SGD):
     '''SGD by another name.'''
 """
 

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
-import subprocess
-
-import pytest
 
 from suite import protocols
 from suite.published.numbers import load
@@ -14,6 +10,7 @@ from suite.report.cite import citation
 from suite.version import __version__
 from tests.report.beside import altered, cells, collected, seeds, short
 from tests.report.builder import cell, record
+from tests.report.typeset import compiles, needs_pdflatex
 
 
 def cite(folder, *made, **more):
@@ -142,16 +139,8 @@ def test_braces_are_balanced_and_names_keep_their_capitals():
         assert re.search(r"^  title = \{\{.+\}\},$", entry, flags=re.MULTILINE), key
 
 
-@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="needs pdflatex")
+@needs_pdflatex
 def test_the_paragraph_compiles(tmp_path):
     of = cells()["sinusoid/maml"].model_copy(update={"variant": "my_own"})
     told = cite(tmp_path, *seeds(of, (0.4,)), profile="a_b").split("\n\n")[1]
-    text = rf"\documentclass{{article}}\begin{{document}}{told}\end{{document}}"
-    (tmp_path / "paper.tex").write_text(text, encoding="utf-8")
-    subprocess.run(
-        ["pdflatex", "-halt-on-error", "-interaction=nonstopmode", "paper.tex"],
-        cwd=tmp_path,
-        check=True,
-        capture_output=True,
-        timeout=60,
-    )
+    compiles(tmp_path, told)

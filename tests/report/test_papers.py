@@ -5,8 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import re
-import shutil
-import subprocess
 
 import numpy as np
 import pytest
@@ -17,6 +15,7 @@ from suite.report.layouts import LAYOUTS
 from suite.report.papers import paper_tables
 from suite.report.render import RAISED, UNDER, comma_separated, latex, markdown
 from tests.report.beside import altered, cells, collected, on, seeds, short
+from tests.report.typeset import compiles, needs_pdflatex
 
 PLAIN = str.maketrans("", "", "".join(RAISED.values()))
 MATCHING = (0.985, 0.986, 0.987, 0.988, 0.989)
@@ -365,18 +364,7 @@ def test_markdown_has_one_heading_for_each_column(odd):
     assert any(row[0] == "↳ ours (my\\_own)" for row in body)
 
 
-@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="needs pdflatex")
+@needs_pdflatex
 def test_latex_compiles(tmp_path, odd):
     made = tables(tmp_path / "sine", *seeds("sinusoid/maml", ({10: np.inf},) * 2))
-    text = "".join(map(latex, (odd, *made.values())))
-    (tmp_path / "paper.tex").write_text(
-        rf"\documentclass{{article}}\usepackage{{booktabs}}\begin{{document}}{text}\end{{document}}",
-        encoding="utf-8",
-    )
-    subprocess.run(
-        ["pdflatex", "-halt-on-error", "-interaction=nonstopmode", "paper.tex"],
-        cwd=tmp_path,
-        check=True,
-        capture_output=True,
-        timeout=60,
-    )
+    compiles(tmp_path, "".join(map(latex, (odd, *made.values()))))

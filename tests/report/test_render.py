@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
-import shutil
-import subprocess
 
 import pytest
 
 from suite.report import format as written
 from suite.report.render import Bold, Table, comma_separated, latex, latex_escape, markdown
+from tests.report.typeset import compiles, needs_pdflatex
 
 
 @pytest.mark.parametrize(
@@ -100,23 +99,12 @@ def test_latex_structure():
         assert text.count(rf"\begin{{{start}}}") == text.count(rf"\end{{{start}}}") == 1
 
 
-@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="needs pdflatex")
+@needs_pdflatex
 @pytest.mark.parametrize("packages", ["booktabs", "booktabs,graphicx"])
 @pytest.mark.parametrize("wide", [False, True])
 def test_latex_compiles_in_a_plain_article(tmp_path, packages, wide):
     table = Table(**{**vars(TABLE), "wide": wide})
-    text = (
-        f"\\documentclass{{article}}\\usepackage{{{packages}}}"
-        f"\\begin{{document}}{latex(table)}\\end{{document}}"
-    )
-    (tmp_path / "paper.tex").write_text(text, encoding="utf-8")
-    subprocess.run(
-        ["pdflatex", "-halt-on-error", "-interaction=nonstopmode", "paper.tex"],
-        cwd=tmp_path,
-        check=True,
-        capture_output=True,
-        timeout=60,
-    )
+    compiles(tmp_path, latex(table), packages)
 
 
 def test_markdown_escapes_and_sets_bold():
