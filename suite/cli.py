@@ -310,6 +310,39 @@ def cite(options: dict, **own) -> None:
     click.echo(cited(results, profile), nl=False)
 
 
+@cli.command()
+@click.option("--fast", is_flag=True, help="A few cases, within 45 seconds.")
+@click.option("--against", metavar="REV", help="Measure this commit beside, not the baseline.")
+@click.option("--update", is_flag=True, help="Make the baseline anew, from what is here now.")
+@click.option("--only", default="", metavar="TEXT", help="Cases with this in their name.")
+@click.option("--results", type=click.Path(path_type=Path), help="As before the command.")
+@click.pass_obj
+def gate(options: dict, fast: bool, against: str | None, update: bool, only: str, **own) -> None:
+    """Say whether the parts of a profile's cells are slower than they were.
+
+    Compares with the baseline of this kind of machine in RESULTS/gate, which is made where there is
+    none. Exit status 1 if something is slower.
+    """
+    from suite.gate.command import gate as run
+
+    options = options | {key: value for key, value in own.items() if value}
+    outcome, text, folder = run(
+        _cells(options, 1),
+        _data(options),
+        options["plugins"],
+        options["results"],
+        lambda told: click.echo(told, err=True),
+        fast=fast,
+        against=against,
+        update=update,
+        only=only,
+    )
+    click.echo(text, nl=False)
+    click.echo(f"all of it is in {folder}.", err=True)
+    if any(result.verdict == "slower" for result in outcome.results):
+        raise SystemExit(1)
+
+
 @cli.group(name="protocols", invoke_without_command=True)
 @click.pass_context
 def protocols_command(context: click.Context) -> None:

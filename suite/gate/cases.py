@@ -1,0 +1,202 @@
+"""What is measured: parts of a profile's cells, each with plain work of the same kind.
+
+A part is built from a cell set up as for a real run (`suite.matrix.bench`), in one process with one
+thread; nothing is timed that a run does not do.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from suite.algorithms.base import Draws
+from suite.config import Cell
+from suite.gate import plain
+from suite.matrix.bench import Bench, set_up
+from suite.matrix.team import Team
+
+#: Outer steps and test episodes of the part that trains and tests.
+SHORT_STEPS, SHORT_EPISODES = 8, 8
+#: Meta-batches that are drawn in one go.
+AHEAD = 16
+START = "start"
+
+
+class Plan(NamedTuple):
+    """A part of a cell, to be built where it is measured; all of it is text."""
+
+    name: str
+    part: str
+    cell: str
+    """As JSON; empty where the part needs none."""
+    fast: bool
+    """Whether it belongs to the small set of ``--fast``."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """Something to measure."""
+
+    work: plain.Work
+    plain: plain.Work
+    """What it is a ratio to."""
+    device: torch.device
+
+
+def plans(cells: Sequence[Cell]) -> list[Plan]:
+    """Return what there is to measure of a profile's cells: one seed, in their order.
+
+    The small set has, of the first experiment on each task and device, the sampling, the outer
+    steps of the first algorithm of second and the first of first order that train on episodes, and
+    the test of the former.
+    """
+    ordered = _ordered(cells)
+    homes: dict[tuple[str, str], str] = {}
+    for cell in cells:
+        homes.setdefault((cell.task["name"], cell.numerics.device), cell.experiment)
+    found: dict[str, Plan] = {}
+    seen: set[tuple[str, str, bool]] = set()
+    for cell in ordered:
+        device, rule = cell.numerics.device, cell.make_algorithm()
+        home = homes[cell.task["name"], device] == cell.experiment
+        order = (cell.experiment, device, rule.second_order)
+        trains = rule.trains_on is not None and cell.protocol.train.steps > 0
+        chosen = home and trains and rule.trains_on == "episodes" and order not in seen
+        parts = {}
+        if trains:
+            parts = {"sampling": chosen and rule.second_order, "outer step": chosen}
+        parts["test"] = chosen and rule.second_order
+        if chosen:
+            seen.add(order)
+            parts["training and test"] = False
+        for part, fast in parts.items():
+            name = _name(cell, part)
+            if name not in found:  # another seed of the same
+                found[name] = Plan(name, part, one_process(cell).model_dump_json(), fast)
+    return [*found.values(), Plan(START, START, "", False)]
+
+
+def _name(cell: Cell, part: str) -> str:
+    """Return what tables call a part; sampling is the task's, whatever trains on it."""
+    variant = [] if part == "sampling" else [cell.variant]
+    suffix = "" if cell.numerics.device == "cpu" else f" ({cell.numerics.device})"
+    return "/".join([cell.experiment, *variant, part]) + suffix
+
+
+def _ordered(cells: Iterable[Cell]) -> list[Cell]:
+    """Return the cells with those of second order first in each experiment."""
+    return sorted(cells, key=lambda cell: not cell.make_algorithm().second_order)
+
+
+def one_process(cell: Cell) -> Cell:
+    """Return the cell on one thread of one process."""
+    alone = cell.numerics.model_copy(update={"threads": 1, "shards": 1})
+    return cell.model_copy(update={"numerics": alone})
+
+
+@cache
+def _bench(text: str, data: Path | None) -> Bench:
+    cell = Cell.model_validate_json(text)
+    return set_up(cell, data, torch.device(cell.numerics.device))
+
+
+def build(plan: Plan, data: Path | None) -> Case:
+    """Set up what is measured.
+
+    Raises:
+        UserError: its data or its model cannot be had.
+    """
+    if plan.part == START:
+        listing = [sys.executable, "-c", "from suite.cli import main; main()", "--list"]
+        return Case(
+            lambda: subprocess.run(listing, check=True, stdout=subprocess.DEVNULL),
+            plain.start(),
+            torch.device("cpu"),
+        )
+    bench = _bench(plan.cell, data)
+    return Case(PARTS[plan.part](bench), _calibration(plan.part, bench), bench.device)
+
+
+def _calibration(part: str, bench: Bench) -> plain.Work:
+    train, shape = bench.cell.protocol.train, bench.task.input_shape
+    examples = train.support_size + train.query_size
+    if part == "sampling":
+        return plain.drawing(shape, AHEAD * train.meta_batch * examples, bench.device)
+    step = part != "test" or bench.algorithm.inner_steps > 0
+    return plain.supervised(shape, examples, train.meta_batch, bench.device, step)
+
+
+def inner_loop(bench: Bench, steps: int | None = None) -> plain.Work:
+    """Return the adaptation of one meta-batch, by all inner steps of training or so many."""
+    count = bench.algorithm.inner_steps if steps is None else steps
+    draws = Draws(bench.inner_draws)
+
+    @torch.no_grad()
+    def work() -> None:
+        support = bench.batch.support
+        for _ in bench.algorithm.adapt(bench.engine, bench.initial, support, count, draws):
+            pass
+
+    return work
+
+
+def inner_step(bench: Bench) -> plain.Work:
+    """Return the adaptation of one meta-batch by one step."""
+    return inner_loop(bench, 1)
+
+
+def outer_step(bench: Bench) -> plain.Work:
+    """Return one outer step, meta-gradient and optimiser, always from the initial weights."""
+    loop = bench.outer_loop()
+    initial = loop.theta.clone()
+
+    @torch.no_grad()
+    def work() -> None:
+        loop.weights.copy_(initial)  # or thousands of repetitions would train, or diverge
+        loop.step(0)
+
+    return work
+
+
+def sampling(bench: Bench) -> plain.Work:
+    """Return the drawing of meta-batches ahead, as training does it."""
+    return lambda: bench.source.draw(0, AHEAD)
+
+
+def test(bench: Bench) -> plain.Work:
+    """Return the drawing of one test episode, adaptation to it, and its scores at every step."""
+    protocol, start = bench.cell.protocol.evaluations[0], bench.initial
+    draws = Draws(bench.inner_draws, carried=bench.algorithm.carried(bench.engine))
+    return lambda: bench.test.part(slice(0, 1), start, protocol, draws)
+
+
+def training_and_test(bench: Bench) -> plain.Work:
+    """Return a whole small cell: a few outer steps from the start, and its meta-test."""
+    protocol = bench.cell.protocol.evaluations[0].model_copy(update={"episodes": SHORT_EPISODES})
+
+    def work() -> None:
+        with Team(bench) as team:
+            loop = bench.outer_loop(team.outers)
+            for step in range(min(SHORT_STEPS, bench.cell.protocol.train.steps)):
+                loop.step(step)
+            draws = Draws(bench.inner_draws, carried=loop.carried)
+            team.scores(bench.adapted_from(loop.theta), protocol, draws)
+
+    return work
+
+
+PARTS: dict[str, Callable[[Bench], plain.Work]] = {
+    "sampling": sampling,
+    "inner step": inner_step,
+    "inner loop": inner_loop,
+    "outer step": outer_step,
+    "test": test,
+    "training and test": training_and_test,
+}

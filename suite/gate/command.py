@@ -1,0 +1,84 @@
+"""The gate as the command line calls it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from suite.config import Cell
+from suite.errors import UserError
+from suite.gate import show
+from suite.gate.cases import plans
+from suite.gate.files import Folder, machine
+from suite.gate.run import FAST, FULL, Outcome, Say, against_baseline, against_commit
+from suite.gate.tree import other
+from suite.gate.worker import Setting
+
+
+def gate(
+    cells: Sequence[Cell],
+    data: Path | None,
+    plugins: Sequence[Path],
+    results: Path,
+    say: Say,
+    *,
+    fast: bool = False,
+    against: str | None = None,
+    update: bool = False,
+    only: str = "",
+) -> tuple[Outcome, str, Path]:
+    """Measure the cases of some cells, compare, and write what came of it.
+
+    Args:
+        cells: of a profile.
+        data: folder of data sets.
+        plugins: files that register components.
+        results: the results folder; the gate writes into ``gate/`` inside.
+        say: told what is done, one line.
+        fast: take the small set of cases, and less time.
+        against: a commit to measure beside, instead of the baseline.
+        update: make the baseline anew.
+        only: a part of the names of the cases that are wanted.
+
+    Returns:
+        What was found, the Markdown of it, and the folder with all that was written.
+
+    Raises:
+        UserError: nothing to measure, no such commit, another gate at work, files that cannot be
+            read or written.
+    """
+    if update and against:
+        raise UserError("--update makes a baseline, and --against needs none; leave one out.")
+    wanted = [plan for plan in plans(cells) if only in plan.name and (plan.fast or not fast)]
+    if not wanted:
+        names = ", ".join(plan.name for plan in plans(cells) if plan.fast or not fast)
+        raise UserError(f"no case of the gate has {only!r} in its name; there are {names}.")
+    setting = Setting(
+        wanted, [str(path.resolve()) for path in plugins], str(data.resolve()) if data else None
+    )
+    devices = list(dict.fromkeys(cell.numerics.device for cell in cells))
+    folder, effort = Folder(results, machine(devices)), FAST if fast else FULL
+    try:
+        folder.path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"cannot write {str(folder.path)!r} ({error.strerror}); name another --results."
+        ) from error
+    try:
+        with FileLock(folder.path / "lock", timeout=0):
+            if against:
+                with other(against) as tree:
+                    outcome = against_commit(tree, folder.name, setting, effort, say)
+            else:
+                outcome = against_baseline(folder, setting, effort, say, update)
+            text = show.markdown(outcome)
+            folder.report(show.machine_readable(outcome), text)
+            show.draw(folder.add(show.line(outcome)), folder.path / "history.png")
+    except Timeout:
+        raise UserError(
+            "another gate is at work on this results folder, and two would time each other; wait "
+            "for it."
+        ) from None
+    return outcome, text, folder.path

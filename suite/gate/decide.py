@@ -1,0 +1,118 @@
+"""The rule of the gate: pure functions from samples and counts to verdicts.
+
+A sample is the logarithm of a ratio, time of the work over time of its calibration; a block holds
+the samples of one process. Processes differ by more than the samples within one do (where memory
+lies, what the clock does), so blocks are the units: each counts with its median. What differences
+between blocks are usual is learned from the blocks of both sides, with a prior for when they are
+few; a change must be beyond what that noise does once in ``1 / LEVEL`` cases, beyond `FLOOR`, and
+seen by a rank test of the samples.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import numpy as np
+from scipy import stats
+
+Verdict = Literal["faster", "same", "slower", "unknown"]
+Blocks = Sequence[Sequence[float]]
+
+#: One-sided level of both tests, for one case.
+LEVEL = 0.001
+#: Changes of time that nobody minds: logarithm of a ratio.
+FLOOR = 0.03
+#: A threshold beyond this would miss what the gate is for: the verdict is then unknown.
+BLUNT = 0.10
+#: Spread of block medians that is expected before any is seen, and how many blocks it is worth.
+PRIOR, PRIOR_BLOCKS = 0.02, 4
+#: Growth of exact counts that is let pass, as a ratio, and absolutely.
+TOLERATED = {
+    "operators": (0.01, 0),
+    "synchronisations": (0.0, 0),
+    "allocated": (0.05, 2**15),
+    "instructions": (0.02, 0),
+}
+
+
+class Time(NamedTuple):
+    """What became of a case's time."""
+
+    verdict: Verdict
+    change: float
+    """Of the ratio to the calibration: 0.1 is 10 % slower."""
+    threshold: float
+    """Change beyond which it is no longer the same, in the same unit."""
+    p: float
+    """Of the rank test, in the direction of the change."""
+
+
+class Count(NamedTuple):
+    """What became of something exact."""
+
+    verdict: Verdict
+    before: int
+    now: int
+
+
+def medians(blocks: Blocks) -> np.ndarray:
+    """Return the median of each block that has samples, (blocks,)."""
+    return np.array([float(np.median(block)) for block in blocks if len(block)])
+
+
+def noise(*sides: np.ndarray) -> tuple[float, int]:
+    """Return the spread of block medians about their side's mean, and its degrees of freedom."""
+    squares, degrees = PRIOR_BLOCKS * PRIOR**2, PRIOR_BLOCKS
+    for side in sides:
+        if len(side):
+            squares += float(((side - side.mean()) ** 2).sum())
+            degrees += len(side) - 1
+    return math.sqrt(squares / degrees), degrees
+
+
+def judge(before: Blocks, now: Blocks) -> Time:
+    """Compare the times of a case before and now.
+
+    Args:
+        before, now: blocks of logarithms of ratios; at least one sample on each side.
+    """
+    old, new = medians(before), medians(now)
+    spread, degrees = noise(old, new)
+    error = spread * math.sqrt(1 / len(old) + 1 / len(new))
+    threshold = max(FLOOR, float(stats.t.ppf(1 - LEVEL, degrees)) * error)
+    change = float(new.mean() - old.mean())
+    p = _rank(before, now, change)
+    return Time(_verdict(change, threshold, p), math.expm1(change), math.expm1(threshold), p)
+
+
+def _verdict(change: float, threshold: float, p: float) -> Verdict:
+    if abs(change) > threshold:
+        # Too few samples for a rank test to be sure of anything are too few to accuse.
+        sure = p < LEVEL
+        return ("slower" if change > 0 else "faster") if sure else "unknown"
+    return "same" if threshold <= BLUNT else "unknown"
+
+
+def _rank(before: Blocks, now: Blocks, change: float) -> float:
+    old, new = (np.concatenate([np.asarray(b, float) for b in side]) for side in (before, now))
+    way: Literal["greater", "less"] = "greater" if change > 0 else "less"
+    return float(stats.mannwhitneyu(new, old, alternative=way).pvalue)
+
+
+def compare(name: str, before: int, now: int) -> Count:
+    """Compare a count; ``name`` is one of `TOLERATED`."""
+    share, absolute = TOLERATED[name]
+    room = max(share * before, absolute)
+    if now > before + room:
+        return Count("slower", before, now)
+    return Count("faster" if now < before - room else "same", before, now)
+
+
+def overall(verdicts: Sequence[Verdict]) -> Verdict:
+    """Return the verdict on a case from those on its time and counts: the worst that is sure."""
+    for verdict in ("slower", "unknown", "faster"):
+        if verdict in verdicts:
+            return verdict
+    return "same" if verdicts else "unknown"

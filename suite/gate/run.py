@@ -1,0 +1,312 @@
+"""One run of the gate: measure, compare, say.
+
+Time is spent where it tells most: on several short-lived processes, for these differ by more than
+samples do, all cases in each; then once more on the cases that look slower, which have to look so
+still.
+"""
+
+from __future__ import annotations
+
+import datetime
+import math
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from suite.errors import UserError
+from suite.gate import callgrind, plain
+from suite.gate.decide import Count, Time, Verdict, compare, judge, overall
+from suite.gate.files import Folder, Measured, Measurement
+from suite.gate.tree import HERE, Failed, Worker
+from suite.gate.worker import Setting
+from suite.provenance import commit_of
+from suite.version import __version__
+
+Say = Callable[[str], None]
+
+
+class Effort(NamedTuple):
+    """How much time a run takes, in seconds and processes."""
+
+    blocks: int
+    seconds: float
+    """For all blocks, counts among them."""
+    more: int
+    """Further processes for what looks slower."""
+    second_look: float
+    """Seconds of samples for each such case, in all of them."""
+    instructions: bool
+    """Whether instructions are counted, where Callgrind is."""
+
+
+FAST = Effort(blocks=3, seconds=29.0, more=1, second_look=1.5, instructions=False)
+FULL = Effort(blocks=4, seconds=200.0, more=2, second_look=4.0, instructions=True)
+#: What a baseline is made from: it is compared with often.
+BASELINE_BLOCKS = 8
+#: Cases that look slower and are measured again, at most: beyond, it is no accident.
+LOOKS = 4
+#: Seconds of samples of a case in a block, at least.
+LEAST = 0.15
+
+
+@dataclass
+class Samples:
+    """What a tree's processes have measured of the cases, by name."""
+
+    blocks: dict[str, list[list[float]]] = field(default_factory=dict)
+    work: dict[str, list[float]] = field(default_factory=dict)
+    counts: dict[str, dict[str, int]] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+
+    def measurement(self, machine: str, commit: tuple[str | None, bool | None]) -> Measurement:
+        """Return them as what is kept."""
+        return Measurement(
+            machine=machine,
+            plain_sha256=plain.sha256(),
+            suite_version=__version__,
+            commit=commit[0],
+            dirty=commit[1],
+            when=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            cases={
+                name: Measured(
+                    blocks=blocks,
+                    counts=self.counts.get(name, {}),
+                    milliseconds=1e3 * float(np.median(self.work[name])),
+                )
+                for name, blocks in self.blocks.items()
+                if name not in self.failed
+            },
+        )
+
+
+class Result(NamedTuple):
+    """What the gate says of one case."""
+
+    name: str
+    verdict: Verdict
+    ratio: float
+    """Of its time to the calibration's."""
+    milliseconds: float
+    time: Time | None
+    """None without something to compare with."""
+    counts: dict[str, Count]
+    reason: str
+    """Why the verdict is unknown, or what was slower."""
+
+
+def measure(trees: Sequence[Path], setting: Setting, effort: Effort, say: Say) -> list[Samples]:
+    """Measure the cases with the code of each tree, turn by turn.
+
+    Returns:
+        One for each tree.
+    """
+    found = [Samples() for _ in trees]
+    began = time.monotonic()
+    overhead = 0.0
+    for block in range(effort.blocks):
+        say(f"process {block + 1} of {effort.blocks}")
+        started = time.monotonic()
+        with ExitStack() as stack:
+            workers = [stack.enter_context(Worker(tree, setting)) for tree in trees]
+            if block == 0:
+                for samples, worker in zip(found, workers, strict=True):
+                    _count(samples, worker, setting)
+            # The first turn builds the cases, so it is what a block costs beside samples.
+            _turn(found, workers, setting, 0.0)
+            now = time.monotonic()
+            overhead = now - started if block < 2 else overhead
+            left = effort.seconds - (now - began) - (effort.blocks - 1 - block) * overhead
+            turns = 2 * max(1, len(setting.plans)) * len(trees)
+            share = max(LEAST, left / (effort.blocks - block) / turns)
+            for _ in range(2):
+                _turn(found, workers, setting, share)
+    return found
+
+
+def look_again(
+    trees: Sequence[Path], setting: Setting, effort: Effort, found: list[Samples]
+) -> None:
+    """Measure the cases of the setting in further processes, into what was ``found``."""
+    for _ in range(effort.more):
+        with ExitStack() as stack:
+            workers = [stack.enter_context(Worker(tree, setting)) for tree in trees]
+            _turn(found, workers, setting, 0.0)
+            for _ in range(2):
+                _turn(found, workers, setting, effort.second_look / effort.more / 2)
+
+
+def _count(samples: Samples, worker: Worker, setting: Setting) -> None:
+    for plan in setting.plans:
+        try:
+            samples.counts[plan.name] = worker.counts(plan.name)._asdict()
+        except Failed as error:
+            samples.failed[plan.name] = str(error)
+
+
+def _turn(
+    found: Sequence[Samples], workers: Sequence[Worker], setting: Setting, seconds: float
+) -> None:
+    """Let every worker take samples of every case; without ``seconds``, build it and begin a block."""
+    for plan in setting.plans:
+        for samples, worker in zip(found, workers, strict=True):
+            if plan.name in samples.failed:
+                continue
+            try:
+                pairs = worker.pairs(plan.name, seconds)
+            except Failed as error:
+                samples.failed[plan.name] = str(error)
+                continue
+            blocks = samples.blocks.setdefault(plan.name, [])
+            if seconds == 0:
+                blocks.append([])
+            blocks[-1] += [math.log(work / calibration) for work, calibration in pairs]
+            samples.work.setdefault(plan.name, []).extend(work for work, _ in pairs)
+
+
+def results(before: Measurement | None, now: Measurement, failed: dict[str, str]) -> list[Result]:
+    """Return what is to be said of each case, from what was measured before and now."""
+    found = []
+    for name, measured in now.cases.items():
+        base = before.cases.get(name) if before else None
+        ratio = math.exp(float(np.mean([np.median(block) for block in measured.blocks])))
+        numbers = ratio, measured.milliseconds
+        if base is None:
+            found.append(Result(name, "unknown", *numbers, None, {}, "no baseline yet"))
+            continue
+        spent = judge(base.blocks, measured.blocks)
+        counts = {
+            key: compare(key, base.counts[key], value)
+            for key, value in measured.counts.items()
+            if key in base.counts
+        }
+        verdict = overall([spent.verdict, *(count.verdict for count in counts.values())])
+        found.append(
+            Result(name, verdict, *numbers, spent, counts, _reason(verdict, spent, counts))
+        )
+    for name, why in failed.items():
+        found.append(Result(name, "unknown", 0.0, 0.0, None, {}, f"not measured: {why}"))
+    return found
+
+
+def _reason(verdict: Verdict, spent: Time, counts: dict[str, Count]) -> str:
+    if verdict == "unknown":
+        return "too noisy"
+    parts = {"time": spent.verdict, **{name: count.verdict for name, count in counts.items()}}
+    return ", ".join(name for name, of in parts.items() if of == verdict != "same")
+
+
+class Outcome(NamedTuple):
+    """What a run of the gate comes to."""
+
+    results: list[Result]
+    measurement: Measurement
+    made: bool
+    """Whether it became the baseline."""
+    added: list[str]
+    """Cases that joined the baseline."""
+    against: str
+
+
+def against_baseline(
+    folder: Folder, setting: Setting, effort: Effort, say: Say, update: bool = False
+) -> Outcome:
+    """Measure this tree and compare it with the stored baseline; make that if there is none.
+
+    Raises:
+        UserError: nothing could be measured, or files cannot be read or written.
+    """
+    baseline = None if update else folder.baseline()
+    if baseline is None:
+        per_block = effort.seconds / effort.blocks
+        effort = effort._replace(blocks=BASELINE_BLOCKS, seconds=per_block * BASELINE_BLOCKS)
+        if effort.instructions:  # many cases: a run stays as long as it is
+            effort = effort._replace(seconds=FULL.seconds)
+    [samples] = measure([HERE], setting, effort, say)
+    _instructions([HERE], setting, effort, [samples], say)
+    commit = commit_of(HERE)
+    now = samples.measurement(folder.name, commit)
+    _measured_something(now, samples.failed)
+    if baseline is None:
+        folder.keep(now)
+        return Outcome(results(None, now, samples.failed), now, True, [], "baseline")
+    found = results(baseline, now, samples.failed)
+    suspects = _suspects(setting, found)
+    if suspects.plans:
+        say(f"{len(suspects.plans)} look slower: measured again")
+        look_again([HERE], suspects, effort, [samples])
+        now = samples.measurement(folder.name, commit)
+        found = results(baseline, now, samples.failed)
+    fresh = {name: case for name, case in now.cases.items() if name not in baseline.cases}
+    if fresh:
+        folder.keep(baseline.model_copy(update={"cases": baseline.cases | fresh}))
+    return Outcome(found, now, False, list(fresh), "baseline")
+
+
+def against_commit(
+    other: tuple[Path, str], machine: str, setting: Setting, effort: Effort, say: Say
+) -> Outcome:
+    """Measure another commit's tree and this one, turn by turn.
+
+    Raises:
+        UserError: nothing could be measured in both.
+    """
+    tree, commit = other
+    trees = [tree, HERE]
+    both = measure(trees, setting, effort, say)
+    _instructions(trees, setting, effort, both, say)
+
+    def told() -> tuple[Measurement, Measurement, list[Result]]:
+        old = both[0].measurement(machine, (commit, False))
+        new = both[1].measurement(machine, commit_of(HERE))
+        gone = {
+            name: f"in {commit[:9]}: {why}"
+            for name, why in both[0].failed.items()
+            if name not in both[1].failed
+        }
+        new = new.model_copy(
+            update={"cases": {n: case for n, case in new.cases.items() if n not in gone}}
+        )
+        return old, new, results(old, new, both[1].failed | gone)
+
+    _, now, found = told()
+    _measured_something(now, both[1].failed)
+    suspects = _suspects(setting, found)
+    if suspects.plans:
+        say(f"{len(suspects.plans)} look slower: measured again")
+        look_again(trees, suspects, effort, both)
+        _, now, found = told()
+    return Outcome(found, now, False, [], commit)
+
+
+def _instructions(
+    trees: Sequence[Path], setting: Setting, effort: Effort, found: Sequence[Samples], say: Say
+) -> None:
+    if not effort.instructions or not callgrind.available():
+        return
+    for tree, samples in zip(trees, found, strict=True):
+        say("counting instructions")
+        fast = setting._replace(
+            plans=[p for p in setting.plans if p.fast and p.name not in samples.failed]
+        )
+        for name, instructions in callgrind.instructions(tree, fast).items():
+            samples.counts.setdefault(name, {})["instructions"] = instructions
+
+
+def _measured_something(now: Measurement, failed: dict[str, str]) -> None:
+    if not now.cases:
+        why = next(iter(failed.values()), "the profile has no case")
+        raise UserError(f"the gate measured nothing: {why}.")
+
+
+def _suspects(setting: Setting, found: Sequence[Result]) -> Setting:
+    """Return the cases whose time alone looks slower: what is counted needs no second look."""
+    slower = [r for r in found if r.time is not None and r.time.verdict == "slower"]
+    sure = any(count.verdict == "slower" for r in found for count in r.counts.values())
+    slower.sort(key=lambda r: -r.time.change if r.time else 0.0)
+    names = [] if sure else [r.name for r in slower[:LOOKS]]
+    return setting._replace(plans=[plan for plan in setting.plans if plan.name in names])

@@ -1,0 +1,73 @@
+"""Times of a case and of its calibration, turn by turn in one process."""
+
+from __future__ import annotations
+
+import gc
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from suite.gate.cases import Case
+from suite.gate.plain import Work
+from suite.timing import synchronise
+
+#: Seconds that one sample takes at least: short work is repeated.
+SAMPLE = 0.01
+WARM_UP = 2
+
+
+class Sampler:
+    """Takes pairs of times of a case: seconds of its work and of its calibration."""
+
+    def __init__(self, case: Case) -> None:
+        self._case = case
+        self._works = (case.work, case.plain)
+        self._repeats = [self._repetitions(work) for work in self._works]
+        self._turn = False
+
+    def _repetitions(self, work: Work) -> int:
+        for _ in range(WARM_UP):
+            work()
+        seconds = min(_seconds(work, 1, self._case.device) for _ in range(2))
+        return max(1, math.ceil(SAMPLE / max(seconds, 1e-7)))
+
+    def pairs(self, seconds: float, least: int = 1) -> list[tuple[float, float]]:
+        """Return pairs (work, calibration) in seconds a call, until so many seconds are over.
+
+        Who comes first changes with every pair: a drift of the clock then falls out.
+        """
+        found: list[tuple[float, float]] = []
+        began = time.perf_counter()
+        with _without_collector():
+            while len(found) < least or time.perf_counter() - began < seconds:
+                pair = [0.0, 0.0]
+                for which in (1, 0) if self._turn else (0, 1):
+                    pair[which] = _seconds(
+                        self._works[which], self._repeats[which], self._case.device
+                    )
+                self._turn = not self._turn
+                found.append((pair[0], pair[1]))
+        return found
+
+
+def _seconds(work: Work, repetitions: int, device: torch.device) -> float:
+    synchronise(device)
+    began = time.perf_counter()
+    for _ in range(repetitions):
+        work()
+    synchronise(device)
+    return (time.perf_counter() - began) / repetitions
+
+
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """Keep the garbage collector out of samples."""
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()

@@ -1,0 +1,133 @@
+"""A tree of the suite's code, and the fresh processes that measure with it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from suite.errors import UserError
+from suite.gate.counts import Counts
+from suite.gate.worker import Setting
+
+#: Where this code lies: the folder that holds the package.
+HERE = Path(__file__).resolve().parent.parent.parent
+_GATE = Path("suite", "gate")
+#: Hashes of text in a fixed order: what is counted is then the same every time.
+_ENVIRONMENT = {"PYTHONHASHSEED": "0"}
+
+
+class Failed(Exception):
+    """A case that cannot be measured, and why."""
+
+
+class Worker:
+    """A fresh process that measures with a tree's code. A context: it ends with it.
+
+    Raises:
+        UserError: it does not start.
+    """
+
+    def __init__(self, tree: Path, setting: Setting) -> None:
+        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "suite.gate.worker"],
+                cwd=tree,
+                env={**os.environ, **_ENVIRONMENT, "PYTHONPATH": str(tree)},
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._errors,
+                text=True,
+            )
+        except OSError as error:
+            raise UserError(f"cannot start a process that measures ({error}).") from error
+        self._say(setting)
+
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:  # fmt: skip
+        self._process.kill()
+        self._process.communicate()
+        self._errors.close()
+
+    def pairs(self, name: str, seconds: float) -> list[tuple[float, float]]:
+        """Return pairs of seconds, of a case and of its calibration; raise `Failed`."""
+        return [(work, plain) for work, plain in self._ask("pairs", name, seconds)]
+
+    def counts(self, name: str) -> Counts:
+        """Return what is exact about a case; raise `Failed`."""
+        return Counts(**self._ask("counts", name))
+
+    def _say(self, message: Any) -> None:
+        assert self._process.stdin is not None
+        try:
+            print(json.dumps(message), file=self._process.stdin, flush=True)
+        except OSError:
+            raise self._died() from None
+
+    def _ask(self, *question: Any) -> Any:
+        self._say(question)
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise self._died()
+        answer = json.loads(line)
+        if "failed" in answer:
+            raise Failed(answer["failed"])
+        return answer["found"]
+
+    def _died(self) -> Failed:
+        self._process.wait()
+        self._errors.seek(0)
+        last = (self._errors.read().strip().splitlines() or ["it said nothing"])[-1]
+        return Failed(f"the process that measures died: {last}")
+
+
+@contextmanager
+def other(revision: str) -> Iterator[tuple[Path, str]]:
+    """Check a commit out beside this tree, for as long as the block; yield its folder and hash.
+
+    Its gate is this tree's: both are measured by the same code.
+
+    Raises:
+        UserError: no such commit, or this tree is not a checkout.
+    """
+    commit = _git("rev-parse", "--verify", "--end-of-options", f"{revision}^{{commit}}")
+    with tempfile.TemporaryDirectory() as folder:
+        tree = Path(folder, "tree")
+        _git("worktree", "add", "--detach", str(tree), commit)
+        try:
+            shutil.rmtree(tree / _GATE, ignore_errors=True)
+            shutil.copytree(HERE / _GATE, tree / _GATE, ignore=shutil.ignore_patterns("*.pyc"))
+            yield tree, commit
+        finally:
+            _git("worktree", "remove", "--force", str(tree))
+
+
+def _git(*words: str) -> str:
+    try:
+        run = subprocess.run(
+            ["git", "-C", str(HERE), *words], capture_output=True, text=True, check=True
+        )
+    except OSError as error:
+        raise UserError(f"--against needs git ({error}).") from error
+    except subprocess.CalledProcessError as error:
+        said = (error.stderr.strip().splitlines() or ["git said nothing"])[-1]
+        raise UserError(
+            f"--against {words[-1].removesuffix('^{commit}')!r}: {said}; name a commit of the "
+            "checkout that the suite runs from."
+        ) from error
+    return run.stdout.strip()

@@ -1,0 +1,82 @@
+"""A fresh process that measures cases for `suite.gate.tree`, one question at a time.
+
+Questions and answers are lines of JSON. The first line is a `Setting`; then come
+``["pairs", name, seconds]``, answered by pairs of seconds, and ``["counts", name]``, answered by
+`Counts`. An answer is ``{"found": ...}``, or ``{"failed": text}`` where the case cannot be built or
+breaks.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple, TextIO
+
+from suite import registry
+from suite.gate.cases import Case, Plan, build
+from suite.gate.counts import count
+from suite.gate.sampling import Sampler
+
+
+class Setting(NamedTuple):
+    """What a worker is told first; all of it is text."""
+
+    plans: list[Plan]
+    plugins: list[str]
+    data: str | None
+
+
+class Measurer:
+    """The cases of a setting, each built when it is first asked for."""
+
+    def __init__(self, setting: Setting) -> None:
+        for plugin in setting.plugins:
+            registry.load_plugin(Path(plugin))
+        self._plans = {plan.name: plan for plan in setting.plans}
+        self._data = Path(setting.data) if setting.data else None
+        self._cases: dict[str, Case] = {}
+        self._samplers: dict[str, Sampler] = {}
+
+    def case(self, name: str) -> Case:
+        """Return a case, built once."""
+        if name not in self._cases:
+            self._cases[name] = build(self._plans[name], self._data)
+        return self._cases[name]
+
+    def pairs(self, name: str, seconds: float) -> list[tuple[float, float]]:
+        """Return the times of a case and its calibration, see `Sampler.pairs`."""
+        if name not in self._samplers:
+            self._samplers[name] = Sampler(self.case(name))
+        return self._samplers[name].pairs(seconds)
+
+    def counts(self, name: str) -> dict[str, int]:
+        """Return what is exact about a case."""
+        case = self.case(name)
+        return count(case.work, case.device)._asdict()
+
+
+def _answer(measurer: Measurer, question: list[Any]) -> dict[str, Any]:
+    try:
+        return {"found": getattr(measurer, question[0])(*question[1:])}
+    except Exception as error:  # one broken case must not cost the others
+        return {"failed": f"{type(error).__name__}: {error}".splitlines()[0]}
+
+
+def read_setting(questions: TextIO) -> Setting:
+    """Return the setting that the first line holds."""
+    plans, plugins, data = json.loads(questions.readline())
+    return Setting([Plan(*plan) for plan in plans], plugins, data)
+
+
+def _serve(questions: TextIO, answers: TextIO) -> None:
+    measurer = Measurer(read_setting(questions))
+    for line in questions:
+        print(json.dumps(_answer(measurer, json.loads(line))), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    with os.fdopen(os.dup(1), "w") as answers:
+        os.dup2(2, 1)  # what libraries print is no answer
+        _serve(sys.stdin, answers)
