@@ -1,8 +1,8 @@
 """The calibration: plain work of the same kinds, written against torch and numpy alone.
 
 A case is timed as a ratio to one of these in the same process, turn by turn: what the machine does
-to both, a slower clock or a busy neighbour, falls out. Nothing of the suite is used here, so that no
-change of the suite changes it; a change of this file makes stored baselines void (`sha256`).
+to both, a slower clock or a busy neighbour, falls out. Nothing of the suite is used here, so that
+no change of the suite changes it; a change of this file makes stored baselines void (`sha256`).
 """
 
 from __future__ import annotations

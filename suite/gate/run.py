@@ -44,7 +44,7 @@ class Effort(NamedTuple):
     """Whether instructions are counted, where Callgrind is."""
 
 
-FAST = Effort(blocks=3, seconds=29.0, more=1, second_look=1.5, instructions=False)
+FAST = Effort(blocks=3, seconds=24.0, more=1, second_look=1.5, instructions=False)
 FULL = Effort(blocks=4, seconds=200.0, more=2, second_look=4.0, instructions=True)
 #: What a baseline is made from: it is compared with often.
 BASELINE_BLOCKS = 8
@@ -151,7 +151,7 @@ def _count(samples: Samples, worker: Worker, setting: Setting) -> None:
 def _turn(
     found: Sequence[Samples], workers: Sequence[Worker], setting: Setting, seconds: float
 ) -> None:
-    """Let every worker take samples of every case; without ``seconds``, build it and begin a block."""
+    """Let every worker sample every case; without ``seconds``, build it and begin a block."""
     for plan in setting.plans:
         for samples, worker in zip(found, workers, strict=True):
             if plan.name in samples.failed:
