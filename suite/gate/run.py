@@ -10,8 +10,8 @@ from __future__ import annotations
 import datetime
 import math
 import time
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -31,26 +31,28 @@ Say = Callable[[str], None]
 
 
 class Effort(NamedTuple):
-    """How much time a run takes, in seconds and processes."""
+    """How much time a run takes, in processes and seconds."""
 
-    blocks: int
+    waves: int
+    at_once: int
+    """Processes of a wave: they start together and are timed one after the other."""
     seconds: float
-    """For all blocks, counts among them."""
+    """For all waves, counts among them."""
     more: int
     """Further processes for what looks slower."""
     second_look: float
-    """Seconds of samples for each such case, in all of them."""
+    """Seconds of samples of each such case in each of them."""
     instructions: bool
     """Whether instructions are counted, where Callgrind is."""
 
 
-FAST = Effort(blocks=3, seconds=24.0, more=1, second_look=1.5, instructions=False)
-FULL = Effort(blocks=4, seconds=200.0, more=2, second_look=4.0, instructions=True)
-#: What a baseline is made from: it is compared with often.
-BASELINE_BLOCKS = 8
+FAST = Effort(1, 3, seconds=26.0, more=1, second_look=1.0, instructions=False)
+FULL = Effort(2, 2, seconds=200.0, more=2, second_look=2.0, instructions=True)
+#: A baseline is compared with often, and so is made of more waves.
+BASELINE = {FAST: 3, FULL: 4}
 #: Cases that look slower and are measured again, at most: beyond, it is no accident.
 LOOKS = 4
-#: Seconds of samples of a case in a block, at least.
+#: Seconds of samples of a case in a process, at least.
 LEAST = 0.15
 
 
@@ -74,7 +76,7 @@ class Samples:
             when=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             cases={
                 name: Measured(
-                    blocks=blocks,
+                    blocks=[block for block in blocks if block],
                     counts=self.counts.get(name, {}),
                     milliseconds=1e3 * float(np.median(self.work[name])),
                 )
@@ -82,6 +84,36 @@ class Samples:
                 if name not in self.failed
             },
         )
+
+
+class _Lane:
+    """A process and where what it measures goes: a block of its own of each case."""
+
+    def __init__(self, samples: Samples, worker: Worker, names: Sequence[str]) -> None:
+        self.samples, self.worker = samples, worker
+        self._blocks: dict[str, list[float]] = {}
+        for name in names:
+            self._blocks[name] = []
+            samples.blocks.setdefault(name, []).append(self._blocks[name])
+
+    def count(self, name: str) -> None:
+        """Count what is exact about a case."""
+        with self._watching(name):
+            self.samples.counts[name] = self.worker.counts(name)._asdict()
+
+    def sample(self, name: str, seconds: float) -> None:
+        """Time a case for so long."""
+        with self._watching(name):
+            for work, calibration in self.worker.pairs(name, seconds):
+                self._blocks[name].append(math.log(work / calibration))
+                self.samples.work.setdefault(name, []).append(work)
+
+    @contextmanager
+    def _watching(self, name: str) -> Iterator[None]:
+        try:
+            yield
+        except Failed as error:
+            self.samples.failed[name] = str(error)
 
 
 class Result(NamedTuple):
@@ -107,65 +139,65 @@ def measure(trees: Sequence[Path], setting: Setting, effort: Effort, say: Say) -
     """
     found = [Samples() for _ in trees]
     began = time.monotonic()
-    overhead = 0.0
-    for block in range(effort.blocks):
-        say(f"process {block + 1} of {effort.blocks}")
+    for wave in range(effort.waves):
+        say(f"measuring, {wave + 1} of {effort.waves}")
         started = time.monotonic()
-        with ExitStack() as stack:
-            workers = [stack.enter_context(Worker(tree, setting)) for tree in trees]
-            if block == 0:
-                for samples, worker in zip(found, workers, strict=True):
-                    _count(samples, worker, setting)
-            # The first turn builds the cases, so it is what a block costs beside samples.
-            _turn(found, workers, setting, 0.0)
-            now = time.monotonic()
-            overhead = now - started if block < 2 else overhead
-            left = effort.seconds - (now - began) - (effort.blocks - 1 - block) * overhead
-            turns = 2 * max(1, len(setting.plans)) * len(trees)
-            share = max(LEAST, left / (effort.blocks - block) / turns)
-            for _ in range(2):
-                _turn(found, workers, setting, share)
+        with _lanes(trees, setting, found, effort.at_once) as lanes:
+            start = time.monotonic() - started
+            if wave == 0:
+                for lane in lanes[: len(trees)]:
+                    for name in _left(setting, found):
+                        lane.count(name)
+            later = (effort.waves - 1 - wave) * start
+            left = effort.seconds - (time.monotonic() - began) - later
+            share = left / (effort.waves - wave) / max(1, len(setting.plans)) / len(lanes)
+            _sample(lanes, setting, found, max(LEAST, share))
     return found
 
 
 def look_again(
-    trees: Sequence[Path], setting: Setting, effort: Effort, found: list[Samples]
+    trees: Sequence[Path], setting: Setting, effort: Effort, found: Sequence[Samples]
 ) -> None:
     """Measure the cases of the setting in further processes, into what was ``found``."""
-    for _ in range(effort.more):
-        with ExitStack() as stack:
-            workers = [stack.enter_context(Worker(tree, setting)) for tree in trees]
-            _turn(found, workers, setting, 0.0)
-            for _ in range(2):
-                _turn(found, workers, setting, effort.second_look / effort.more / 2)
+    with _lanes(trees, setting, found, effort.more) as lanes:
+        _sample(lanes, setting, found, effort.second_look)
 
 
-def _count(samples: Samples, worker: Worker, setting: Setting) -> None:
-    for plan in setting.plans:
-        try:
-            samples.counts[plan.name] = worker.counts(plan.name)._asdict()
-        except Failed as error:
-            samples.failed[plan.name] = str(error)
+@contextmanager
+def _lanes(
+    trees: Sequence[Path], setting: Setting, found: Sequence[Samples], count: int
+) -> Iterator[list[_Lane]]:
+    """Start processes for each tree, and yield them when all are ready.
+
+    They get ready together; while one is asked, the others sleep.
+    """
+    names = [plan.name for plan in setting.plans]
+    with ExitStack() as stack:
+        lanes = [
+            _Lane(samples, stack.enter_context(Worker(tree, setting)), names)
+            for _ in range(count)
+            for tree, samples in zip(trees, found, strict=True)
+        ]
+        for lane in lanes:
+            lane.worker.begin()
+        for lane in lanes:
+            lane.samples.failed |= lane.worker.ready()
+        yield lanes
 
 
-def _turn(
-    found: Sequence[Samples], workers: Sequence[Worker], setting: Setting, seconds: float
+def _sample(
+    lanes: Sequence[_Lane], setting: Setting, found: Sequence[Samples], seconds: float
 ) -> None:
-    """Let every worker sample every case; without ``seconds``, build it and begin a block."""
-    for plan in setting.plans:
-        for samples, worker in zip(found, workers, strict=True):
-            if plan.name in samples.failed:
-                continue
-            try:
-                pairs = worker.pairs(plan.name, seconds)
-            except Failed as error:
-                samples.failed[plan.name] = str(error)
-                continue
-            blocks = samples.blocks.setdefault(plan.name, [])
-            if seconds == 0:
-                blocks.append([])
-            blocks[-1] += [math.log(work / calibration) for work, calibration in pairs]
-            samples.work.setdefault(plan.name, []).extend(work for work, _ in pairs)
+    """Let every process sample every case for so long, in two turns."""
+    for _ in range(2):
+        for name in _left(setting, found):
+            for lane in lanes:
+                lane.sample(name, seconds / 2)
+
+
+def _left(setting: Setting, found: Sequence[Samples]) -> list[str]:
+    """Return the cases that no tree has failed."""
+    return [p.name for p in setting.plans if not any(p.name in one.failed for one in found)]
 
 
 def results(before: Measurement | None, now: Measurement, failed: dict[str, str]) -> list[Result]:
@@ -222,10 +254,10 @@ def against_baseline(
     """
     baseline = None if update else folder.baseline()
     if baseline is None:
-        per_block = effort.seconds / effort.blocks
-        effort = effort._replace(blocks=BASELINE_BLOCKS, seconds=per_block * BASELINE_BLOCKS)
-        if effort.instructions:  # many cases: a run stays as long as it is
-            effort = effort._replace(seconds=FULL.seconds)
+        waves = BASELINE[effort]
+        # Of all cases there are so many that the run need not be longer.
+        seconds = effort.seconds * (1 if effort is FULL else waves)
+        effort = effort._replace(waves=waves, seconds=seconds)
     [samples] = measure([HERE], setting, effort, say)
     _instructions([HERE], setting, effort, [samples], say)
     commit = commit_of(HERE)

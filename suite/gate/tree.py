@@ -63,6 +63,14 @@ class Worker:
         self._process.communicate()
         self._errors.close()
 
+    def begin(self) -> None:
+        """Let it build all cases; `ready` waits for that."""
+        self._say(["ready"])
+
+    def ready(self) -> dict[str, str]:
+        """Return the cases that cannot be measured, and why."""
+        return self._hear()
+
     def pairs(self, name: str, seconds: float) -> list[tuple[float, float]]:
         """Return pairs of seconds, of a case and of its calibration; raise `Failed`."""
         return [(work, plain) for work, plain in self._ask("pairs", name, seconds)]
@@ -80,6 +88,9 @@ class Worker:
 
     def _ask(self, *question: Any) -> Any:
         self._say(question)
+        return self._hear()
+
+    def _hear(self) -> Any:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:

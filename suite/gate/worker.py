@@ -1,9 +1,9 @@
 """A fresh process that measures cases for `suite.gate.tree`, one question at a time.
 
-Questions and answers are lines of JSON. The first line is a `Setting`; then come
-``["pairs", name, seconds]``, answered by pairs of seconds, and ``["counts", name]``, answered by
-`Counts`. An answer is ``{"found": ...}``, or ``{"failed": text}`` where the case cannot be built or
-breaks.
+Questions and answers are lines of JSON. The first line is a `Setting`; then come ``["ready"]``,
+answered by the cases that cannot be measured, ``["pairs", name, seconds]``, answered by pairs of
+seconds, and ``["counts", name]``, answered by `Counts`. An answer is ``{"found": ...}``, or
+``{"failed": text}`` where a case breaks.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
 from suite import registry
+from suite.errors import UserError
 from suite.gate.cases import Case, Plan, build
 from suite.gate.counts import count
 from suite.gate.sampling import Sampler
@@ -45,10 +46,18 @@ class Measurer:
             self._cases[name] = build(self._plans[name], self._data)
         return self._cases[name]
 
+    def ready(self) -> dict[str, str]:
+        """Build all cases; return why those that fail do."""
+        failed = {}
+        for name in self._plans:
+            try:
+                self._samplers[name] = Sampler(self.case(name))
+            except Exception as error:  # one broken case must not cost the others
+                failed[name] = _sentence(error)
+        return failed
+
     def pairs(self, name: str, seconds: float) -> list[tuple[float, float]]:
         """Return the times of a case and its calibration, see `Sampler.pairs`."""
-        if name not in self._samplers:
-            self._samplers[name] = Sampler(self.case(name))
         return self._samplers[name].pairs(seconds)
 
     def counts(self, name: str) -> dict[str, int]:
@@ -60,8 +69,12 @@ class Measurer:
 def _answer(measurer: Measurer, question: list[Any]) -> dict[str, Any]:
     try:
         return {"found": getattr(measurer, question[0])(*question[1:])}
-    except Exception as error:  # one broken case must not cost the others
-        return {"failed": f"{type(error).__name__}: {error}".splitlines()[0]}
+    except Exception as error:
+        return {"failed": _sentence(error)}
+
+
+def _sentence(error: Exception) -> str:
+    return str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
 
 
 def read_setting(questions: TextIO) -> Setting:
