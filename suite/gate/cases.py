@@ -25,7 +25,7 @@ from suite.matrix.team import Team
 #: Outer steps and test episodes of the part that trains and tests.
 SHORT_STEPS, SHORT_EPISODES = 8, 8
 #: Meta-batches that are drawn in one go.
-AHEAD = 16
+AHEAD = 4
 START = "start"
 
 

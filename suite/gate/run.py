@@ -52,6 +52,7 @@ FULL = Effort(2, 2, seconds=200.0, more=2, second_look=2.0, instructions=True)
 BASELINE = {FAST: 3, FULL: 4}
 #: Cases that look slower and are measured again, at most: beyond, it is no accident.
 LOOKS = 4
+TURNS = 4
 #: Seconds of samples of a case in a process, at least.
 LEAST = 0.15
 
@@ -188,11 +189,11 @@ def _lanes(
 def _sample(
     lanes: Sequence[_Lane], setting: Setting, found: Sequence[Samples], seconds: float
 ) -> None:
-    """Let every process sample every case for so long, in two turns."""
-    for _ in range(2):
+    """Let every process sample every case for so long, in turns: a bad moment then hits all."""
+    for _ in range(TURNS):
         for name in _left(setting, found):
             for lane in lanes:
-                lane.sample(name, seconds / 2)
+                lane.sample(name, seconds / TURNS)
 
 
 def _left(setting: Setting, found: Sequence[Samples]) -> list[str]:
