@@ -80,9 +80,9 @@ ILL = (
     QUICK
     + """
 import os, signal
-from suite.matrix import worker
+from suite.matrix import attempt
 
-inner = worker.run_cell
+inner = attempt.run_cell
 
 def run_cell(cell, *rest):
     if (cell.variant, cell.seed) == ("maml", 1):
@@ -92,18 +92,18 @@ def run_cell(cell, *rest):
         raise RuntimeError("out of luck")
     return inner(cell, *rest)
 
-worker.run_cell = run_cell
+attempt.run_cell = run_cell
 """
 )
 
 REFUSING = """
 from suite.errors import UserError
-from suite.matrix import worker
+from suite.matrix import attempt
 
 def run_cell(*_):
     raise UserError("no such thing; mend it.")
 
-worker.run_cell = run_cell
+attempt.run_cell = run_cell
 """
 
 
