@@ -126,7 +126,7 @@ def local(*plugins: Path, workers: int = 2) -> Local:
     return Local(divide(["cpu"], workers, core_numbers(), 0), plugins)
 
 
-def run(todo, results: Path, executor=None, **options):
+def run(todo, results: Path, executor=None, data: Path | None = None, **options):
     """Run cells; return the summary and what was said."""
     said = io.StringIO()
     store = Store(results, "small")
@@ -134,7 +134,7 @@ def run(todo, results: Path, executor=None, **options):
     timing.BUDGET, timing.REPETITIONS = 0.0, (1, 1)
     try:
         progress = Progress(Console(file=said, width=200))
-        summary = run_matrix(todo, store, None, progress, executor, **options)
+        summary = run_matrix(todo, store, data, progress, executor, **options)
     finally:
         timing.BUDGET, timing.REPETITIONS = before
     return summary, said.getvalue()
