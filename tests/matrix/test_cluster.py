@@ -149,20 +149,6 @@ def test_the_cell_of_a_killed_worker_goes_on_from_its_checkpoint(
     assert list((tmp_path / "shared").rglob("*.npz")) == []
 
 
-def test_a_cell_that_kills_its_workers_and_one_that_raises_cost_no_other(
-    tmp_path, truth, two_nodes
-):
-    ill = workers.plugin(tmp_path, workers.ILL)
-    cells = [c for c in many(tmp_path, "maml", "sgd") if c.seed < 2]
-    summary, said = workers.run(cells, tmp_path / "out", remote(two_nodes, ill))
-    deadly, raising = "small--maml--seed1--cpu", "small--sgd--seed0--cpu"
-    assert sorted(summary.failed) == [deadly, raising]
-    assert f"{deadly}: failed: 3 workers died of it" in said
-    assert f"{raising}: failed: RuntimeError: out of luck" in said
-    found = processes.results(tmp_path / "out")
-    assert found == {cell: truth[cell] for cell in ("maml 0", "sgd 1")}
-
-
 def test_data_are_read_here_and_sent_once(tmp_path, two_nodes, monkeypatch):
     data = tmp_path / "data"
     data.mkdir()
