@@ -21,7 +21,7 @@ from suite.config import Cell
 from suite.errors import UserError
 from suite.provenance import VARIABLES, usable_cores
 
-#: Seconds in which the head of a cluster must answer.
+#: Seconds in which a cluster must answer, and tasks that are cancelled end.
 PATIENCE = 5.0
 #: Seconds for which what is known of the nodes counts.
 FRESH = 1.0
@@ -111,7 +111,7 @@ class Cluster:
         options: dict[str, Any] = {
             "runtime_env": {"env_vars": {**SETTINGS, **own}},
             "log_to_driver": False,
-            "logging_level": logging.ERROR,
+            "logging_level": logging.CRITICAL,
         }
         if self.own:
             options |= {
@@ -156,8 +156,6 @@ def _imported() -> Any:
     # a node see in one place.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ENABLE_ZERO_COPY_TORCH_TENSORS", "1")
-    # As it ends, Ray prints an error for every task that it leaves unfinished.
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     try:
         import ray
     except ImportError as error:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Generator, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from suite.config import Cell
 from suite.errors import UserError
 from suite.matrix import bench, node
 from suite.matrix.attempt import Task
-from suite.matrix.cluster import Cluster, Share, first_line, share
+from suite.matrix.cluster import PATIENCE, Cluster, Share, first_line, share
 from suite.matrix.desk import Desk
 from suite.matrix.elsewhere import TICK, Deaths, drive, outcome_of
 from suite.matrix.executor import Outcome, Queue, Work
@@ -68,7 +69,11 @@ class Remote:
         Also raises `UserError` where no living node can compute a cell.
         """
         try:
-            yield from drive(_Crowd(self._cluster, self._plugins, work), cells)
+            crowd = _Crowd(self._cluster, self._plugins, work)
+            try:
+                yield from drive(crowd, cells)
+            finally:
+                crowd.end()
         except self._cluster.errors as error:
             raise UserError(
                 f"the Ray cluster fails ({first_line(error)}); what is done is kept, and the same "
@@ -128,8 +133,8 @@ class _Crowd:
         if cell is not None:
             cores, accelerators = share(cell)
             raise UserError(
-                f"no node of the cluster has the {cores} cores{' and a GPU' * accelerators} of "
-                f"{cell.label}; add one, or take a smaller --shards or another --device."
+                f"no node of the cluster has what {cell.label} takes ({cores} cores, "
+                f"{accelerators} GPUs); add one, or take a smaller --shards or another --device."
             )
 
     def _give(self, cell: Cell) -> None:
@@ -209,6 +214,15 @@ class _Crowd:
             if failed is None and not stop.wished():
                 self._give(cell)
             return failed
+
+    def end(self) -> None:
+        """Leave no task unfinished: as it ends, Ray prints an error for each."""
+        with suppress(self._cluster.errors):
+            for answer in self._running:
+                self._ray.cancel(answer, force=True)
+            self._ray.kill(self._desk)
+            left = [*self._running, self._news]
+            self._ray.wait(left, num_returns=len(left), timeout=PATIENCE)
 
 
 def _content(plugin: Path) -> bytes:

@@ -180,7 +180,9 @@ def test_bad_input_on_a_node_ends_the_run(tmp_path, two_nodes):
 
 def test_what_no_node_has_is_said_before_anything_runs(tmp_path, two_nodes):
     large = expand(load_profile(str(processes.profile(tmp_path))), ["cpu"], shards=2)
-    with pytest.raises(UserError, match="no node of the cluster has the 2 cores of small--"):
+    with pytest.raises(
+        UserError, match=r"no node of the cluster has what small--.* takes \(2 cores"
+    ):
         workers.run(large, tmp_path / "out", remote(two_nodes))
     cluster = Cluster(two_nodes.address)
     try:
@@ -233,7 +235,7 @@ def test_a_signal_waits_for_checkpoints_and_ends_the_local_ray(tmp_path, truth):
     text = run.log.read_text()
     assert "the same command goes on" in text
     assert "Traceback" not in text
-    assert "task_manager" not in text
+    assert "task_manager" not in text  # Ray's own errors
     assert len(processes.leftovers(run.out)) == 2
     (tmp_path / "fast").touch()
     assert processes.run(run.words, run.log) == 0, run.log.read_text()
