@@ -207,6 +207,8 @@ class _Crowd:
                 f"a node cannot run the suite ({type(error.cause).__name__}: "
                 f"{first_line(error.cause)}); install the same version of it on all nodes."
             ) from error
+        except errors.LocalRayletDiedError:  # the node of this process: no cell would fare better
+            raise
         except errors.RayError as error:
             self._cluster.forget()
             name = type(error).__name__
