@@ -29,6 +29,9 @@ class Desk:
         self._some = asyncio.Event()
         self._stopping = False
 
+    async def open(self) -> None:
+        """Answer, as soon as there is a desk."""
+
     async def say(self, news: News) -> bool:
         """Leave news, and return whether to stop."""
         self._news.append(news)

@@ -92,11 +92,7 @@ class _Crowd:
 
         self._cluster, self._work = cluster, work
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-        self._desk = (
-            ray.remote(Desk)
-            .options(num_cpus=0, max_restarts=-1, max_task_retries=-1, scheduling_strategy=here)
-            .remote()
-        )
+        self._desk = ray.remote(Desk).options(num_cpus=0, scheduling_strategy=here).remote()
         self._news = self._desk.hear.remote()
         read = tuple(node.Plugin(path.resolve(), _content(path)) for path in plugins)
         self._common = node.Common(work.profile, source_sha256(), read)
@@ -108,6 +104,7 @@ class _Crowd:
         self._deaths = Deaths(work.note, "if memory ran out, give cells more with --shards")
         self._begun: set[str] = set()  # labels of cells whose tasks are past waiting for room
         self._told = False
+        ray.get(self._desk.open.remote())  # before any cell: what cannot be told to stop is cut off
 
     @property
     def busy(self) -> bool:

@@ -215,9 +215,9 @@ class Interrupted:
         self.all = workers.descendants(self.process.pid)
         self.trainings = {int(path.name.split("-")[1]) for path in folder.glob("training-*")}
 
-    def end(self):
-        """Send the signal of Ctrl-C; return the exit status when no process is left."""
-        os.kill(self.process.pid, signal.SIGINT)
+    def end(self, number):
+        """Send a signal; return the exit status when no process is left."""
+        os.kill(self.process.pid, number)
         self.process.join(60)
         until = time.monotonic() + 20
         everyone = self.all | self.trainings
@@ -231,11 +231,12 @@ class Interrupted:
 def test_a_signal_waits_for_checkpoints_and_ends_the_local_ray(tmp_path, truth):
     run = Interrupted(tmp_path)
     assert len(run.all) > 4
-    assert run.end() == 130
+    assert run.end(signal.SIGINT) == 130
     text = run.log.read_text()
     assert "the same command goes on" in text
     assert "Traceback" not in text
     assert "task_manager" not in text  # Ray's own errors
+    assert "(raylet)" not in text
     assert len(processes.leftovers(run.out)) == 2
     (tmp_path / "fast").touch()
     assert processes.run(run.words, run.log) == 0, run.log.read_text()
@@ -247,7 +248,7 @@ def test_a_signal_waits_for_checkpoints_and_ends_the_local_ray(tmp_path, truth):
 
 def test_a_signal_waits_for_nothing_where_nothing_can_be_kept(tmp_path, two_nodes):
     run = Interrupted(tmp_path, "--address", two_nodes.address)
-    assert run.end() == 130
+    assert run.end(signal.SIGTERM) == 143  # though Ray has a handler of its own
     assert processes.leftovers(run.out) == []
     assert two_nodes.head_node.remaining_processes_alive()
 
