@@ -74,9 +74,15 @@ class _Group(click.Group):
 @click.option("--shards", type=click.IntRange(1), help="Processes of a CPU cell.")
 @click.option(
     "--executor",
-    type=click.Choice(["serial", "local"]),
-    help="One cell after the other, or one on every CUDA device and with every one of --workers; "
-    "local where there are --workers or several CUDA devices.",
+    type=click.Choice(["serial", "local", "ray"]),
+    help="One cell after the other; one on every CUDA device and with every one of --workers, the "
+    "default where there are --workers or several CUDA devices; or on the nodes of a Ray cluster.",
+)
+@click.option(
+    "--address",
+    metavar="HOST:PORT",
+    help="Of a Ray cluster that runs, or auto for the one of this machine; without it, --executor "
+    "ray starts one here that ends with the run.",
 )
 @click.option(
     "--workers", type=click.IntRange(1), help="CPU cells at a time, the cores divided among them."
@@ -115,6 +121,12 @@ class _Group(click.Group):
     help="Seconds of training between two checkpoints.",
 )
 @click.option(
+    "--checkpoints",
+    type=click.Path(path_type=Path),
+    help="Folder of checkpoints and kept weights, instead of --results; with --address one that "
+    "all nodes see, or there are none.",
+)
+@click.option(
     "--keep-weights",
     is_flag=True,
     help="Keep trained weights: cells that differ in their tests alone then share them.",
@@ -140,14 +152,10 @@ def _name(profile: str) -> str:
     return Path(profile).stem if profile.endswith(".toml") else profile
 
 
-def _kinds(options: dict) -> list[str]:
-    return devices.resolve(options["device_names"] or load_profile(options["profile"]).devices)
-
-
-def _cells(options: dict, cores: int) -> list[Cell]:
+def _cells(options: dict, kinds: list[str], cores: int) -> list[Cell]:
     cells = expand(
         load_profile(options["profile"]),
-        _kinds(options),
+        kinds,
         cores,
         threads=options["threads"],
         shards=options["shards"],
@@ -170,14 +178,23 @@ def _data(options: dict) -> Path | None:
 
 
 def _run(**options) -> None:
-    from suite.matrix import listing
-    from suite.matrix.choice import choose
+    from suite.matrix import choice, listing
     from suite.matrix.progress import Progress
     from suite.matrix.run import run_matrix
     from suite.matrix.schedule import shard
 
-    executor = choose(options["executor"], _kinds(options), options["workers"], options["plugins"])
-    cells, data = _cells(options, executor.cores), _data(options)
+    cluster = choice.cluster(options["executor"], options["address"])
+    names = options["device_names"] or load_profile(options["profile"]).devices
+    kinds = devices.resolve(names, cluster.kinds if cluster else None)
+    executor = choice.choose(
+        options["executor"],
+        kinds,
+        options["workers"],
+        options["plugins"],
+        cluster,
+        (options["threads"] or 1) * (options["shards"] or 1),
+    )
+    cells, data = _cells(options, kinds, executor.cores), _data(options)
     if options["shard"]:
         cells = shard(cells, *options["shard"])
     name = _name(options["profile"])
@@ -197,6 +214,7 @@ def _run(**options) -> None:
         alone=not options["shared"],
         checkpoint_every=options["checkpoint_every"],
         keep_weights=options["keep_weights"],
+        checkpoints=options["checkpoints"],
     )
     for problem in store.problems:
         console.print(f"no whole record: {problem}", markup=False, soft_wrap=True)

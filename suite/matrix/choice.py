@@ -8,16 +8,39 @@ from pathlib import Path
 import torch
 
 from suite.errors import UserError
+from suite.matrix.cluster import Cluster
 from suite.matrix.executor import Executor
 from suite.matrix.local import Local
+from suite.matrix.remote import Remote
 from suite.matrix.serial import Serial
 from suite.matrix.slots import core_numbers, divide
 
-NAMES = ("serial", "local")
+NAMES = ("serial", "local", "ray")
+
+
+def cluster(name: str | None, address: str | None) -> Cluster | None:
+    """Return the Ray cluster that the user's words mean, which may have devices that this machine
+    has not; None where they mean this machine.
+
+    Args:
+        name: of `NAMES`; by default ``ray`` where there is an address.
+        address: of a cluster that runs.
+
+    Raises:
+        UserError: words that do not go together, no Ray, or no cluster.
+    """
+    if address and name not in (None, "ray"):
+        raise UserError(f"--address is of the executor ray; leave out --executor {name}.")
+    return Cluster(address) if address or name == "ray" else None
 
 
 def choose(
-    name: str | None, kinds: Collection[str], workers: int | None, plugins: Sequence[Path]
+    name: str | None,
+    kinds: Collection[str],
+    workers: int | None,
+    plugins: Sequence[Path],
+    cluster: Cluster | None = None,
+    cores: int = 1,
 ) -> Executor:
     """Return an executor for cells on these kinds of device.
 
@@ -26,10 +49,16 @@ def choose(
         kinds: of device, resolved.
         workers: CPU cells at a time, if the user says.
         plugins: files that register components.
+        cluster: that the cells are for.
+        cores: that a CPU cell takes there.
 
     Raises:
         UserError: words that do not go together, or more workers than cores.
     """
+    if workers and cluster:
+        raise UserError("--workers is of the executor local; Ray takes all cores of the cluster.")
+    if cluster:
+        return Remote(cluster, plugins, cores)
     accelerators = torch.cuda.device_count() if "cuda" in kinds else 0
     if workers and name == "serial":
         raise UserError("--workers is of the executor local; leave out --executor serial.")

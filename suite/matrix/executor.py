@@ -71,7 +71,7 @@ class Work:
 
 
 class Executor(Protocol):
-    """Computes cells: here one after the other, or in other processes, several at once."""
+    """Computes cells: here one after the other, or in other processes, here or elsewhere."""
 
     @property
     def lanes(self) -> Sequence[Collection[str]]:
@@ -84,6 +84,10 @@ class Executor(Protocol):
     @property
     def elsewhere(self) -> bool:
         """Whether other processes compute: this one then keeps no data and leaves devices alone."""
+
+    @property
+    def sees_files(self) -> bool:
+        """Whether what computes sees this machine's files, as for checkpoints it must."""
 
     def run(self, cells: Queue, work: Work) -> Generator[Outcome]:
         """Yield the outcome of each cell as it finishes, until none is left.

@@ -20,14 +20,11 @@ from typing import Any
 from suite import stop
 from suite.config import Cell
 from suite.errors import UserError
-from suite.matrix.executor import Failure, Outcome, Queue, Work
+from suite.matrix.attempt import Task
+from suite.matrix.elsewhere import TICK, Deaths, drive, outcome_of
+from suite.matrix.executor import Outcome, Queue, Work
 from suite.matrix.slots import Slot
-from suite.matrix.worker import STOP, Task, serve
-
-#: How often a cell is begun, at most, when its workers die.
-TRIES = 3
-#: Seconds in which workers are heard at the latest, and free slots looked after.
-TICK = 0.2
+from suite.matrix.worker import STOP, serve
 
 
 class Local:
@@ -39,6 +36,7 @@ class Local:
     """
 
     elsewhere = True
+    sees_files = True
 
     def __init__(self, slots: Sequence[Slot], plugins: Sequence[Path] = ()) -> None:
         self._slots, self._plugins = slots, plugins
@@ -57,18 +55,7 @@ class Local:
         """Yield outcomes as workers finish; a first signal waits for their checkpoints."""
         crowd = _Crowd(self._slots, self._plugins, work)
         try:
-            with stop.waiting():
-                while True:
-                    if stop.wished():
-                        crowd.stop()
-                    else:
-                        crowd.begin(cells)
-                    if crowd.busy:
-                        yield from crowd.outcomes()
-                    elif stop.wished() or not cells.left():
-                        break
-                    else:
-                        cells.wait()
+            yield from drive(crowd, cells)
         finally:
             crowd.end()
 
@@ -111,7 +98,7 @@ class _Crowd:
     def __init__(self, slots: Sequence[Slot], plugins: Sequence[Path], work: Work) -> None:
         self._slots, self._plugins, self._work = slots, plugins, work
         self._workers: dict[int, _Worker] = {}  # by the number of the slot
-        self._deaths: dict[str, list[str]] = {}  # by the label of the cell
+        self._deaths = Deaths(work.note, "if memory ran out, take fewer --workers")
         if os.name == "posix":  # now: its start would let signals through to a worker
             resource_tracker.ensure_running()
 
@@ -169,16 +156,9 @@ class _Crowd:
                         self._work.step(cell.label, done, steps, phase)
                     case "note", text:
                         self._work.note(text)
-                    case "refused", text:
-                        raise UserError(text)
-                    case ("stopped",):
-                        cell = worker.cell = None
-                    case "failed", failure:
+                    case answer:
                         worker.cell = None
-                        return Outcome(cell, None, {}, failure)
-                    case "done", record, arrays:
-                        worker.cell = None
-                        return Outcome(cell, record, arrays, None)
+                        return outcome_of(cell, answer)
         except (EOFError, OSError):
             alive = False
         return None if alive else self._died(number)
@@ -190,17 +170,10 @@ class _Crowd:
         how, cell = worker.end(), worker.cell
         if cell is None or stop.wished():
             return None
-        deaths = self._deaths.setdefault(cell.label, [])
-        deaths.append(how)
-        if len(deaths) < TRIES:
-            self._work.note(f"  {cell.label}: its worker died ({how}); the cell is begun again")
+        failed = self._deaths.count(cell, how)
+        if failed is None:
             self._give(number, cell)
-            return None
-        reason = (
-            f"{TRIES} workers died of it ({', '.join(deaths)}); if memory ran out, take fewer "
-            "--workers"
-        )
-        return Outcome(cell, None, {}, Failure(reason, f"{cell.label}: {reason}\n"))
+        return failed
 
     def end(self) -> None:
         """End all workers at once."""

@@ -53,6 +53,7 @@ def run_matrix(
     alone: bool = True,
     checkpoint_every: float = 60.0,
     keep_weights: bool = False,
+    checkpoints: Path | None = None,
 ) -> Summary:
     """Compute every cell that has no record yet and write its record when it is finished.
 
@@ -68,14 +69,26 @@ def run_matrix(
             marked, and tables leave them out.
         checkpoint_every: seconds of training between two checkpoints.
         keep_weights: whether the last checkpoint of each training stays.
+        checkpoints: folder of checkpoints and kept weights that whatever computes sees; by default
+            the results folder, and none at all where cells are computed out of its sight.
 
     Raises:
         UserError: bad input, or a results folder that cannot be written; what was computed stays.
         Stopped: a signal came; what was computed stays.
     """
+    executor = executor or Serial()
+    folder = checkpoints or (store.results if executor.sees_files else None)
+    if keep_weights and folder is None:
+        raise UserError(
+            "the nodes of the cluster do not see the results folder, where weights would be kept; "
+            "name a folder that they see with --checkpoints, or leave out --keep-weights."
+        )
+    paths = None if folder is None else Store(folder, store.profile)
     store.check_writable()
     with store.to_itself():
         store.tidy()
+        if paths:
+            paths.tidy()
         for name in store.set_aside(cells):
             progress.note(f"set aside, of another description: {name}")
     summary, start = Summary(), time.perf_counter()
@@ -88,12 +101,11 @@ def run_matrix(
             there.append(record)
 
     def checkpoint(cell: Cell) -> Checkpoint:
-        path = store.checkpoint(cell, keep_weights)
+        path = paths.checkpoint(cell, keep_weights) if paths else None
         return Checkpoint(path, every=checkpoint_every, keep=keep_weights, note=progress.note)
 
     for record in there:  # of a run that was killed just before it would have
-        Checkpoint(store.checkpoint(record.cell)).remove()
-    executor = executor or Serial()
+        Checkpoint(paths.checkpoint(record.cell) if paths else None).remove()
     for cell in todo:  # all of the input first: nobody waits an hour for a wrong last cell
         _check(cell, data, executor.elsewhere)
     if executor.elsewhere:

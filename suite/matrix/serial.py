@@ -23,6 +23,7 @@ class Serial:
 
     lanes = (KINDS,)
     elsewhere = False
+    sees_files = True
 
     @property
     def cores(self) -> int:

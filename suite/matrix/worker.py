@@ -10,34 +10,20 @@ import os
 import queue
 import signal
 import threading
-import traceback
 from collections.abc import Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 
 from suite import registry, stop
-from suite.config import Cell
 from suite.errors import UserError
-from suite.matrix.cell import run_cell
-from suite.matrix.executor import failure_of
+from suite.matrix.attempt import Task, attempt
 from suite.matrix.slots import Slot
-from suite.records.checkpoint import Checkpoint
 
 #: What the parent sends beside tasks: end, with a checkpoint where weights are trained.
 STOP = "stop"
-
-
-class Task(NamedTuple):
-    """A cell to compute; ``path``, ``every`` and ``keep`` are its `Checkpoint`'s."""
-
-    cell: Cell
-    alone: bool
-    path: Path | None
-    every: float
-    keep: bool
 
 
 def serve(
@@ -46,8 +32,7 @@ def serve(
     """Compute the tasks that come through the pipe, until it closes.
 
     Answers are tuples: ``("step", done, steps, phase)`` and ``("note", text)`` meanwhile, then one
-    of ``("done", record, arrays)``, ``("failed", Failure)``, ``("refused", text)`` for a
-    `UserError`, and ``("stopped",)``.
+    of `suite.matrix.attempt.attempt`.
     """
     stop.ignore()
     if slot.cores and hasattr(os, "sched_setaffinity"):
@@ -60,8 +45,15 @@ def serve(
             registry.load_plugin(plugin)
     except UserError as error:
         line.say("refused", str(error))
+
+    def report(done: int, steps: int, phase: str) -> None:
+        line.say("step", done, steps, phase)
+
+    def note(text: str) -> None:
+        line.say("note", text)
+
     while True:
-        line.say(*_answer(line.tasks.get(), slot, profile, data, line))
+        line.say(*attempt(line.tasks.get(), profile, data, slot.device, report, note))
 
 
 class _Line:
@@ -91,24 +83,3 @@ class _Line:
             elif not stop.wish(signal.SIGTERM):
                 with self._saying:  # an answer on its way arrives
                     os._exit(0)
-
-
-def _answer(
-    task: Task, slot: Slot, profile: str, data: Path | None, line: _Line
-) -> tuple[Any, ...]:
-    def report(done: int, steps: int, phase: str) -> None:
-        line.say("step", done, steps, phase)
-
-    def note(text: str) -> None:
-        line.say("note", text)
-
-    keeper = Checkpoint(task.path, every=task.every, keep=task.keep, note=note)
-    try:
-        record, arrays = run_cell(task.cell, profile, data, slot.device, report, task.alone, keeper)
-    except UserError as error:
-        return "refused", str(error)
-    except stop.Stopped:
-        return ("stopped",)
-    except Exception as error:  # one broken cell must not cost the others
-        return "failed", failure_of(error, traceback.format_exc())
-    return "done", record, arrays

@@ -7,6 +7,7 @@ episodes ahead as the caller wants.
 
 from __future__ import annotations
 
+import copy
 from abc import abstractmethod
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -107,6 +108,20 @@ class Sampler:
         fewer query examples is a prefix of the one with more.
         """
         raise NotImplementedError
+
+    def to(self, device: torch.device) -> Sampler:
+        """Return this sampler for another device, its tensors there.
+
+        Here it is a copy whose attributes that are tensors, or the device, are replaced. A cluster
+        sends samplers to its nodes, so they must pickle, too.
+        """
+        moved = copy.copy(self)
+        for name, value in vars(self).items():
+            if isinstance(value, Tensor):
+                setattr(moved, name, value.to(device))
+            elif isinstance(value, torch.device):
+                setattr(moved, name, device)
+        return moved
 
     def joint_outputs(self) -> int:
         """Return the width of the last layer for joint training: all meta-train classes, or 1."""

@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -92,12 +93,22 @@ class ImageSampler(Sampler):
         self.data = data
         self.device = device
         self.data_sha256 = data.sha256
-        images = data.images.to(device)
-        # All rotations lie ready one after another: rotation r of drawing i is r * M + i.
         self._turned = task.rotations != "none"
-        turns = TURNS if self._turned else 1
-        rotated = [torch.rot90(images, turn, (2, 3)) for turn in range(turns)]
-        self._images = torch.cat(rotated) if self._turned else images
+        self._images = self._rotated(data.images.to(device))
+
+    def _rotated(self, images: Tensor) -> Tensor:
+        """Return all rotations one after another: rotation r of drawing i is at r * M + i."""
+        if not self._turned:
+            return images
+        return torch.cat([torch.rot90(images, turn, (2, 3)) for turn in range(TURNS)])
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_images"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        # Made again where it is unpickled: rotations are four times the data to send.
+        self._images = self._rotated(self.data.images.to(self.device))
 
     def check(self, shape: EpisodeShape, split: Split) -> None:
         """Raise `UserError` where the split has too few classes, or a class too few drawings."""

@@ -80,9 +80,9 @@ ILL = (
     QUICK
     + """
 import os, signal
-from suite.matrix import worker
+from suite.matrix import attempt
 
-inner = worker.run_cell
+inner = attempt.run_cell
 
 def run_cell(cell, *rest):
     if (cell.variant, cell.seed) == ("maml", 1):
@@ -92,18 +92,18 @@ def run_cell(cell, *rest):
         raise RuntimeError("out of luck")
     return inner(cell, *rest)
 
-worker.run_cell = run_cell
+attempt.run_cell = run_cell
 """
 )
 
 REFUSING = """
 from suite.errors import UserError
-from suite.matrix import worker
+from suite.matrix import attempt
 
 def run_cell(*_):
     raise UserError("no such thing; mend it.")
 
-worker.run_cell = run_cell
+attempt.run_cell = run_cell
 """
 
 
@@ -126,7 +126,7 @@ def local(*plugins: Path, workers: int = 2) -> Local:
     return Local(divide(["cpu"], workers, core_numbers(), 0), plugins)
 
 
-def run(todo, results: Path, executor=None, **options):
+def run(todo, results: Path, executor=None, data: Path | None = None, **options):
     """Run cells; return the summary and what was said."""
     said = io.StringIO()
     store = Store(results, "small")
@@ -134,7 +134,7 @@ def run(todo, results: Path, executor=None, **options):
     timing.BUDGET, timing.REPETITIONS = 0.0, (1, 1)
     try:
         progress = Progress(Console(file=said, width=200))
-        summary = run_matrix(todo, store, None, progress, executor, **options)
+        summary = run_matrix(todo, store, data, progress, executor, **options)
     finally:
         timing.BUDGET, timing.REPETITIONS = before
     return summary, said.getvalue()

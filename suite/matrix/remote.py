@@ -1,0 +1,231 @@
+"""The executor ray: each cell a task on a node of a Ray cluster that has its cores and device.
+
+What a task needs travels to it, and its record travels back: nodes need the suite installed and
+nothing else of this machine. Data are read here and put into Ray's object store, which copies them
+to a node once. A task whose worker or node dies is begun again, from its checkpoint where there is
+a folder for those.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from suite import stop
+from suite.config import Cell
+from suite.errors import UserError
+from suite.matrix import bench, node
+from suite.matrix.attempt import Task
+from suite.matrix.cluster import PATIENCE, Cluster, Share, first_line, share
+from suite.matrix.desk import Desk
+from suite.matrix.elsewhere import TICK, Deaths, drive, outcome_of
+from suite.matrix.executor import Outcome, Queue, Work
+from suite.provenance import source_sha256
+
+KINDS = ("cuda", "cpu")
+#: How a task ended that has no answer, by Ray's name for it.
+HOW = {
+    "WorkerCrashedError": "its process was killed",
+    "NodeDiedError": "its node is gone",
+    "OutOfMemoryError": "its node had no memory left",
+}
+
+
+class Remote:
+    """Computes cells on a Ray cluster; see `suite.matrix.executor`.
+
+    Args:
+        cluster: to compute on.
+        plugins: files that every worker loads.
+        cores: of a CPU cell, as far as `lanes` is to know.
+    """
+
+    elsewhere = True
+    #: Of a CPU cell, if nobody says otherwise: the same on every cluster, and so its description.
+    cores = 1
+
+    def __init__(self, cluster: Cluster, plugins: Sequence[Path] = (), cores: int = 1) -> None:
+        self._cluster, self._plugins, self._share = cluster, plugins, Share(cores, 0)
+
+    @property
+    def lanes(self) -> list[tuple[str]]:
+        """A kind of device for each cell that the cluster computes at one time, if all is free."""
+        room = self._cluster.room
+        return [("cuda",)] * room(Share(1, 1)) + [("cpu",)] * room(self._share)
+
+    @property
+    def sees_files(self) -> bool:
+        """Whether workers see this machine's files."""
+        return self._cluster.own
+
+    def run(self, cells: Queue, work: Work) -> Generator[Outcome]:
+        """Yield outcomes as tasks finish; a first signal waits for checkpoints, if there are any.
+
+        Also raises `UserError` where no living node can compute a cell.
+        """
+        try:
+            crowd = _Crowd(self._cluster, self._plugins, work)
+            try:
+                yield from drive(crowd, cells)
+            finally:
+                crowd.end()
+        except self._cluster.errors as error:
+            raise UserError(
+                f"the Ray cluster fails ({first_line(error)}); what is done is kept, and the same "
+                "command goes on."
+            ) from error
+        finally:
+            self._cluster.close()
+
+
+class _Crowd:
+    """The tasks of one run."""
+
+    def __init__(self, cluster: Cluster, plugins: Sequence[Path], work: Work) -> None:
+        ray = self._ray = cluster.connect()
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        self._cluster, self._work = cluster, work
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        self._desk = ray.remote(Desk).options(num_cpus=0, scheduling_strategy=here).remote()
+        self._news = self._desk.hear.remote()
+        read = tuple(node.Plugin(path.resolve(), _content(path)) for path in plugins)
+        self._common = node.Common(work.profile, source_sha256(), read)
+        # Dead workers are counted here, where it can be said.
+        self._compute = ray.remote(max_retries=0, scheduling_strategy="SPREAD")(node.compute)
+        self._running: dict[Any, Cell] = {}  # by the reference to the task's answer
+        self._shares = {"cpu": Share(1, 0), "cuda": Share(1, 1)}
+        self._data: dict[str, Any] = {}  # references to samplers, by the task's identity
+        self._deaths = Deaths(work.note, "if memory ran out, give cells more with --shards")
+        self._begun: set[str] = set()  # labels of cells whose tasks are past waiting for room
+        self._told = False
+        ray.get(self._desk.open.remote())  # before any cell: what cannot be told to stop is cut off
+
+    @property
+    def busy(self) -> bool:
+        return bool(self._running)
+
+    def begin(self, cells: Queue) -> None:
+        """Have as many tasks as the nodes have room for: others would only wait there."""
+        for kind in KINDS:
+            while self._count(kind) < self._cluster.room(self._shares[kind]):
+                cell = cells.take((kind,))
+                if cell is None:
+                    break
+                self._shares[kind] = share(cell)
+                self._give(cell)
+        if not any(self._cluster.room(share(cell)) for cell in self._running.values()):
+            self._lost(next(iter(self._running.values()), None) or cells.take(KINDS))
+
+    def _count(self, kind: str) -> int:
+        return sum(cell.numerics.device == kind for cell in self._running.values())
+
+    def _lost(self, cell: Cell | None) -> None:
+        """Raise `UserError` where there is such a cell, which no node can compute."""
+        if cell is not None:
+            cores, accelerators = share(cell)
+            raise UserError(
+                f"no node of the cluster has what {cell.label} takes ({cores} cores, "
+                f"{accelerators} GPUs); add one, or take a smaller --shards or another --device."
+            )
+
+    def _give(self, cell: Cell) -> None:
+        wanted, work = share(cell), self._work
+        keeper = work.checkpoint(cell)
+        path = None if keeper.path is None else keeper.path.resolve()
+        # Others may be on a CPU cell's node, and no cores there are its own.
+        alone = wanted.accelerators > 0 and work.alone()
+        task = Task(cell, alone, path, keeper.every, keeper.keep)
+        compute = self._compute.options(num_cpus=wanted.cores, num_gpus=wanted.accelerators)
+        answer = compute.remote(task, self._common, self._sent(cell), self._desk)
+        self._running[answer] = cell
+
+    def _sent(self, cell: Cell) -> list[Any]:
+        """Return a reference to the data of a cell, if it has any: one for all cells of a task."""
+        if not cell.make_task().reads_data:
+            return []
+        task = json.dumps(cell.task)
+        if task not in self._data:
+            sampler = bench.load(cell, self._work.data, torch.device("cpu"))
+            try:
+                self._data[task] = self._ray.put(sampler)
+            except Exception as error:  # whatever pickling raises
+                raise UserError(
+                    f"the data of {cell.label} cannot be sent to other machines "
+                    f"({first_line(error)}); take another executor, or mend the sampler."
+                ) from error
+            bench.forget()
+        return [self._data[task]]
+
+    def stop(self) -> None:
+        """Ask tasks to stop at a checkpoint; give up at once those that have none to write."""
+        if self._told:
+            return
+        self._told = True
+        self._desk.stop.remote()
+        for answer, cell in list(self._running.items()):
+            if self._work.checkpoint(cell).path is None or cell.label not in self._begun:
+                self._ray.cancel(answer, force=True)
+                del self._running[answer]
+
+    def outcomes(self) -> Iterator[Outcome]:
+        """Hear the tasks for a moment; yield what one of them has finished."""
+        ready, _ = self._ray.wait([*self._running, self._news], num_returns=1, timeout=TICK)
+        for reference in ready:
+            if reference == self._news:
+                self._hear()
+            elif outcome := self._finished(reference):
+                yield outcome
+
+    def _hear(self) -> None:
+        labels = {cell.label for cell in self._running.values()}
+        for label, step, notes in self._ray.get(self._news):
+            for note in notes:
+                self._work.note(note)
+            if label in labels:  # else it is finished, and this came late
+                self._begun.add(label)
+                if step is not None:
+                    self._work.step(label, *step)
+        self._news = self._desk.hear.remote()
+
+    def _finished(self, reference: Any) -> Outcome | None:
+        """Take a task's answer; where it died, begin its cell again, or give up on that one."""
+        errors, cell = self._ray.exceptions, self._running.pop(reference)
+        self._begun.discard(cell.label)
+        try:
+            return outcome_of(cell, self._ray.get(reference))
+        except errors.RayTaskError as error:
+            raise UserError(
+                f"a node cannot run the suite ({type(error.cause).__name__}: "
+                f"{first_line(error.cause)}); install the same version of it on all nodes."
+            ) from error
+        except errors.LocalRayletDiedError:  # the node of this process: no cell would fare better
+            raise
+        except errors.RayError as error:
+            self._cluster.forget()
+            name = type(error).__name__
+            failed = None if stop.wished() else self._deaths.count(cell, HOW.get(name, name))
+            if failed is None and not stop.wished():
+                self._give(cell)
+            return failed
+
+    def end(self) -> None:
+        """Leave no task unfinished: as it ends, Ray prints an error for each."""
+        with suppress(self._cluster.errors):
+            for answer in self._running:
+                self._ray.cancel(answer, force=True)
+            self._ray.kill(self._desk)
+            left = [*self._running, self._news]
+            self._ray.wait(left, num_returns=len(left), timeout=PATIENCE)
+
+
+def _content(plugin: Path) -> bytes:
+    try:
+        return plugin.read_bytes()
+    except OSError as error:
+        raise UserError(f"the plug-in {str(plugin)!r} cannot be read: {error.strerror}.") from error
