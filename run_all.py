@@ -1,10 +1,6 @@
-"""Run the suite: ``python run_all.py --help``."""
+"""Run the suite: ``python run_all.py --help``. Where it is installed, ``python -m suite``."""
 
-from suite.allocator import restart_with_settings
+from suite.__main__ import main
 
 if __name__ == "__main__":
-    restart_with_settings()  # before torch is imported: the settings are read when a process starts
-
-    from suite.cli import main
-
     main()

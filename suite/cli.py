@@ -344,8 +344,9 @@ def gate(options: dict, fast: bool, against: str | None, update: bool, only: str
     from suite.gate.command import gate as run
 
     options = options | {key: value for key, value in own.items() if value}
+    kinds = devices.resolve(options["device_names"] or load_profile(options["profile"]).devices)
     outcome, text, folder = run(
-        _cells(options, 1),
+        _cells(options, kinds, 1),
         _data(options),
         options["plugins"],
         options["results"],

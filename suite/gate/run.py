@@ -82,7 +82,7 @@ class Samples:
                     milliseconds=1e3 * float(np.median(self.work[name])),
                 )
                 for name, blocks in self.blocks.items()
-                if name not in self.failed
+                if name in self.work and name not in self.failed
             },
         )
 
@@ -182,7 +182,10 @@ def _lanes(
         for lane in lanes:
             lane.worker.begin()
         for lane in lanes:
-            lane.samples.failed |= lane.worker.ready()
+            try:
+                lane.samples.failed |= lane.worker.ready()
+            except Failed as error:
+                lane.samples.failed |= dict.fromkeys(names, str(error))
         yield lanes
 
 
@@ -293,26 +296,20 @@ def against_commit(
     both = measure(trees, setting, effort, say)
     _instructions(trees, setting, effort, both, say)
 
-    def told() -> tuple[Measurement, Measurement, list[Result]]:
+    def told() -> tuple[Measurement, list[Result]]:
+        for name, why in both[0].failed.items():
+            both[1].failed.setdefault(name, f"in {commit[:9]}: {why}")
         old = both[0].measurement(machine, (commit, False))
         new = both[1].measurement(machine, commit_of(HERE))
-        gone = {
-            name: f"in {commit[:9]}: {why}"
-            for name, why in both[0].failed.items()
-            if name not in both[1].failed
-        }
-        new = new.model_copy(
-            update={"cases": {n: case for n, case in new.cases.items() if n not in gone}}
-        )
-        return old, new, results(old, new, both[1].failed | gone)
+        return new, results(old, new, both[1].failed)
 
-    _, now, found = told()
+    now, found = told()
     _measured_something(now, both[1].failed)
     suspects = _suspects(setting, found)
     if suspects.plans:
         say(f"{len(suspects.plans)} look slower: measured again")
         look_again(trees, suspects, effort, both)
-        _, now, found = told()
+        now, found = told()
     return Outcome(found, now, False, [], commit)
 
 

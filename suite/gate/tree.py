@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -50,7 +50,8 @@ class Worker:
             )
         except OSError as error:
             raise UserError(f"cannot start a process that measures ({error}).") from error
-        self._say(setting)
+        with suppress(Failed):  # it has died, which the next question tells
+            self._say(setting)
 
     def __enter__(self) -> Worker:
         return self
@@ -65,7 +66,8 @@ class Worker:
 
     def begin(self) -> None:
         """Let it build all cases; `ready` waits for that."""
-        self._say(["ready"])
+        with suppress(Failed):
+            self._say(["ready"])
 
     def ready(self) -> dict[str, str]:
         """Return the cases that cannot be measured, and why."""

@@ -1,0 +1,16 @@
+"""``python -m suite``: the command line."""
+
+from suite.allocator import restart_with_settings
+
+
+def main() -> None:
+    """Start anew with the allocator's settings, then run the command line."""
+    restart_with_settings()  # before torch is imported: they are read when a process starts
+
+    from suite.cli import main
+
+    main()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,107 @@
+"""The gate's rule on made-up samples."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from suite.gate import decide
+
+
+def blocks(count: int, level: float = 0.0, between: float = 0.0, seed: int = 0) -> list[list[float]]:
+    draws = np.random.default_rng(seed)
+    return [
+        list(level + between * draws.standard_normal() + 0.02 * draws.standard_normal(30))
+        for _ in range(count)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("level", "verdict"), [(0.0, "same"), (0.02, "same"), (0.12, "slower"), (-0.12, "faster")]
+)
+def test_a_change_is_seen_beyond_the_threshold(level, verdict):
+    found = decide.judge(blocks(9, seed=1), blocks(3, level, seed=2))
+    assert found.verdict == verdict
+    assert found.change == pytest.approx(math.expm1(level), abs=0.01)
+    assert 0.03 <= found.threshold < 0.08
+
+
+def test_noise_between_processes_raises_the_threshold_until_nothing_is_known():
+    quiet = decide.judge(blocks(9, between=0.005), blocks(3, between=0.005, seed=1))
+    loud = decide.judge(blocks(9, between=0.1), blocks(3, between=0.1, seed=1))
+    assert quiet.threshold < loud.threshold
+    assert (quiet.verdict, loud.verdict) == ("same", "unknown")
+
+
+def test_a_slow_process_among_quiet_ones_is_noise():
+    now = blocks(3, seed=1)
+    now[1] = [x + 0.25 for x in now[1]]
+    assert decide.judge(blocks(9), now).verdict != "slower"
+
+
+def test_small_changes_are_nobodys_business_however_sure():
+    steady = [[0.0 + 1e-4 * i for i in range(30)] for _ in range(40)]
+    moved = [[0.025 + 1e-4 * i for i in range(30)] for _ in range(40)]
+    found = decide.judge(steady, moved)
+    assert found.p < 1e-9
+    assert found.verdict == "same"
+    assert found.threshold == pytest.approx(math.expm1(decide.FLOOR))
+
+
+def test_too_few_samples_accuse_nobody():
+    assert decide.judge([[0.0], [0.0]], [[1.0], [1.0]]).verdict == "unknown"
+
+
+def test_unchanged_code_is_rarely_accused_and_a_tenth_is_seen():
+    accused = seen = 0
+    for seed in range(200):
+        before = blocks(9, between=0.02, seed=3 * seed)
+        accused += decide.judge(before, blocks(3, 0, 0.02, 3 * seed + 1)).verdict == "slower"
+        seen += decide.judge(before, blocks(3, math.log(1.12), 0.02, 3 * seed + 2)).verdict == "slower"
+    assert accused <= 2
+    assert seen >= 180
+
+
+def test_the_spread_is_about_each_sides_own_mean():
+    one, other = np.array([1.0, 1.0, 1.0]), np.array([5.0, 5.0])
+    spread, degrees = decide.noise(one, other)
+    assert degrees == decide.PRIOR_BLOCKS + 2 + 1
+    assert spread == pytest.approx(math.sqrt(decide.PRIOR_BLOCKS * decide.PRIOR**2 / degrees))
+
+
+@pytest.mark.parametrize(
+    ("name", "before", "now", "verdict"),
+    [
+        ("synchronisations", 1, 2, "slower"),
+        ("synchronisations", 0, 1, "slower"),
+        ("synchronisations", 2, 1, "faster"),
+        ("operators", 1000, 1010, "same"),
+        ("operators", 1000, 1011, "slower"),
+        ("operators", 7, 14, "slower"),
+        ("operators", 7, 8, "slower"),
+        ("allocated", 2**20, round(1.04 * 2**20), "same"),
+        ("allocated", 2**20, round(1.1 * 2**20), "slower"),
+        ("allocated", 60_000, 66_000, "slower"),
+        ("allocated", 10_000, 10_500, "same"),
+        ("instructions", 10**9, round(1.015 * 10**9), "same"),
+        ("instructions", 10**9, round(1.03 * 10**9), "slower"),
+    ],
+)
+def test_counts(name, before, now, verdict):
+    assert decide.compare(name, before, now).verdict == verdict
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "worst"),
+    [
+        (["same", "slower", "unknown"], "slower"),
+        (["same", "unknown", "faster"], "unknown"),
+        (["same", "faster"], "faster"),
+        (["same", "same"], "same"),
+        ([], "unknown"),
+    ],
+)
+def test_the_worst_that_is_sure_speaks(verdicts, worst):
+    assert decide.overall(verdicts) == worst
