@@ -46,7 +46,7 @@ class Effort(NamedTuple):
     """Whether instructions are counted, where Callgrind is."""
 
 
-FAST = Effort(1, 3, seconds=26.0, more=1, second_look=1.0, instructions=False)
+FAST = Effort(1, 3, seconds=23.0, more=1, second_look=0.5, instructions=False)
 FULL = Effort(2, 2, seconds=200.0, more=2, second_look=2.0, instructions=True)
 #: A baseline is compared with often, and so is made of more waves.
 BASELINE = {FAST: 3, FULL: 4}
