@@ -28,7 +28,7 @@ from tabulate import tabulate
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from suite.gate.decide import Blocks, judge  # noqa: E402
+from suite.gate.decide import Blocks, confirmed, judge  # noqa: E402
 from suite.gate.run import LOOKS  # noqa: E402
 
 REPLAYS = 2000
@@ -182,7 +182,12 @@ def replay(
     slower = sorted((n for n, t in found.items() if t.verdict == "slower"),
                     key=lambda n: -found[n].change)  # fmt: skip
     processes.append(resampled(runs, draws))
-    again = {name for name in slower[:LOOKS] if change(name).verdict == "slower"}
+    again = {
+        name
+        for name in slower[:LOOKS]
+        if change(name).verdict == "slower"
+        and confirmed(baseline["cases"][name]["blocks"], [processes[-1][name]])
+    }
     return again | set(slower[LOOKS:])
 
 

@@ -55,7 +55,7 @@ def plans(cells: Sequence[Cell]) -> list[Plan]:
 
     The small set has, of the first experiment on each task and device, the sampling, the outer
     steps of the first algorithm of second and the first of first order that train on episodes, and
-    the test of the former.
+    the test of the former, or of the latter where it is alone.
     """
     ordered = _ordered(cells)
     homes: dict[tuple[str, str], str] = {}
@@ -67,14 +67,16 @@ def plans(cells: Sequence[Cell]) -> list[Plan]:
         device, rule = cell.numerics.device, cell.make_algorithm()
         home = homes[cell.task["name"], device] == cell.experiment
         order = (cell.experiment, device, rule.second_order)
+        first = not {order, (cell.experiment, device, True)} & seen
         trains = rule.trains_on is not None and cell.protocol.train.steps > 0
         chosen = home and trains and rule.trains_on == "episodes" and order not in seen
         parts = {}
         if trains:
-            parts = {"sampling": chosen and rule.second_order, "outer step": chosen}
-        parts["test"] = chosen and rule.second_order
+            parts = {"sampling": chosen and first, "outer step": chosen}
+        parts["test"] = chosen and first
         if chosen:
             seen.add(order)
+        if chosen and first:
             parts["training and test"] = False
         for part, fast in parts.items():
             name = _name(cell, part)

@@ -49,8 +49,17 @@ class _Counter(TorchDispatchMode):
         found = func(*args, **kwargs)
         packet = func.overloadpacket
         self.operators += 1
-        self.synchronisations += packet in WAITING or (packet in _COPIES and _to_host(args, found))
+        self.synchronisations += (
+            packet in WAITING
+            or (packet is _ATEN.index and _masked(args))
+            or (packet in _COPIES and _to_host(args, found))
+        )
         return found
+
+
+def _masked(args: tuple[Any, ...]) -> bool:
+    """Return whether an index is a mask, whose ones have to be counted first."""
+    return any(index is not None and index.dtype == torch.bool for index in args[1])
 
 
 def _to_host(args: tuple[Any, ...], found: Any) -> bool:

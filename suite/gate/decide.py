@@ -32,7 +32,7 @@ PRIOR, PRIOR_BLOCKS = 0.02, 4
 TOLERATED = {
     "operators": (0.01, 0),
     "synchronisations": (0.0, 0),
-    "allocated": (0.05, 2**15),
+    "allocated": (0.05, 2**11),
     "instructions": (0.02, 0),
 }
 
@@ -85,6 +85,11 @@ def judge(before: Blocks, now: Blocks) -> Time:
     change = float(new.mean() - old.mean())
     p = _rank(before, now, change)
     return Time(_verdict(change, threshold, p), math.expm1(change), math.expm1(threshold), p)
+
+
+def confirmed(before: Blocks, later: Blocks) -> bool:
+    """Return whether blocks from a second look, for themselves, are slower beyond the floor."""
+    return bool(medians(later).mean() - medians(before).mean() > FLOOR)
 
 
 def _verdict(change: float, threshold: float, p: float) -> Verdict:

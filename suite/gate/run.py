@@ -20,7 +20,7 @@ import numpy as np
 
 from suite.errors import UserError
 from suite.gate import callgrind, plain
-from suite.gate.decide import Count, Time, Verdict, compare, judge, overall
+from suite.gate.decide import Count, Time, Verdict, compare, confirmed, judge, overall
 from suite.gate.files import Folder, Measured, Measurement
 from suite.gate.tree import HERE, Failed, Worker
 from suite.gate.worker import Setting
@@ -277,6 +277,7 @@ def against_baseline(
         look_again([HERE], suspects, effort, [samples])
         now = samples.measurement(folder.name, commit)
         found = results(baseline, now, samples.failed)
+        found = _acquitted(found, suspects, baseline, now, effort)
     fresh = {name: case for name, case in now.cases.items() if name not in baseline.cases}
     if fresh:
         folder.keep(baseline.model_copy(update={"cases": baseline.cases | fresh}))
@@ -296,21 +297,43 @@ def against_commit(
     both = measure(trees, setting, effort, say)
     _instructions(trees, setting, effort, both, say)
 
-    def told() -> tuple[Measurement, list[Result]]:
+    def told() -> tuple[Measurement, Measurement, list[Result]]:
         for name, why in both[0].failed.items():
             both[1].failed.setdefault(name, f"in {commit[:9]}: {why}")
         old = both[0].measurement(machine, (commit, False))
         new = both[1].measurement(machine, commit_of(HERE))
-        return new, results(old, new, both[1].failed)
+        return old, new, results(old, new, both[1].failed)
 
-    now, found = told()
+    _, now, found = told()
     _measured_something(now, both[1].failed)
     suspects = _suspects(setting, found)
     if suspects.plans:
         say(f"{len(suspects.plans)} look slower: measured again")
         look_again(trees, suspects, effort, both)
-        now, found = told()
+        old, now, found = told()
+        found = _acquitted(found, suspects, old, now, effort)
     return Outcome(found, now, False, [], commit)
+
+
+def _acquitted(
+    found: Sequence[Result],
+    suspects: Setting,
+    before: Measurement,
+    now: Measurement,
+    effort: Effort,
+) -> list[Result]:
+    """Return the results with those unknown that the second look, for itself, did not confirm."""
+    names = {plan.name for plan in suspects.plans}
+
+    def seen(result: Result) -> Result:
+        if result.name not in names or result.verdict != "slower":
+            return result
+        later = now.cases[result.name].blocks[-effort.more :]
+        if confirmed(before.cases[result.name].blocks, later):
+            return result
+        return result._replace(verdict="unknown", reason="slower in one moment alone")
+
+    return [seen(result) for result in found]
 
 
 def _instructions(

@@ -61,7 +61,6 @@ def test_cases_can_be_sampled_and_counted_alike(plan):
 def test_an_outer_step_always_starts_from_the_initial_weights():
     bench = set_up(make("maml"), None, CPU)
     seen = []
-    bench.trainer.meta_gradient  # noqa: B018: it exists
     loop = bench.outer_loop()
     expected = loop.step(0)
     work = outer_step(bench)

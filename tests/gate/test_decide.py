@@ -10,7 +10,9 @@ import pytest
 from suite.gate import decide
 
 
-def blocks(count: int, level: float = 0.0, between: float = 0.0, seed: int = 0) -> list[list[float]]:
+def blocks(
+    count: int, level: float = 0.0, between: float = 0.0, seed: int = 0
+) -> list[list[float]]:
     draws = np.random.default_rng(seed)
     return [
         list(level + between * draws.standard_normal() + 0.02 * draws.standard_normal(30))
@@ -59,7 +61,9 @@ def test_unchanged_code_is_rarely_accused_and_a_tenth_is_seen():
     for seed in range(200):
         before = blocks(9, between=0.02, seed=3 * seed)
         accused += decide.judge(before, blocks(3, 0, 0.02, 3 * seed + 1)).verdict == "slower"
-        seen += decide.judge(before, blocks(3, math.log(1.12), 0.02, 3 * seed + 2)).verdict == "slower"
+        seen += (
+            decide.judge(before, blocks(3, math.log(1.12), 0.02, 3 * seed + 2)).verdict == "slower"
+        )
     assert accused <= 2
     assert seen >= 180
 

@@ -1,4 +1,4 @@
-"""A run of the gate with processes that are made up: what is measured when, and what comes of it."""
+"""A run of the gate with made-up processes: what is measured when, and what comes of it."""
 
 from __future__ import annotations
 
@@ -185,7 +185,9 @@ def test_a_case_that_the_other_commit_lacks_is_unknown(fake, tmp_path):
 
 def test_time_is_shared_among_what_is_measured(fake, tmp_path, monkeypatch):
     asked = []
-    monkeypatch.setattr(fake, "pairs", lambda self, name, s: asked.append((name, s)) or [(1.0, 1.0)])
+    monkeypatch.setattr(
+        fake, "pairs", lambda self, name, s: asked.append((name, s)) or [(1.0, 1.0)]
+    )
     effort = EFFORT._replace(seconds=24.0)
     began = time.monotonic()
     gate.measure([HERE], SETTING, effort, lambda _: None)

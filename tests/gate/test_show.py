@@ -58,6 +58,6 @@ def test_the_figure_has_a_panel_for_each_case(tmp_path, monkeypatch):
     show.draw([line("abc"), show.line(OUTCOME), line("def")], tmp_path / "history.png")
     assert (tmp_path / "history.png").read_bytes().startswith(b"\x89PNG")
     [axes] = titles
-    assert [ax.get_title() for ax in axes] == ["a", "b"]
+    assert [ax.get_title(loc="left") for ax in axes] == ["a", "b"]
     assert list(axes[0].lines[0].get_xdata()) == [0, 1, 2]
     assert list(axes[1].lines[0].get_xdata()) == [1]
