@@ -8,8 +8,12 @@
 #   "python -m suite --profile gate.toml --plugin my_algorithm.py"
 # The Markdown table goes to the job's summary where the CI has one ($GITHUB_STEP_SUMMARY).
 set -uo pipefail
-${SUITE:-python run_all.py} gate "$@" | tee gate.md
+table=$(mktemp)
+trap 'rm -f "$table"' EXIT
+${SUITE:-python run_all.py} gate "$@" | tee "$table"
 status=${PIPESTATUS[0]}
-if [ -n "${GITHUB_STEP_SUMMARY:-}" ]; then cat gate.md >> "$GITHUB_STEP_SUMMARY"; fi
-rm -f gate.md
+if [ -n "${GITHUB_STEP_SUMMARY:-}" ]; then
+  cat "$table" >> "$GITHUB_STEP_SUMMARY"
+  if [ "$status" -gt 1 ]; then echo "The gate did not run: see the log." >> "$GITHUB_STEP_SUMMARY"; fi
+fi
 exit "$status"

@@ -100,6 +100,8 @@ def run(place: Path, out: Path, name: str) -> dict[str, Any]:
         [sys.executable, "run_all.py", "--results", str(out), "gate", "--fast"],
         cwd=place, capture_output=True, text=True,
     )  # fmt: skip
+    if done.returncode not in (0, 1):
+        raise click.ClickException(f"{name}: {done.stderr}")
     [last] = out.glob("gate/*/last.json")
     said = json.loads(last.read_text())
     said |= {"status": done.returncode, "seconds": time.monotonic() - began}
@@ -120,10 +122,12 @@ def load(on: bool) -> Iterator[None]:
     process = multiprocessing.get_context("spawn").Process(target=_busy, daemon=True)
     if on:
         process.start()
-    yield
-    if on:
-        process.kill()
-        process.join()
+    try:
+        yield
+    finally:
+        if on:
+            process.kill()
+            process.join()
 
 
 def sort_seconds() -> float:
@@ -158,10 +162,10 @@ def inexact(place: Path, baseline: dict[str, Any]) -> None:
         put(place / file, before, line.format(**more))
 
 
-def resampled(runs: Sequence[dict[str, Any]], draws: np.random.Generator) -> dict[str, Any]:
-    """Return samples of one process, drawn from the runs' processes, of all cases together."""
-    cases = runs[draws.integers(len(runs))]["measurement"]["cases"]
-    which = int(draws.integers(min(PROCESSES, *(len(c["blocks"]) for c in cases.values()))))
+def resampled(said: dict[str, Any], draws: np.random.Generator) -> dict[str, Any]:
+    """Return samples of one process, drawn from those of a run, of all cases together."""
+    cases = said["measurement"]["cases"]
+    which = int(draws.integers(PROCESSES))
     return {
         name: draws.choice(case["blocks"][which], len(case["blocks"][which]))
         for name, case in cases.items()
@@ -171,8 +175,13 @@ def resampled(runs: Sequence[dict[str, Any]], draws: np.random.Generator) -> dic
 def replay(
     baseline: dict[str, Any], runs: Sequence[dict[str, Any]], draws: np.random.Generator
 ) -> set[str]:
-    """Return the cases that one made-up run calls slower, by the gate's rule and second look."""
-    processes = [resampled(runs, draws) for _ in range(PROCESSES)]
+    """Return the cases that one made-up run calls slower, by the gate's rule and second look.
+
+    Its processes are those of one run, drawn again, for these share their minute; the second look
+    comes later and is of any run.
+    """
+    said = runs[draws.integers(len(runs))]
+    processes = [resampled(said, draws) for _ in range(PROCESSES)]
 
     def change(name: str) -> Any:
         before: Blocks = baseline["cases"][name]["blocks"]
@@ -181,7 +190,7 @@ def replay(
     found = {name: change(name) for name in processes[0]}
     slower = sorted((n for n, t in found.items() if t.verdict == "slower"),
                     key=lambda n: -found[n].change)  # fmt: skip
-    processes.append(resampled(runs, draws))
+    processes.append(resampled(runs[draws.integers(len(runs))], draws))
     again = {
         name
         for name in slower[:LOOKS]

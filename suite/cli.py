@@ -329,7 +329,7 @@ def cite(options: dict, **own) -> None:
 
 
 @cli.command()
-@click.option("--fast", is_flag=True, help="A few cases, within 45 seconds.")
+@click.option("--fast", is_flag=True, help="A few cases, in about 40 seconds.")
 @click.option("--against", metavar="REV", help="Measure this commit beside, not the baseline.")
 @click.option("--update", is_flag=True, help="Make the baseline anew, from what is here now.")
 @click.option("--only", default="", metavar="TEXT", help="Cases with this in their name.")

@@ -6,6 +6,7 @@ thread; nothing is timed that a run does not do.
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -116,7 +117,9 @@ def build(plan: Plan, data: Path | None) -> Case:
         UserError: its data or its model cannot be had.
     """
     if plan.part == START:
-        listing = [sys.executable, "-c", "from suite.cli import main; main()", "--list"]
+        # Run from a folder of code, of any commit; there are no records to read.
+        code = "from suite.cli import main; main()"
+        listing = [sys.executable, "-c", code, "--results", os.devnull, "--list"]
         return Case(
             lambda: subprocess.run(listing, check=True, stdout=subprocess.DEVNULL),
             plain.start(),

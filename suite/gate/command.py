@@ -54,7 +54,9 @@ def gate(
     wanted = [plan for plan in plans(cells) if only in plan.name and (plan.fast or not fast)]
     if not wanted:
         names = ", ".join(plan.name for plan in plans(cells) if plan.fast or not fast)
-        raise UserError(f"no case of the gate has {only!r} in its name; there are {names}.")
+        raise UserError(
+            f"no case of the gate has {only!r} in its name; there are {names or 'none at all'}."
+        )
     setting = Setting(
         wanted, [str(path.resolve()) for path in plugins], str(data.resolve()) if data else None
     )
@@ -62,6 +64,7 @@ def gate(
     folder, effort = Folder(results, machine(devices)), FAST if fast else FULL
     try:
         folder.path.mkdir(parents=True, exist_ok=True)
+        (folder.path / "lock").touch()
     except OSError as error:
         raise UserError(
             f"cannot write {str(folder.path)!r} ({error.strerror}); name another --results."

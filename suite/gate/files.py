@@ -6,7 +6,7 @@ import json
 import platform
 import re
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field, ValidationError
@@ -22,7 +22,9 @@ from suite.records.files import write_atomically
 class Measured(Strict):
     """What was measured of a case."""
 
-    blocks: list[list[float]]
+    cell_sha256: str
+    """Of what the case was built from: another cell is another case."""
+    blocks: list[Annotated[list[float], Field(min_length=1)]] = Field(min_length=1)
     """Logarithms of the ratio to the calibration, a list for each process."""
     counts: dict[str, int]
     """Exact: operators, synchronisations, allocated bytes, instructions where they are known."""
@@ -33,7 +35,7 @@ class Measured(Strict):
 class Measurement(Strict):
     """What one run measured, and of what."""
 
-    format: int = 1
+    format: Literal[1] = 1
     machine: str
     plain_sha256: str
     """Of the calibration."""
@@ -114,7 +116,7 @@ class Folder:
     def add(self, line: Line) -> list[Line]:
         """Append to the history and return it whole; lines that cannot be read are left out."""
         path = self.path / "history.jsonl"
-        before = path.read_text().splitlines() if path.is_file() else []
+        before = path.read_text(errors="replace").splitlines() if path.is_file() else []
         lines = [*before, line.model_dump_json()]
         write_atomically(path, "".join(f"{text}\n" for text in lines).encode())
         found = []

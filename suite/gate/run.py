@@ -8,6 +8,7 @@ still.
 from __future__ import annotations
 
 import datetime
+import hashlib
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +21,7 @@ import numpy as np
 
 from suite.errors import UserError
 from suite.gate import callgrind, plain
+from suite.gate.cases import START
 from suite.gate.decide import Count, Time, Verdict, compare, confirmed, judge, overall
 from suite.gate.files import Folder, Measured, Measurement
 from suite.gate.tree import HERE, Failed, Worker
@@ -63,6 +65,7 @@ class Samples:
 
     blocks: dict[str, list[list[float]]] = field(default_factory=dict)
     work: dict[str, list[float]] = field(default_factory=dict)
+    cells: dict[str, str] = field(default_factory=dict)
     counts: dict[str, dict[str, int]] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
 
@@ -77,6 +80,7 @@ class Samples:
             when=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             cases={
                 name: Measured(
+                    cell_sha256=hashlib.sha256(self.cells[name].encode()).hexdigest(),
                     blocks=[block for block in blocks if block],
                     counts=self.counts.get(name, {}),
                     milliseconds=1e3 * float(np.median(self.work[name])),
@@ -138,7 +142,8 @@ def measure(trees: Sequence[Path], setting: Setting, effort: Effort, say: Say) -
     Returns:
         One for each tree.
     """
-    found = [Samples() for _ in trees]
+    cells = {plan.name: plan.cell for plan in setting.plans}
+    found = [Samples(cells=cells) for _ in trees]
     began = time.monotonic()
     for wave in range(effort.waves):
         say(f"measuring, {wave + 1} of {effort.waves}")
@@ -148,7 +153,8 @@ def measure(trees: Sequence[Path], setting: Setting, effort: Effort, say: Say) -
             if wave == 0:
                 for lane in lanes[: len(trees)]:
                     for name in _left(setting, found):
-                        lane.count(name)
+                        if name != START:  # it works in other processes
+                            lane.count(name)
             later = (effort.waves - 1 - wave) * start
             left = effort.seconds - (time.monotonic() - began) - later
             share = left / (effort.waves - wave) / max(1, len(setting.plans)) / len(lanes)
@@ -211,8 +217,9 @@ def results(before: Measurement | None, now: Measurement, failed: dict[str, str]
         base = before.cases.get(name) if before else None
         ratio = math.exp(float(np.mean([np.median(block) for block in measured.blocks])))
         numbers = ratio, measured.milliseconds
-        if base is None:
-            found.append(Result(name, "unknown", *numbers, None, {}, "no baseline yet"))
+        if base is None or base.cell_sha256 != measured.cell_sha256:
+            why = "no baseline yet" if base is None else "another cell than the baseline's"
+            found.append(Result(name, "unknown", *numbers, None, {}, why))
             continue
         spent = judge(base.blocks, measured.blocks)
         counts = {
@@ -225,7 +232,9 @@ def results(before: Measurement | None, now: Measurement, failed: dict[str, str]
             Result(name, verdict, *numbers, spent, counts, _reason(verdict, spent, counts))
         )
     for name, why in failed.items():
-        found.append(Result(name, "unknown", 0.0, 0.0, None, {}, f"not measured: {why}"))
+        # What could be measured before and breaks now must not pass.
+        broken: Verdict = "slower" if before and name in before.cases else "unknown"
+        found.append(Result(name, broken, 0.0, 0.0, None, {}, f"not measured: {why}"))
     return found
 
 
@@ -259,7 +268,7 @@ def against_baseline(
     baseline = None if update else folder.baseline()
     if baseline is None:
         waves = BASELINE[effort]
-        # Of all cases there are so many that the run need not be longer.
+        # All cases take the same time in all, each then less of it.
         seconds = effort.seconds * (1 if effort is FULL else waves)
         effort = effort._replace(waves=waves, seconds=seconds)
     [samples] = measure([HERE], setting, effort, say)
@@ -268,7 +277,7 @@ def against_baseline(
     now = samples.measurement(folder.name, commit)
     _measured_something(now, samples.failed)
     if baseline is None:
-        folder.keep(now)
+        folder.keep(now.model_copy(update={"cases": _kept(folder, update) | now.cases}))
         return Outcome(results(None, now, samples.failed), now, True, [], "baseline")
     found = results(baseline, now, samples.failed)
     suspects = _suspects(setting, found)
@@ -278,10 +287,25 @@ def against_baseline(
         now = samples.measurement(folder.name, commit)
         found = results(baseline, now, samples.failed)
         found = _acquitted(found, suspects, baseline, now, effort)
-    fresh = {name: case for name, case in now.cases.items() if name not in baseline.cases}
+    fresh = {
+        name: case
+        for name, case in now.cases.items()
+        if name not in baseline.cases or baseline.cases[name].cell_sha256 != case.cell_sha256
+    }
     if fresh:
         folder.keep(baseline.model_copy(update={"cases": baseline.cases | fresh}))
     return Outcome(found, now, False, list(fresh), "baseline")
+
+
+def _kept(folder: Folder, update: bool) -> dict[str, Measured]:
+    """Return the cases of a baseline that is made anew in part: those not measured now stay."""
+    if not update:
+        return {}
+    try:
+        old = folder.baseline()
+    except UserError:
+        return {}
+    return old.cases if old else {}
 
 
 def against_commit(
@@ -357,7 +381,7 @@ def _measured_something(now: Measurement, failed: dict[str, str]) -> None:
 
 
 def _suspects(setting: Setting, found: Sequence[Result]) -> Setting:
-    """Return the cases whose time alone looks slower: what is counted needs no second look."""
+    """Return the cases whose time looks slower; none where an exact count has grown already."""
     slower = [r for r in found if r.time is not None and r.time.verdict == "slower"]
     sure = any(count.verdict == "slower" for r in found for count in r.counts.values())
     slower.sort(key=lambda r: -r.time.change if r.time else 0.0)

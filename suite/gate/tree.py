@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -42,7 +44,7 @@ class Worker:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "suite.gate.worker"],
                 cwd=tree,
-                env={**os.environ, **_ENVIRONMENT, "PYTHONPATH": str(tree)},
+                env=environment(tree),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self._errors,
@@ -109,38 +111,55 @@ class Worker:
         return Failed(f"the process that measures died: {last}")
 
 
+def environment(tree: Path) -> dict[str, str]:
+    """Return the environment of a process that measures with a tree's code."""
+    path = os.pathsep.join(filter(None, [str(tree), os.environ.get("PYTHONPATH")]))
+    return {**os.environ, **_ENVIRONMENT, "PYTHONPATH": path}
+
+
 @contextmanager
 def other(revision: str) -> Iterator[tuple[Path, str]]:
-    """Check a commit out beside this tree, for as long as the block; yield its folder and hash.
+    """Lay a commit's code beside this tree, for as long as the block; yield its folder and hash.
 
     Its gate is this tree's: both are measured by the same code.
 
     Raises:
-        UserError: no such commit, or this tree is not a checkout.
+        UserError: no such commit, this tree is no checkout, or there is no room.
     """
+    top = _git("rev-parse", "--show-toplevel").decode().strip()
+    if Path(top).resolve() != HERE:
+        raise UserError(
+            "--against compares commits of the suite's own checkout, and this suite is installed; "
+            "leave it out, or run from a checkout."
+        )
     commit = _git("rev-parse", "--verify", "--end-of-options", f"{revision}^{{commit}}")
+    name = commit.decode().strip()
     with tempfile.TemporaryDirectory() as folder:
         tree = Path(folder, "tree")
-        _git("worktree", "add", "--detach", str(tree), commit)
         try:
+            with tarfile.open(fileobj=io.BytesIO(_git("archive", "--format=tar", name))) as packed:
+                packed.extractall(tree, filter="data")
             shutil.rmtree(tree / _GATE, ignore_errors=True)
             shutil.copytree(HERE / _GATE, tree / _GATE, ignore=shutil.ignore_patterns("*.pyc"))
-            yield tree, commit
-        finally:
-            _git("worktree", "remove", "--force", str(tree))
+        except OSError as error:
+            raise UserError(
+                f"cannot lay {name[:9]} beside this tree ({error.strerror or error}); free some "
+                "space for temporary files."
+            ) from error
+        yield tree, name
 
 
-def _git(*words: str) -> str:
+def _git(*words: str) -> bytes:
     try:
-        run = subprocess.run(
-            ["git", "-C", str(HERE), *words], capture_output=True, text=True, check=True
-        )
+        return subprocess.run(
+            ["git", "-C", str(HERE), *words], capture_output=True, check=True
+        ).stdout
     except OSError as error:
         raise UserError(f"--against needs git ({error}).") from error
     except subprocess.CalledProcessError as error:
-        said = (error.stderr.strip().splitlines() or ["git said nothing"])[-1]
+        said = (error.stderr.decode(errors="replace").strip().splitlines() or ["nothing"])[-1]
+        wanted = words[-1].removesuffix("^{commit}")
         raise UserError(
-            f"--against {words[-1].removesuffix('^{commit}')!r}: {said}; name a commit of the "
-            "checkout that the suite runs from."
+            f"--against: git says of {wanted!r}: {said}; name a commit of the checkout that the "
+            "suite runs from."
         ) from error
-    return run.stdout.strip()

@@ -12,7 +12,7 @@ from suite.gate.files import Folder, Line, Measured, Measurement, Seen, machine
 
 
 def measurement(**changes) -> Measurement:
-    case = Measured(blocks=[[0.1, 0.2]], counts={"operators": 3}, milliseconds=1.5)
+    case = Measured(cell_sha256="0", blocks=[[0.1, 0.2]], counts={"operators": 3}, milliseconds=1.5)
     return Measurement(
         **{
             "machine": "m",
@@ -45,7 +45,7 @@ def test_a_baseline_of_another_calibration_is_none(tmp_path):
     assert folder.baseline() is None
 
 
-@pytest.mark.parametrize("text", ["", "{}", '{"cases": 3}', "\x00"])
+@pytest.mark.parametrize("text", ["", "{}", '{"cases": 3}', "\x00", "[]"])
 def test_a_broken_baseline_is_named_and_left(tmp_path, text):
     folder = Folder(tmp_path, "m")
     folder.path.mkdir(parents=True)
@@ -53,6 +53,12 @@ def test_a_broken_baseline_is_named_and_left(tmp_path, text):
     with pytest.raises(UserError, match=r"is no baseline .*--update"):
         folder.baseline()
     assert folder.baseline_path.read_text() == text
+
+
+@pytest.mark.parametrize("blocks", [[], [[]]])
+def test_a_case_without_samples_is_no_case(blocks):
+    with pytest.raises(ValueError, match="at least 1"):
+        Measured(cell_sha256="0", blocks=blocks, counts={}, milliseconds=1.0)
 
 
 def test_the_history_grows_and_survives_a_broken_line(tmp_path):

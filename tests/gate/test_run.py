@@ -151,6 +151,38 @@ def test_update_makes_the_baseline_anew(fake, tmp_path):
     assert verdicts(outcome) == {"a": "same", "b": "same"}
 
 
+def test_what_could_be_measured_and_breaks_now_fails(fake, tmp_path):
+    folder = Folder(tmp_path, "m")
+    gate.against_baseline(folder, SETTING, EFFORT, lambda _: None)
+    fake.broken = {"a": "it raised"}
+    outcome = gate.against_baseline(folder, SETTING, EFFORT, lambda _: None)
+    assert verdicts(outcome) == {"a": "slower", "b": "same"}
+    assert set(folder.baseline().cases) == {"a", "b"}
+
+
+def test_another_cell_of_the_same_name_is_another_case(fake, tmp_path):
+    folder = Folder(tmp_path, "m")
+    gate.against_baseline(folder, SETTING, EFFORT, lambda _: None)
+    plans = [plan._replace(cell="another") for plan in SETTING.plans]
+    fake.now = dict.fromkeys(NAMES, 0.5)
+    other = SETTING._replace(plans=plans)
+    outcome = gate.against_baseline(folder, other, EFFORT, lambda _: None)
+    assert {r.reason for r in outcome.results} == {"another cell than the baseline's"}
+    outcome = gate.against_baseline(folder, other, EFFORT, lambda _: None)
+    assert verdicts(outcome) == {"a": "same", "b": "same"}
+
+
+def test_an_update_of_some_cases_keeps_the_others(fake, tmp_path):
+    folder = Folder(tmp_path, "m")
+    gate.against_baseline(folder, SETTING, EFFORT, lambda _: None)
+    old = folder.baseline().cases
+    one = SETTING._replace(plans=SETTING.plans[:1])
+    gate.against_baseline(folder, one, EFFORT, lambda _: None, update=True)
+    new = folder.baseline().cases
+    assert new["b"] == old["b"]
+    assert new["a"] != old["a"]
+
+
 def test_a_case_that_breaks_costs_the_others_nothing(fake, tmp_path):
     folder = Folder(tmp_path, "m")
     fake.broken = {"a": "no such data"}
@@ -177,7 +209,7 @@ def test_another_commit_is_measured_in_turn(fake, tmp_path):
 
 
 def test_a_case_that_the_other_commit_lacks_is_unknown(fake, tmp_path):
-    fake.before = {"a": 0.0, "b": math.inf}
+    fake.before = {"a": 0.0, "b": math.inf}  # which breaks
     outcome = gate.against_commit((tmp_path, "0" * 40), "m", SETTING, EFFORT, lambda _: None)
     assert verdicts(outcome) == {"a": "same", "b": "unknown"}
     assert any("in 000000000: it broke" in r.reason for r in outcome.results)
