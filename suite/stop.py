@@ -27,13 +27,14 @@ class Stopped(BaseException):
 
 _wish: int | None = None
 _waits = False
+_hurried = False
 
 
 @contextmanager
 def listening() -> Iterator[None]:
     """Turn the signals into `Stopped` while the block runs; one that is ignored stays ignored."""
-    global _wish
-    _wish = None
+    global _wish, _hurried
+    _wish, _hurried = None, False
     before = {}
     if threading.current_thread() is threading.main_thread():  # no other may set handlers
         heard = [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
@@ -75,6 +76,12 @@ def answer() -> None:
         raise Stopped(_wish)
 
 
+def hurry() -> None:
+    """Raise `Stopped` if a second signal has come, where whoever ran then may have swallowed it."""
+    if _hurried and _wish is not None:
+        raise Stopped(_wish)
+
+
 @contextmanager
 def blocked() -> Iterator[None]:
     """Hold signals back while the block runs, where the system can; processes inherit that."""
@@ -97,9 +104,10 @@ def ignore() -> None:
 
 
 def _hear(number: int, _: FrameType | None) -> None:
-    global _wish
+    global _wish, _hurried
     first, _wish = _wish is None, number  # kept, should whoever runs now swallow what is raised
     if _waits and first:
         os.write(2, b"\nstopping after this outer step; once more to stop at once\n")
         return
+    _hurried = not first
     raise Stopped(number)

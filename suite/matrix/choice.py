@@ -29,9 +29,9 @@ def cluster(name: str | None, address: str | None) -> Cluster | None:
     Raises:
         UserError: words that do not go together, no Ray, or no cluster.
     """
-    if address and name not in (None, "ray"):
+    if address is not None and name not in (None, "ray"):
         raise UserError(f"--address is of the executor ray; leave out --executor {name}.")
-    return Cluster(address) if address or name == "ray" else None
+    return Cluster(address) if address is not None or name == "ray" else None
 
 
 def choose(

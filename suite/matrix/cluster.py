@@ -130,7 +130,9 @@ class Cluster:
             raise UserError(self._trouble(error)) from error
         finally:
             if threading.current_thread() is threading.main_thread():
-                signal.signal(signal.SIGTERM, before)  # Ray's would end this process at once
+                signal.signal(
+                    signal.SIGTERM, before or signal.SIG_DFL
+                )  # Ray's would end this process at once
         return self._ray
 
     def _trouble(self, error: Exception) -> str:
@@ -171,11 +173,11 @@ def _probe(address: str) -> None:
     if address == "auto":
         return
     host, _, port = address.rpartition(":")
-    if not host or not port.isdigit() or "/" in host:
+    if not host or not port.isdecimal() or "/" in host:
         raise UserError(f"--address takes HOST:PORT or auto, not {address!r}.")
     try:
         socket.create_connection((host.strip("[]"), int(port)), PATIENCE).close()
-    except (OSError, OverflowError) as error:
+    except (OSError, OverflowError, ValueError) as error:
         raise UserError(
             f"no Ray cluster answers at {address!r} ({error}); start one with `ray start --head`, "
             "or correct --address."

@@ -37,6 +37,7 @@ def drive(crowd: Crowd, cells: Queue) -> Generator[Outcome]:
     """Yield outcomes until no cell is left; a first signal waits for the checkpoints."""
     with stop.waiting():
         while True:
+            stop.hurry()
             if stop.wished():
                 crowd.stop()
             else:

@@ -149,7 +149,7 @@ class _Line:
     def _talk(self) -> None:
         over = False
         while not over:
-            if self._say() and not stop.wish(signal.SIGTERM):
+            if self._say() and not self._over.is_set() and not stop.wish(signal.SIGTERM):
                 os._exit(0)  # nothing of it could be kept
             over = self._over.wait(EVERY)
         self._say()

@@ -18,6 +18,7 @@ import torch
 
 from suite import stop
 from suite.config import Cell
+from suite.crew import MEMORY
 from suite.errors import UserError
 from suite.matrix import bench, node
 from suite.matrix.attempt import Task
@@ -56,7 +57,8 @@ class Remote:
     def lanes(self) -> list[tuple[str]]:
         """A kind of device for each cell that the cluster computes at one time, if all is free."""
         room = self._cluster.room
-        return [("cuda",)] * room(Share(1, 1)) + [("cpu",)] * room(self._share)
+        # One for the CPU at least: where no node takes such cells, the run says so.
+        return [("cuda",)] * room(Share(1, 1)) + [("cpu",)] * max(1, room(self._share))
 
     @property
     def sees_files(self) -> bool:
@@ -96,12 +98,19 @@ class _Crowd:
         self._news = self._desk.hear.remote()
         read = tuple(node.Plugin(path.resolve(), _content(path)) for path in plugins)
         self._common = node.Common(work.profile, source_sha256(), read)
-        # Dead workers are counted here, where it can be said.
-        self._compute = ray.remote(max_retries=0, scheduling_strategy="SPREAD")(node.compute)
+        # Dead workers are counted here, where it can be said. A process that has begun to use a
+        # GPU cannot go to another one, so it computes one cell.
+        always = {"max_retries": 0, "scheduling_strategy": "SPREAD"}
+        self._compute = {
+            "cpu": ray.remote(**always)(node.compute),
+            "cuda": ray.remote(num_gpus=1, max_calls=1, **always)(node.compute),
+        }
         self._running: dict[Any, Cell] = {}  # by the reference to the task's answer
         self._shares = {"cpu": Share(1, 0), "cuda": Share(1, 1)}
         self._data: dict[str, Any] = {}  # references to samplers, by the task's identity
-        self._deaths = Deaths(work.note, "if memory ran out, give cells more with --shards")
+        self._deaths = Deaths(
+            work.note, "if memory ran out, let a node take fewer at a time: give it fewer cores"
+        )
         self._begun: set[str] = set()  # labels of cells whose tasks are past waiting for room
         self._told = False
         ray.get(self._desk.open.remote())  # before any cell: what cannot be told to stop is cut off
@@ -119,8 +128,13 @@ class _Crowd:
                     break
                 self._shares[kind] = share(cell)
                 self._give(cell)
-        if not any(self._cluster.room(share(cell)) for cell in self._running.values()):
-            self._lost(next(iter(self._running.values()), None) or cells.take(KINDS))
+        if any(self._cluster.room(share(cell)) for cell in self._running.values()):
+            return
+        left = None if self._running else cells.take(KINDS)
+        if left is not None and self._cluster.room(share(left)):
+            self._give(left)  # another run has let go of it just now
+        else:
+            self._lost(left or next(iter(self._running.values()), None))
 
     def _count(self, kind: str) -> int:
         return sum(cell.numerics.device == kind for cell in self._running.values())
@@ -141,7 +155,7 @@ class _Crowd:
         # Others may be on a CPU cell's node, and no cores there are its own.
         alone = wanted.accelerators > 0 and work.alone()
         task = Task(cell, alone, path, keeper.every, keeper.keep)
-        compute = self._compute.options(num_cpus=wanted.cores, num_gpus=wanted.accelerators)
+        compute = self._compute[cell.numerics.device].options(num_cpus=wanted.cores)
         answer = compute.remote(task, self._common, self._sent(cell), self._desk)
         self._running[answer] = cell
 
@@ -200,6 +214,8 @@ class _Crowd:
         try:
             return outcome_of(cell, self._ray.get(reference))
         except errors.RayTaskError as error:
+            if isinstance(error.cause, (errors.RayError, *MEMORY)):  # trouble of one node
+                return self._again(cell, type(error.cause).__name__)
             raise UserError(
                 f"a node cannot run the suite ({type(error.cause).__name__}: "
                 f"{first_line(error.cause)}); install the same version of it on all nodes."
@@ -207,12 +223,15 @@ class _Crowd:
         except errors.LocalRayletDiedError:  # the node of this process: no cell would fare better
             raise
         except errors.RayError as error:
-            self._cluster.forget()
-            name = type(error).__name__
-            failed = None if stop.wished() else self._deaths.count(cell, HOW.get(name, name))
-            if failed is None and not stop.wished():
-                self._give(cell)
-            return failed
+            return self._again(cell, type(error).__name__)
+
+    def _again(self, cell: Cell, name: str) -> Outcome | None:
+        """Begin a cell again whose task failed by no fault of its own, unless too often."""
+        self._cluster.forget()
+        failed = None if stop.wished() else self._deaths.count(cell, HOW.get(name, name))
+        if failed is None and not stop.wished():
+            self._give(cell)
+        return failed
 
     def end(self) -> None:
         """Leave no task unfinished: as it ends, Ray prints an error for each."""
