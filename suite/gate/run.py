@@ -52,7 +52,7 @@ FAST = Effort(1, 3, seconds=23.0, more=1, second_look=0.5, instructions=False)
 FULL = Effort(2, 2, seconds=200.0, more=2, second_look=2.0, instructions=True)
 #: A baseline is compared with often, and so is made of more waves.
 BASELINE = {FAST: 3, FULL: 4}
-#: Cases that look slower and are measured again, at most: beyond, it is no accident.
+#: Cases that look slower and are measured again, at most, the slowest: time is short.
 LOOKS = 4
 TURNS = 4
 #: Seconds of samples of a case in a process, at least.
