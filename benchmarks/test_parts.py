@@ -78,7 +78,7 @@ def _measure(benchmark, case: Case, work) -> None:
     benchmark.pedantic(synchronised, rounds=15, warmup_rounds=2)
 
 
-@pytest.mark.parametrize(("cell", "part", "engine"), _rows())
+@pytest.mark.parametrize(("cell", "part", "engine"), list(_rows()))
 def test_part(benchmark, cell, part, engine):
     own = cell.numerics.engine if engine == PLAIN else engine
     numerics = cell.numerics.model_copy(update={"engine": own})
@@ -98,7 +98,7 @@ for _cell in _cells():
 
 @pytest.mark.benchmark(group=f"sampling of {AHEAD} meta-batches")
 @pytest.mark.parametrize("which", ["suite", PLAIN])
-@pytest.mark.parametrize("place", _FIRST, ids="-".join)
+@pytest.mark.parametrize("place", list(_FIRST), ids="-".join)
 def test_sampling(benchmark, place, which):
     case = _case(_FIRST[place].model_dump_json(), "sampling")
     _measure(benchmark, case, case.plain if which == PLAIN else case.work)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
 
-from benchmarks import engines, scheduling
+from benchmarks import engines, gate_study, scheduling
 from benchmarks.workloads import WORKLOADS
 from suite.algorithms.base import Outer
 from suite.matrix.estimates import Estimates
@@ -50,6 +54,34 @@ def test_rows_say_time_ratio_and_memory():
     assert rows[0][5] == rows[0][7] == "1.00"
     assert all(float(row[3]) > 0 for row in rows)
     assert float(rows[1][5]) > 2
+
+
+def test_parts_are_timed_engine_beside_engine(tmp_path):
+    file = tmp_path / "found.json"
+    words = ["-k", "sinusoid-maml and inner and step", f"--benchmark-json={file}"]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "benchmarks/test_parts.py", *words],
+        cwd=Path(engines.__file__).parent.parent,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout
+    found = json.loads(file.read_text())["benchmarks"]
+    assert {row["params"]["engine"] for row in found} == {
+        "explicit",
+        "reference",
+        "higher",
+        "plain",
+    }
+    assert {row["group"] for row in found} == {"inner step, maml, sinusoid, cpu"}
+    assert all(row["extra_info"]["operators"] > 0 for row in found)
+
+
+def test_the_places_of_the_gates_study_are_there():
+    places = [(file, before) for file, before, _ in gate_study.PLACES.values()]
+    places += [(file, before) for _, file, before, _ in gate_study.EXACT.values()]
+    for file, before in places:
+        assert (gate_study.ROOT / file).read_text().count(before) == 1
 
 
 def test_a_simulated_matrix_ends_with_its_load_or_its_longest_cell():
