@@ -49,6 +49,8 @@ class Case:
     plain: plain.Work
     """What it is a ratio to."""
     device: torch.device
+    once: bool = False
+    """Whether a process samples it once only, cold: it takes seconds."""
 
 
 def plans(cells: Sequence[Cell]) -> list[Plan]:
@@ -124,6 +126,7 @@ def build(plan: Plan, data: Path | None) -> Case:
             lambda: subprocess.run(listing, check=True, stdout=subprocess.DEVNULL),
             plain.start(),
             torch.device("cpu"),
+            once=True,
         )
     bench = _bench(plan.cell, data)
     return Case(PARTS[plan.part](bench), _calibration(plan.part, bench), bench.device)

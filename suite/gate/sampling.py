@@ -25,8 +25,8 @@ class Sampler:
     def __init__(self, case: Case) -> None:
         self._case = case
         self._works = (case.work, case.plain)
-        self._repeats = [self._repetitions(work) for work in self._works]
-        self._turn = False
+        self._repeats = [1 if case.once else self._repetitions(work) for work in self._works]
+        self._turn = self._sampled = False
 
     def _repetitions(self, work: Work) -> int:
         for _ in range(WARM_UP):
@@ -37,9 +37,13 @@ class Sampler:
     def pairs(self, seconds: float, least: int = 1) -> list[tuple[float, float]]:
         """Return pairs (work, calibration) in seconds a call, until so many seconds are over.
 
-        Who comes first changes with every pair: a drift of the clock then falls out.
+        Who comes first changes with every pair: a drift of the clock then falls out. Of a case that
+        is sampled once only, there is one pair the first time, and none later.
         """
         found: list[tuple[float, float]] = []
+        if self._case.once:
+            least, seconds = (0 if self._sampled else 1), 0.0
+            self._sampled = True
         began = time.perf_counter()
         with _without_collector():
             while len(found) < least or time.perf_counter() - began < seconds:
