@@ -55,10 +55,7 @@ class _Group(click.Group):
             click.echo(f"error: {error}", err=True)
             sys.exit(2)
         except stop.Stopped as signal:
-            click.echo(
-                f"stopped by {signal}; what is done is kept, and the same command goes on.",
-                err=True,
-            )
+            click.echo(f"stopped by {signal}; {signal.work}.", err=True)
             sys.exit(128 + signal.number)
 
 
@@ -343,19 +340,25 @@ def gate(options: dict, fast: bool, against: str | None, update: bool, only: str
     """
     from suite.gate.command import gate as run
 
+    for name in ("threads", "shards"):
+        if options[name]:
+            raise UserError(f"the gate measures with one thread of one process; omit --{name}.")
     options = options | {key: value for key, value in own.items() if value}
     kinds = devices.resolve(options["device_names"] or load_profile(options["profile"]).devices)
-    outcome, text, folder = run(
-        _cells(options, kinds, 1),
-        _data(options),
-        options["plugins"],
-        options["results"],
-        lambda told: click.echo(told, err=True),
-        fast=fast,
-        against=against,
-        update=update,
-        only=only,
-    )
+    try:
+        outcome, text, folder = run(
+            _cells(options, kinds, 1),
+            _data(options),
+            options["plugins"],
+            options["results"],
+            lambda told: click.echo(told, err=True),
+            fast=fast,
+            against=against,
+            update=update,
+            only=only,
+        )
+    except stop.Stopped as signal:
+        raise stop.Stopped(signal.number, "a gate that did not end keeps nothing") from None
     click.echo(text, nl=False)
     click.echo(f"all of it is in {folder}.", err=True)
     if any(result.verdict == "slower" for result in outcome.results):

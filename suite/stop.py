@@ -18,11 +18,16 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Stopped(BaseException):
-    """The user, or the system, wants this process to end; carries the signal's number."""
+    """The user, or the system, wants this process to end.
 
-    def __init__(self, number: int) -> None:
+    Carries the signal's number, and what becomes of the work, for people.
+    """
+
+    def __init__(
+        self, number: int, work: str = "what is done is kept, and the same command goes on"
+    ) -> None:
         super().__init__(signal.Signals(number).name)
-        self.number = number
+        self.number, self.work = number, work
 
 
 _wish: int | None = None

@@ -2,7 +2,8 @@
 
 The process runs under valgrind, some fifty times slower than it would once instructions are looked
 at. That begins when the cases are built and warm; one call of each is counted, through the switches
-that torch has for this.
+that torch has for this. Cases are shared among several such processes, which do not disturb what
+the others count.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from contextlib import suppress
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +26,6 @@ import torch
 from suite.gate.tree import environment
 from suite.gate.worker import Measurer, Setting, read_setting
 
-#: Calls of a case before instructions are looked at.
-WARM_UP = 2
 #: After which a tree's counting is given up; what is counted by then counts.
 SECONDS = 120
 _TOTAL = re.compile(r"^(?:totals|summary): (\d+)", re.MULTILINE)
@@ -36,27 +37,57 @@ def available() -> bool:
     return bool(tools) and torch._C._valgrind_supported_platform()
 
 
-def instructions(tree: Path, setting: Setting) -> dict[str, int]:
+def instructions(tree: Path, setting: Setting, processes: int) -> dict[str, int]:
     """Return the instructions of each case of a tree that could be counted, by name."""
-    with tempfile.TemporaryDirectory() as folder:
-        out, names = Path(folder, "out"), Path(folder, "names")
+    # Neighbours are much alike and cost as much: every process gets some of each.
+    shares = [setting.plans[which::processes] for which in range(processes)]
+    until = time.monotonic() + SECONDS
+    found = {}
+    with ExitStack() as stack:
+        counting = [
+            stack.enter_context(_counting(tree, setting._replace(plans=share)))
+            for share in shares
+            if share
+        ]
+        for process, folder in counting:
+            # An old valgrind may not know this processor: the rest is then judged without.
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(max(0.0, until - time.monotonic()))
+            found |= _read(folder)
+    return found
+
+
+@contextmanager
+def _counting(tree: Path, setting: Setting) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
+    """Start to count; yield the process and the folder that it writes to."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "setting").write_text(json.dumps(setting) + "\n")
         command = [
             "valgrind", "--tool=callgrind", "--instr-atstart=no", "--collect-atstart=no",
-            f"--callgrind-out-file={out}", sys.executable, "-m", "suite.gate.callgrind", str(names),
+            f"--callgrind-out-file={folder / 'out'}",
+            sys.executable, "-m", "suite.gate.callgrind", str(folder / "names"),
         ]  # fmt: skip
-        # An old valgrind may not know this processor: the rest is then judged without.
-        with suppress(OSError, subprocess.SubprocessError):
-            subprocess.run(
-                command, cwd=tree, env=environment(tree), input=json.dumps(setting) + "\n",
-                capture_output=True, text=True, timeout=SECONDS, check=True,
+        with (folder / "setting").open() as text:
+            process = subprocess.Popen(
+                command, cwd=tree, env=environment(tree), stdin=text,
+                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             )  # fmt: skip
-        found = {}
-        with suppress(OSError):
-            for number, name in enumerate(names.read_text().splitlines(), start=1):
-                total = _TOTAL.search(Path(f"{out}.{number}").read_text(errors="replace"))
-                if total and int(total[1]):
-                    found[name] = int(total[1])
-        return found
+        try:
+            yield process, folder
+        finally:
+            process.kill()
+            process.wait()
+
+
+def _read(folder: Path) -> dict[str, int]:
+    found = {}
+    with suppress(OSError):
+        for number, name in enumerate((folder / "names").read_text().splitlines(), start=1):
+            total = _TOTAL.search((folder / f"out.{number}").read_text(errors="replace"))
+            if total and int(total[1]):
+                found[name] = int(total[1])
+    return found
 
 
 def _main(names: Path, switches: Any = torch._C) -> None:
@@ -64,8 +95,7 @@ def _main(names: Path, switches: Any = torch._C) -> None:
     measurer = Measurer(setting)
     works = {plan.name: measurer.case(plan.name).work for plan in setting.plans}
     for work in works.values():
-        for _ in range(WARM_UP):
-            work()
+        work()
     subprocess.run(["callgrind_control", "-i", "on", str(os.getpid())], check=True)
     with names.open("w") as counted:
         for name, work in works.items():

@@ -12,7 +12,8 @@ from suite.errors import UserError
 from suite.gate import show
 from suite.gate.cases import plans
 from suite.gate.files import Folder, machine
-from suite.gate.run import FAST, FULL, Outcome, Say, against_baseline, against_commit
+from suite.gate.measure import FAST, FULL, Say
+from suite.gate.run import Outcome, against_baseline, against_commit
 from suite.gate.tree import other
 from suite.gate.worker import Setting
 

@@ -26,10 +26,17 @@ class Measured(Strict):
     """Of what the case was built from: another cell is another case."""
     blocks: list[Annotated[list[float], Field(min_length=1)]] = Field(min_length=1)
     """Logarithms of the ratio to the calibration, a list for each process."""
+    again: list[Annotated[list[float], Field(min_length=1)]] = Field(default_factory=list)
+    """Those of the second look."""
     counts: dict[str, int]
     """Exact: operators, synchronisations, allocated bytes, instructions where they are known."""
     milliseconds: float
     """Median of the work itself."""
+
+    @property
+    def all_blocks(self) -> list[list[float]]:
+        """Those of both looks."""
+        return self.blocks + self.again
 
 
 class Measurement(Strict):

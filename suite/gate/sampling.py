@@ -16,7 +16,6 @@ from suite.timing import synchronise
 
 #: Seconds that one sample takes at least: short work is repeated.
 SAMPLE = 0.01
-WARM_UP = 2
 
 
 class Sampler:
@@ -29,10 +28,13 @@ class Sampler:
         self._turn = self._sampled = False
 
     def _repetitions(self, work: Work) -> int:
-        for _ in range(WARM_UP):
-            work()
-        seconds = min(_seconds(work, 1, self._case.device) for _ in range(2))
-        return max(1, math.ceil(SAMPLE / max(seconds, 1e-7)))
+        work()  # which may compile, or fill caches
+        seconds = math.inf
+        for _ in range(3):
+            seconds = min(seconds, _seconds(work, 1, self._case.device))
+            if seconds >= SAMPLE:  # long enough as it is, and warming is dear
+                return 1
+        return math.ceil(SAMPLE / max(seconds, 1e-7))
 
     def pairs(self, seconds: float, least: int = 1) -> list[tuple[float, float]]:
         """Return pairs (work, calibration) in seconds a call, until so many seconds are over.

@@ -145,7 +145,7 @@ def draw(history: Sequence[Line], path: Path) -> None:
             marks = _commits(history)
             ax.set_xticks(list(marks), list(marks.values()), rotation=40, ha="right")
             ax.set_xlim(-0.5, len(history) - 0.5)
-        write_atomically(path, encoded(figure)["png"])
+        write_atomically(path, encoded(figure, ["png"])["png"])
 
 
 def _scale(ax: Any, ratios: Sequence[float]) -> None:

@@ -8,6 +8,7 @@ seconds, and ``["counts", name]``, answered by `Counts`. An answer is ``{"found"
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import sys
@@ -54,6 +55,8 @@ class Measurer:
                 self._samplers[name] = Sampler(self.case(name))
             except Exception as error:  # one broken case must not cost the others
                 failed[name] = _sentence(error)
+        gc.collect()
+        gc.freeze()  # the collection before every sample then has little to look at
         return failed
 
     def pairs(self, name: str, seconds: float) -> list[tuple[float, float]]:

@@ -120,14 +120,18 @@ def handle(label: str, look: Look) -> Line2D:
     return Line2D([], [], color=look.colour, marker=look.marker, linestyle=look.line, label=label)
 
 
-def encoded(figure: Figure) -> dict[str, bytes]:
-    """Return the figure as PDF and PNG, with no time or version inside."""
+#: What a file would say of time and versions, by its kind.
+_UNSAID = {
+    "pdf": {"CreationDate": None, "Producer": None, "Creator": None},
+    "png": {"Software": None},
+}
+
+
+def encoded(figure: Figure, kinds: Sequence[str] = ("pdf", "png")) -> dict[str, bytes]:
+    """Return the figure as files of these kinds, with no time or version inside."""
     files = {}
-    for kind, metadata in (
-        ("pdf", {"CreationDate": None, "Producer": None, "Creator": None}),
-        ("png", {"Software": None}),
-    ):
+    for kind in kinds:
         buffer = io.BytesIO()
-        figure.savefig(buffer, format=kind, dpi=DPI, metadata=metadata)
+        figure.savefig(buffer, format=kind, dpi=DPI, metadata=_UNSAID[kind])
         files[kind] = buffer.getvalue()
     return files

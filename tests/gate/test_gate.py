@@ -12,7 +12,7 @@ from filelock import FileLock
 
 from suite.cli import cli
 from suite.errors import UserError
-from suite.gate import callgrind, command, run
+from suite.gate import callgrind, command, measure
 from suite.gate import tree as tree_module
 from suite.gate.cases import Plan, plans
 from suite.gate.files import Folder, machine
@@ -20,7 +20,7 @@ from suite.gate.tree import HERE, Failed, Worker, other
 from suite.gate.worker import Setting
 from tests.matrix.test_cell import make
 
-SHORT = run.Effort(1, 2, seconds=0.0, more=1, second_look=0.2, instructions=False)
+SHORT = measure.Effort(1, 1, 2, seconds=0.0, more=1, second_look=0.2, instructions=False)
 ONE = Setting([p for p in plans([make("maml")]) if p.part == "sampling"], [], None)
 IN_GIT = (HERE / ".git").exists()
 
@@ -32,7 +32,6 @@ def gate(tmp_path, *words):
 @pytest.fixture
 def short(monkeypatch):
     monkeypatch.setattr(command, "FAST", SHORT)
-    monkeypatch.setattr(run, "BASELINE", {SHORT: 1})
 
 
 def test_a_baseline_then_a_verdict_and_all_of_it_on_disk(short, tmp_path):
@@ -135,7 +134,7 @@ def test_a_plugin_that_does_not_load_is_said(tmp_path):
 def test_instructions_are_counted_and_nearly_the_same_every_time():
     [plan] = ONE.plans
     twice = ONE._replace(plans=[plan._replace(name="first"), plan._replace(name="again")])
-    counted = callgrind.instructions(HERE, twice)
+    counted = callgrind.instructions(HERE, twice, 2)
     assert set(counted) == {"first", "again"}
     assert counted["first"] > 10_000
     assert counted["first"] == pytest.approx(counted["again"], rel=0.02)

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from suite.errors import UserError
+from suite.gate import measure, show
 from suite.gate import run as gate
-from suite.gate import show
 from suite.gate.cases import Plan
 from suite.gate.counts import Counts
 from suite.gate.files import Folder
@@ -19,7 +19,7 @@ from suite.gate.worker import Setting
 
 NAMES = ("a", "b")
 SETTING = Setting([Plan(name, "part", "", True) for name in NAMES], [], None)
-EFFORT = gate.Effort(1, 3, seconds=0.0, more=1, second_look=0.0, instructions=False)
+EFFORT = measure.Effort(1, 3, 3, seconds=0.0, more=1, second_look=0.0, instructions=False)
 COUNTS = Counts(100, 1, 2**20)
 
 
@@ -78,8 +78,7 @@ def fake(monkeypatch):
         counts_now = COUNTS
         broken: dict[str, str] = {}  # noqa: RUF012
 
-    monkeypatch.setattr(gate, "Worker", Fresh)
-    monkeypatch.setattr(gate, "BASELINE", {EFFORT: 3})
+    monkeypatch.setattr(measure, "Worker", Fresh)
     return Fresh
 
 
@@ -95,6 +94,17 @@ def test_a_missing_baseline_is_made_said_and_no_failure(fake, tmp_path):
     assert "baseline of 2 cases was made" in show.markdown(outcome)
     assert len(folder.baseline().cases["a"].blocks) == FIRST
     assert set(verdicts(outcome).values()) == {"unknown"}
+
+
+def test_a_baseline_has_what_counts_it_lacked(fake, tmp_path):
+    folder = Folder(tmp_path, "m")
+    gate.against_baseline(folder, SETTING, EFFORT, lambda _: None)
+    old = folder.baseline()
+    less = {name: case.model_copy(update={"counts": {}}) for name, case in old.cases.items()}
+    folder.keep(old.model_copy(update={"cases": less}))
+    outcome = gate.against_baseline(folder, SETTING, EFFORT, lambda _: None)
+    assert outcome.added == []
+    assert folder.baseline() == old
 
 
 def test_the_same_code_is_the_same_and_slower_code_is_slower(fake, tmp_path):
@@ -222,7 +232,23 @@ def test_time_is_shared_among_what_is_measured(fake, tmp_path, monkeypatch):
     )
     effort = EFFORT._replace(seconds=24.0)
     began = time.monotonic()
-    gate.measure([HERE], SETTING, effort, lambda _: None)
+    measure.measure([HERE], SETTING, effort, lambda _: None)
     assert time.monotonic() - began < 2
     assert sum(seconds for _, seconds in asked) == pytest.approx(24.0, rel=0.01)
-    assert len(asked) == 3 * 2 * gate.TURNS
+    assert len(asked) == 3 * 2 * measure.TURNS
+
+
+def test_a_case_that_takes_longer_than_its_turn_has_fewer(fake, monkeypatch):
+    asked = []
+
+    def pairs(self, name, seconds):
+        asked.append(name)
+        if name == "b":
+            time.sleep(0.1)
+        return [(1.0, 1.0)]
+
+    monkeypatch.setattr(fake, "pairs", pairs)
+    monkeypatch.setattr(measure, "LEAST", 0.15)
+    measure.measure([HERE], SETTING, EFFORT, lambda _: None)
+    assert asked.count("a") == 3 * measure.TURNS
+    assert asked.count("b") == 3 * measure.FIRST_TURNS

@@ -1,0 +1,230 @@
+"""What the gate measures when: processes, their turns, and what they found.
+
+Time is spent where it tells most: on several short-lived processes, for these differ by more than
+samples do, all cases in each; then once more on the cases that look slower, which have to look so
+still.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import math
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from suite.gate import callgrind, plain
+from suite.gate.cases import START
+from suite.gate.files import Measured, Measurement
+from suite.gate.tree import Failed, Worker
+from suite.gate.worker import Setting
+from suite.version import __version__
+
+Say = Callable[[str], None]
+Blocks = dict[str, list[list[float]]]
+
+
+class Effort(NamedTuple):
+    """How much time a run takes, in processes and seconds."""
+
+    waves: int
+    baseline_waves: int
+    """Of the run that makes a baseline: it is compared with often."""
+    at_once: int
+    """Processes of a wave: they start together and are timed one after the other."""
+    seconds: float
+    """For all waves, counts among them, if there are so many."""
+    more: int
+    """Further processes for what looks slower."""
+    second_look: float
+    """Seconds of samples of each such case in each of them."""
+    instructions: bool
+    """Whether instructions are counted, where Callgrind is."""
+
+    def of_baseline(self) -> Effort:
+        """Return that of a run that makes a baseline; a case has as long in each process."""
+        more = self.baseline_waves / self.waves
+        return self._replace(waves=self.baseline_waves, seconds=more * self.seconds)
+
+
+FAST = Effort(1, 3, at_once=3, seconds=22.0, more=1, second_look=0.5, instructions=False)
+FULL = Effort(2, 3, at_once=2, seconds=150.0, more=3, second_look=1.5, instructions=True)
+TURNS = 4
+#: Turns in which a case is sampled whatever it has taken: one sample alone could be any.
+FIRST_TURNS = 2
+#: Seconds of samples of a case in a process, at least.
+LEAST = 0.15
+
+
+@dataclass
+class Samples:
+    """What a tree's processes have measured of the cases, by name."""
+
+    cells: dict[str, str]
+    blocks: Blocks = field(default_factory=lambda: defaultdict(list))
+    again: Blocks = field(default_factory=lambda: defaultdict(list))
+    """Those of the second look."""
+    work: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    counts: dict[str, dict[str, int]] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+
+    def measurement(self, machine: str, commit: tuple[str | None, bool | None]) -> Measurement:
+        """Return them as what is kept."""
+        return Measurement(
+            machine=machine,
+            plain_sha256=plain.sha256(),
+            suite_version=__version__,
+            commit=commit[0],
+            dirty=commit[1],
+            when=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            cases={
+                name: Measured(
+                    cell_sha256=hashlib.sha256(self.cells[name].encode()).hexdigest(),
+                    blocks=[block for block in blocks if block],
+                    again=[block for block in self.again.get(name, []) if block],
+                    counts=self.counts.get(name, {}),
+                    milliseconds=1e3 * float(np.median(self.work[name])),
+                )
+                for name, blocks in self.blocks.items()
+                if name in self.work and name not in self.failed
+            },
+        )
+
+
+class _Lane:
+    """A process and where what it measures goes: a block of its own of each case."""
+
+    def __init__(self, samples: Samples, into: Blocks, worker: Worker) -> None:
+        self.samples, self.worker, self._into = samples, worker, into
+        self._blocks: dict[str, list[float]] = {}
+        self._spent: dict[str, float] = defaultdict(float)
+
+    def count(self, name: str) -> None:
+        """Count what is exact about a case."""
+        with self._watching(name):
+            self.samples.counts[name] = self.worker.counts(name)._asdict()
+
+    def sample(self, name: str, until: float, at_least: bool) -> None:
+        """Time a case until it has taken so many seconds here in all."""
+        left = until - self._spent[name]
+        if left <= 0 and not at_least:
+            return
+        if name not in self._blocks:
+            self._blocks[name] = []
+            self._into[name].append(self._blocks[name])
+        began = time.monotonic()
+        with self._watching(name):
+            for work, calibration in self.worker.pairs(name, max(0.0, left)):
+                self._blocks[name].append(math.log(work / calibration))
+                self.samples.work[name].append(work)
+        self._spent[name] += max(left, time.monotonic() - began)
+
+    @contextmanager
+    def _watching(self, name: str) -> Iterator[None]:
+        try:
+            yield
+        except Failed as error:
+            self.samples.failed[name] = str(error)
+
+
+def measure(trees: Sequence[Path], setting: Setting, effort: Effort, say: Say) -> list[Samples]:
+    """Measure the cases with the code of each tree, turn by turn.
+
+    Returns:
+        One for each tree.
+    """
+    cells = {plan.name: plan.cell for plan in setting.plans}
+    found = [Samples(cells) for _ in trees]
+    began = time.monotonic()
+    for wave in range(effort.waves):
+        say(f"measuring, {wave + 1} of {effort.waves}")
+        started = time.monotonic()
+        into = [samples.blocks for samples in found]
+        with _lanes(trees, setting, found, into, effort.at_once) as lanes:
+            start = time.monotonic() - started
+            if wave == 0:
+                for lane in lanes[: len(trees)]:
+                    for name in _left(setting, found):
+                        if name != START:  # it works in other processes
+                            lane.count(name)
+            later = (effort.waves - 1 - wave) * start
+            left = effort.seconds - (time.monotonic() - began) - later
+            share = left / (effort.waves - wave) / max(1, len(setting.plans)) / len(lanes)
+            _sample(lanes, setting, found, max(LEAST, share))
+    if effort.instructions and callgrind.available():
+        for tree, samples in zip(trees, found, strict=True):
+            say("counting instructions")
+            _count_instructions(tree, setting, samples, effort.at_once)
+    return found
+
+
+def look_again(
+    trees: Sequence[Path], setting: Setting, effort: Effort, found: Sequence[Samples], say: Say
+) -> None:
+    """Measure the cases of the setting in further processes, into what was ``found``."""
+    say(f"{len(setting.plans)} look slower: measured again")
+    into = [samples.again for samples in found]
+    with _lanes(trees, setting, found, into, effort.more) as lanes:
+        _sample(lanes, setting, found, effort.second_look)
+
+
+@contextmanager
+def _lanes(
+    trees: Sequence[Path],
+    setting: Setting,
+    found: Sequence[Samples],
+    into: Sequence[Blocks],
+    count: int,
+) -> Iterator[list[_Lane]]:
+    """Start processes for each tree, and yield them when all are ready.
+
+    They get ready together; while one is asked, the others sleep.
+    """
+    with ExitStack() as stack:
+        lanes = [
+            _Lane(samples, blocks, stack.enter_context(Worker(tree, setting)))
+            for _ in range(count)
+            for tree, samples, blocks in zip(trees, found, into, strict=True)
+        ]
+        for lane in lanes:
+            lane.worker.begin()
+        for lane in lanes:
+            try:
+                lane.samples.failed |= lane.worker.ready()
+            except Failed as error:
+                every = [plan.name for plan in setting.plans]
+                lane.samples.failed |= dict.fromkeys(every, str(error))
+        yield lanes
+
+
+def _sample(
+    lanes: Sequence[_Lane], setting: Setting, found: Sequence[Samples], seconds: float
+) -> None:
+    """Let every process sample every case for so long, in turns: a bad moment then hits all.
+
+    A case whose samples are longer than its turn has fewer turns.
+    """
+    for turn in range(TURNS):
+        for name in _left(setting, found):
+            for lane in lanes:
+                lane.sample(name, seconds * (turn + 1) / TURNS, turn < FIRST_TURNS)
+
+
+def _left(setting: Setting, found: Sequence[Samples]) -> list[str]:
+    """Return the cases that no tree has failed."""
+    return [p.name for p in setting.plans if not any(p.name in one.failed for one in found)]
+
+
+def _count_instructions(tree: Path, setting: Setting, samples: Samples, processes: int) -> None:
+    fast = setting._replace(
+        plans=[p for p in setting.plans if p.fast and p.name not in samples.failed]
+    )
+    for name, instructions in callgrind.instructions(tree, fast, processes).items():
+        samples.counts.setdefault(name, {})["instructions"] = instructions
