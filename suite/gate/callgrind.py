@@ -42,7 +42,7 @@ def instructions(tree: Path, setting: Setting, processes: int) -> dict[str, int]
     # Neighbours are much alike and cost as much: every process gets some of each.
     shares = [setting.plans[which::processes] for which in range(processes)]
     until = time.monotonic() + SECONDS
-    found = {}
+    found: dict[str, int] = {}
     with ExitStack() as stack:
         counting = [
             stack.enter_context(_counting(tree, setting._replace(plans=share)))
