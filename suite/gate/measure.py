@@ -55,7 +55,7 @@ class Effort(NamedTuple):
 
 
 FAST = Effort(1, 3, at_once=3, seconds=22.0, more=1, second_look=0.5, instructions=False)
-FULL = Effort(2, 3, at_once=2, seconds=150.0, more=3, second_look=1.5, instructions=True)
+FULL = Effort(2, 3, at_once=2, seconds=130.0, more=3, second_look=1.5, instructions=True)
 TURNS = 4
 #: Turns in which a case is sampled whatever it has taken: one sample alone could be any.
 FIRST_TURNS = 2
