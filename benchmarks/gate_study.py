@@ -188,16 +188,16 @@ def replay(
         return judge(before, [process[name] for process in processes])
 
     found = {name: change(name) for name in processes[0]}
-    slower = sorted((n for n, t in found.items() if t.verdict == "slower"),
-                    key=lambda n: -found[n].change)  # fmt: skip
+    suspects = [name for name, time in found.items() if time.change > time.threshold]
+    suspects.sort(key=lambda name: -found[name].change)
     processes.append(resampled(runs[draws.integers(len(runs))], draws))
     again = {
         name
-        for name in slower[:LOOKS]
+        for name in suspects[:LOOKS]
         if change(name).verdict == "slower"
         and confirmed(baseline["cases"][name]["blocks"], [processes[-1][name]])
     }
-    return again | set(slower[LOOKS:])
+    return again | {name for name in suspects[LOOKS:] if found[name].verdict == "slower"}
 
 
 def told(out: Path, pattern: str) -> list[dict[str, Any]]:
