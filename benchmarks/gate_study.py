@@ -77,10 +77,13 @@ def spend(times: int) -> None:
 
 @contextmanager
 def tree(folder: Path) -> Iterator[Path]:
-    """Yield a copy of the checkout's committed code."""
+    """Yield a copy of the checkout's committed code, the same one from first to last."""
     place = folder / "tree"
     shutil.rmtree(place, ignore_errors=True)
     subprocess.run(["git", "clone", "--quiet", str(ROOT), str(place)], check=True)
+    for path in folder.glob("gate/*/baseline.json"):
+        commit = json.loads(path.read_text())["commit"]
+        subprocess.run(["git", "-C", str(place), "checkout", "--quiet", commit], check=True)
     yield place
     shutil.rmtree(place)
 
@@ -189,7 +192,7 @@ def replay(
 
     found = {name: change(name) for name in processes[0]}
     suspects = [name for name, time in found.items() if time.change > time.threshold]
-    suspects.sort(key=lambda name: -found[name].change)
+    suspects.sort(key=lambda name: (found[name].verdict != "slower", -found[name].change))
     processes.append(resampled(runs[draws.integers(len(runs))], draws))
     again = {
         name
@@ -197,7 +200,8 @@ def replay(
         if change(name).verdict == "slower"
         and confirmed(baseline["cases"][name]["blocks"], [processes[-1][name]])
     }
-    return again | {name for name in suspects[LOOKS:] if found[name].verdict == "slower"}
+    rest = {name for name in suspects[LOOKS:] if found[name].verdict == "slower"}
+    return again | rest if again else again
 
 
 def told(out: Path, pattern: str) -> list[dict[str, Any]]:

@@ -358,7 +358,7 @@ def gate(options: dict, fast: bool, against: str | None, update: bool, only: str
             only=only,
         )
     except stop.Stopped as signal:
-        raise stop.Stopped(signal.number, "a gate that did not end keeps nothing") from None
+        raise stop.Stopped(signal.number, "the gate begins anew next time") from None
     click.echo(text, nl=False)
     click.echo(f"all of it is in {folder}.", err=True)
     if any(result.verdict == "slower" for result in outcome.results):

@@ -49,8 +49,8 @@ class Case:
     plain: plain.Work
     """What it is a ratio to."""
     device: torch.device
-    once: bool = False
-    """Whether a process samples it once only, cold: it takes seconds."""
+    long: bool = False
+    """Whether a sample takes seconds, and needs no warming."""
 
 
 def plans(cells: Sequence[Cell]) -> list[Plan]:
@@ -126,7 +126,7 @@ def build(plan: Plan, data: Path | None) -> Case:
             lambda: subprocess.run(listing, check=True, stdout=subprocess.DEVNULL),
             plain.start(),
             torch.device("cpu"),
-            once=True,
+            long=True,
         )
     bench = _bench(plan.cell, data)
     return Case(PARTS[plan.part](bench), _calibration(plan.part, bench), bench.device)

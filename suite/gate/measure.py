@@ -28,7 +28,8 @@ from suite.gate.worker import Setting
 from suite.version import __version__
 
 Say = Callable[[str], None]
-Blocks = dict[str, list[list[float]]]
+Sampled = dict[str, list[list[float]]]
+"""Blocks of samples by case."""
 
 
 class Effort(NamedTuple):
@@ -40,7 +41,7 @@ class Effort(NamedTuple):
     at_once: int
     """Processes of a wave: they start together and are timed one after the other."""
     seconds: float
-    """For all waves, counts among them, if there are so many."""
+    """For all ``waves``, counts among them."""
     more: int
     """Further processes for what looks slower."""
     second_look: float
@@ -54,7 +55,7 @@ class Effort(NamedTuple):
         return self._replace(waves=self.baseline_waves, seconds=more * self.seconds)
 
 
-FAST = Effort(1, 3, at_once=3, seconds=22.0, more=1, second_look=0.5, instructions=False)
+FAST = Effort(1, 3, at_once=3, seconds=26.0, more=1, second_look=0.5, instructions=False)
 FULL = Effort(2, 3, at_once=2, seconds=130.0, more=3, second_look=1.5, instructions=True)
 TURNS = 4
 #: Turns in which a case is sampled whatever it has taken: one sample alone could be any.
@@ -68,8 +69,8 @@ class Samples:
     """What a tree's processes have measured of the cases, by name."""
 
     cells: dict[str, str]
-    blocks: Blocks = field(default_factory=lambda: defaultdict(list))
-    again: Blocks = field(default_factory=lambda: defaultdict(list))
+    blocks: Sampled = field(default_factory=lambda: defaultdict(list))
+    again: Sampled = field(default_factory=lambda: defaultdict(list))
     """Those of the second look."""
     work: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     counts: dict[str, dict[str, int]] = field(default_factory=dict)
@@ -101,7 +102,7 @@ class Samples:
 class _Lane:
     """A process and where what it measures goes: a block of its own of each case."""
 
-    def __init__(self, samples: Samples, into: Blocks, worker: Worker) -> None:
+    def __init__(self, samples: Samples, into: Sampled, worker: Worker) -> None:
         self.samples, self.worker, self._into = samples, worker, into
         self._blocks: dict[str, list[float]] = {}
         self._spent: dict[str, float] = defaultdict(float)
@@ -157,7 +158,7 @@ def measure(trees: Sequence[Path], setting: Setting, effort: Effort, say: Say) -
             later = (effort.waves - 1 - wave) * start
             left = effort.seconds - (time.monotonic() - began) - later
             share = left / (effort.waves - wave) / max(1, len(setting.plans)) / len(lanes)
-            _sample(lanes, setting, found, max(LEAST, share))
+            _sample(lanes, setting, found, max(LEAST, share), {START: 1})
     if effort.instructions and callgrind.available():
         for tree, samples in zip(trees, found, strict=True):
             say("counting instructions")
@@ -172,7 +173,7 @@ def look_again(
     say(f"{len(setting.plans)} look slower: measured again")
     into = [samples.again for samples in found]
     with _lanes(trees, setting, found, into, effort.more) as lanes:
-        _sample(lanes, setting, found, effort.second_look)
+        _sample(lanes, setting, found, effort.second_look, {})
 
 
 @contextmanager
@@ -180,7 +181,7 @@ def _lanes(
     trees: Sequence[Path],
     setting: Setting,
     found: Sequence[Samples],
-    into: Sequence[Blocks],
+    into: Sequence[Sampled],
     count: int,
 ) -> Iterator[list[_Lane]]:
     """Start processes for each tree, and yield them when all are ready.
@@ -205,16 +206,21 @@ def _lanes(
 
 
 def _sample(
-    lanes: Sequence[_Lane], setting: Setting, found: Sequence[Samples], seconds: float
+    lanes: Sequence[_Lane],
+    setting: Setting,
+    found: Sequence[Samples],
+    seconds: float,
+    first_turns: dict[str, int],
 ) -> None:
     """Let every process sample every case for so long, in turns: a bad moment then hits all.
 
-    A case whose samples are longer than its turn has fewer turns.
+    A case whose samples are longer than its turn has fewer, at least ``first_turns``.
     """
     for turn in range(TURNS):
         for name in _left(setting, found):
             for lane in lanes:
-                lane.sample(name, seconds * (turn + 1) / TURNS, turn < FIRST_TURNS)
+                least = turn < first_turns.get(name, FIRST_TURNS)
+                lane.sample(name, seconds * (turn + 1) / TURNS, least)
 
 
 def _left(setting: Setting, found: Sequence[Samples]) -> list[str]:

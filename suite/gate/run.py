@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,6 +19,7 @@ from suite.provenance import commit_of
 
 #: Cases that look slower and are measured again, at most, the slowest: time is short.
 LOOKS = 4
+ONCE = "slower in one moment alone"
 
 
 class Result(NamedTuple):
@@ -48,8 +49,16 @@ class Outcome(NamedTuple):
     against: str
 
 
-def results(before: Measurement | None, now: Measurement, failed: dict[str, str]) -> list[Result]:
-    """Return what is to be said of each case, from what was measured before and now."""
+def results(
+    before: Measurement | None, now: Measurement, failed: dict[str, str], had: Collection[str] = ()
+) -> list[Result]:
+    """Return what is to be said of each case.
+
+    Args:
+        before, now: what was measured.
+        failed: cases that break now, and why.
+        had: names of cases that could be measured before.
+    """
     found = []
     for name, measured in now.cases.items():
         base = before.cases.get(name) if before else None
@@ -63,7 +72,7 @@ def results(before: Measurement | None, now: Measurement, failed: dict[str, str]
         once = (
             spent.verdict == "slower"
             and measured.again
-            and not confirmed(base.all_blocks, measured.again)
+            and not confirmed(base.again or base.blocks, measured.again)
         )
         if once:
             spent = spent._replace(verdict="unknown")
@@ -73,12 +82,12 @@ def results(before: Measurement | None, now: Measurement, failed: dict[str, str]
             if key in base.counts
         }
         verdict = overall([spent.verdict, *(count.verdict for count in counts.values())])
-        why = "slower in one moment alone" if once else "too noisy"
+        why = ONCE if once else "too noisy"
         reason = why if verdict == "unknown" else _reason(verdict, spent, counts)
         found.append(Result(name, verdict, *numbers, spent, counts, reason))
     for name, why in failed.items():
         # What could be measured before and breaks now must not pass.
-        broken: Verdict = "slower" if before and name in before.cases else "unknown"
+        broken: Verdict = "slower" if name in had else "unknown"
         found.append(Result(name, broken, 0.0, 0.0, None, {}, f"not measured: {why}"))
     return found
 
@@ -107,10 +116,11 @@ def against_baseline(
 
     def told(found: Sequence[Samples]) -> tuple[list[Result], Measurement]:
         now = found[0].measurement(folder.name, commit)
-        return results(baseline, now, found[0].failed), now
+        return results(baseline, now, found[0].failed, baseline.cases), now
 
     found, now = _twice([HERE], setting, effort, say, told)
-    fresh, counted = _joined(baseline, now)
+    slower = {result.name for result in found if result.verdict == "slower"}
+    fresh, counted = _joined(baseline, now, slower)
     if fresh or counted:
         folder.keep(baseline.model_copy(update={"cases": baseline.cases | fresh | counted}))
     return Outcome(found, now, False, list(fresh), "baseline")
@@ -134,7 +144,8 @@ def against_commit(
         now = now.model_copy(
             update={"cases": {name: now.cases[name] for name in now.cases if name not in lost}}
         )
-        return results(old, now, lost | here.failed), now
+        had = [plan.name for plan in setting.plans if plan.name not in lost]
+        return results(old, now, lost | here.failed, had), now
 
     found, now = _twice([tree, HERE], setting, effort, say, told)
     return Outcome(found, now, False, [], commit)
@@ -150,18 +161,33 @@ def _twice(
     """Measure, and measure again what looks slower; return what is then ``told`` of it."""
     samples = measure(trees, setting, effort, say)
     found = _something(told(samples)[0])
-    suspects = _suspects(setting, found)
-    if suspects.plans:
-        look_again(trees, suspects, effort, samples, say)
-    return told(samples)
+    names = _suspects(found)
+    if names:
+        suspects = [plan for plan in setting.plans if plan.name in names]
+        look_again(trees, setting._replace(plans=suspects), effort, samples, say)
+    found, now = told(samples)
+    if names and not any(r.name in names and r.verdict == "slower" for r in found):
+        # It was the moment: nor is what there was no time to look at again.
+        found = [r._replace(verdict="unknown", reason=ONCE) if _by_time(r) else r for r in found]
+    return found, now
 
 
-def _suspects(setting: Setting, found: Sequence[Result]) -> Setting:
+def _suspects(found: Sequence[Result]) -> list[str]:
     """Return the cases whose time looks slower; none where an exact count has grown already."""
-    changes = {r.name: r.time.change for r in found if r.time and r.time.change > r.time.threshold}
-    sure = any(count.verdict == "slower" for r in found for count in r.counts.values())
-    names = [] if sure else sorted(changes, key=lambda name: -changes[name])[:LOOKS]
-    return setting._replace(plans=[plan for plan in setting.plans if plan.name in names])
+    if any(count.verdict == "slower" for r in found for count in r.counts.values()):
+        return []
+    # Beyond its threshold, though samples be too few to be sure; those that are come first.
+    looks = [
+        (r.verdict != "slower", -r.time.change, r.name)
+        for r in found
+        if r.time is not None and r.time.change > r.time.threshold
+    ]
+    return [name for *_, name in sorted(looks)][:LOOKS]
+
+
+def _by_time(result: Result) -> bool:
+    """Return whether a case is called slower for its time."""
+    return result.time is not None and result.verdict == result.time.verdict == "slower"
 
 
 def _something(found: list[Result]) -> list[Result]:
@@ -184,17 +210,17 @@ def _kept(folder: Folder, update: bool) -> dict[str, Measured]:
 
 
 def _joined(
-    baseline: Measurement, now: Measurement
+    baseline: Measurement, now: Measurement, slower: Collection[str]
 ) -> tuple[dict[str, Measured], dict[str, Measured]]:
     """Return what joins a baseline: cases that are new or of another cell; old ones, with counts.
 
-    A baseline of ``--fast`` has no instructions, for example.
+    A baseline of ``--fast`` has no instructions, for example. What is slower now is no measure.
     """
     fresh, counted = {}, {}
     for name, case in now.cases.items():
         old = baseline.cases.get(name)
         if old is None or old.cell_sha256 != case.cell_sha256:
             fresh[name] = case
-        elif case.counts.keys() - old.counts.keys():
+        elif name not in slower and case.counts.keys() - old.counts.keys():
             counted[name] = old.model_copy(update={"counts": case.counts | old.counts})
     return fresh, counted

@@ -24,28 +24,23 @@ class Sampler:
     def __init__(self, case: Case) -> None:
         self._case = case
         self._works = (case.work, case.plain)
-        self._repeats = [1 if case.once else self._repetitions(work) for work in self._works]
-        self._turn = self._sampled = False
+        self._repeats = [1 if case.long else self._repetitions(work) for work in self._works]
+        self._turn = False
 
     def _repetitions(self, work: Work) -> int:
         work()  # which may compile, or fill caches
-        seconds = math.inf
-        for _ in range(3):
-            seconds = min(seconds, _seconds(work, 1, self._case.device))
-            if seconds >= SAMPLE:  # long enough as it is, and warming is dear
-                return 1
-        return math.ceil(SAMPLE / max(seconds, 1e-7))
+        seconds = min(_seconds(work, 1, self._case.device) for _ in range(2))
+        return max(1, math.ceil(SAMPLE / max(seconds, 1e-7)))
 
     def pairs(self, seconds: float, least: int = 1) -> list[tuple[float, float]]:
         """Return pairs (work, calibration) in seconds a call, until so many seconds are over.
 
-        Who comes first changes with every pair: a drift of the clock then falls out. Of a case that
-        is sampled once only, there is one pair the first time, and none later.
+        Who comes first changes with every pair: a drift of the clock then falls out. Of a case
+        whose samples take seconds there is one.
         """
         found: list[tuple[float, float]] = []
-        if self._case.once:
-            least, seconds = (0 if self._sampled else 1), 0.0
-            self._sampled = True
+        if self._case.long:
+            least, seconds = 1, 0.0
         began = time.perf_counter()
         with _without_collector():
             while len(found) < least or time.perf_counter() - began < seconds:

@@ -56,7 +56,7 @@ class Measurer:
             except Exception as error:  # one broken case must not cost the others
                 failed[name] = _sentence(error)
         gc.collect()
-        gc.freeze()  # the collection before every sample then has little to look at
+        gc.freeze()  # the collection before every turn then has little to look at
         return failed
 
     def pairs(self, name: str, seconds: float) -> list[tuple[float, float]]:

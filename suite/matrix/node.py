@@ -12,6 +12,7 @@ import os
 import platform
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,6 +31,8 @@ from suite.tasks import cache
 
 #: Seconds between two messages to the desk.
 EVERY = 0.5
+#: Seconds in which a file of the driver's must be seen here.
+LATE = 30.0
 
 
 class Plugin(NamedTuple):
@@ -48,7 +51,9 @@ class Common(NamedTuple):
     plugins: tuple[Plugin, ...]
 
 
-def compute(task: Task, common: Common, data: list[Any], desk: Any) -> tuple[Any, ...]:
+def compute(
+    task: Task, common: Common, data: list[Any], desk: Any, mark: Path | None = None
+) -> tuple[Any, ...]:
     """Compute a cell and return what to answer: see `suite.matrix.attempt.attempt`.
 
     Args:
@@ -57,10 +62,13 @@ def compute(task: Task, common: Common, data: list[Any], desk: Any) -> tuple[Any
         data: a reference to the sampler, where the task reads data; else empty. In a list, for
             Ray would fetch it before plug-ins are loaded.
         desk: a handle of the `Desk`.
+        mark: a file that the driver has put where checkpoints go, if there are any.
     """
     import ray
 
     try:
+        if mark is not None:
+            _see(mark)
         _check(common.source)
         for plugin in common.plugins:
             _load(plugin)
@@ -79,6 +87,20 @@ def _check(source: str) -> None:
             f"the node {platform.node()!r} has another version of the suite's code than the "
             "machine that asks it; install the same on all nodes."
         )
+
+
+@functools.cache
+def _see(mark: Path) -> None:
+    """Check that this node sees a file of the driver's, which a network may bring a little late."""
+    until = time.monotonic() + LATE
+    while not mark.exists():
+        if time.monotonic() > until:
+            raise UserError(
+                f"the node {platform.node()!r} does not see the driver's files in "
+                f"{str(mark.parent)!r}; with --checkpoints, name a folder that all nodes share, or "
+                "leave it out."
+            )
+        time.sleep(0.1)
 
 
 @functools.cache

@@ -27,6 +27,7 @@ from suite.matrix.desk import Desk
 from suite.matrix.elsewhere import TICK, Deaths, drive, outcome_of
 from suite.matrix.executor import Outcome, Queue, Work
 from suite.provenance import source_sha256
+from suite.records.files import temporary_beside, write_atomically
 
 KINDS = ("cuda", "cpu")
 #: How a task ended that has no answer, by Ray's name for it.
@@ -112,6 +113,7 @@ class _Crowd:
             work.note, "if memory ran out, let a node take fewer at a time: give it fewer cores"
         )
         self._begun: set[str] = set()  # labels of cells whose tasks are past waiting for room
+        self._marks: set[Path] = set()
         self._told = False
         ray.get(self._desk.open.remote())  # before any cell: what cannot be told to stop is cut off
 
@@ -156,8 +158,17 @@ class _Crowd:
         alone = wanted.accelerators > 0 and work.alone()
         task = Task(cell, alone, path, keeper.every, keeper.keep)
         compute = self._compute[cell.numerics.device].options(num_cpus=wanted.cores)
-        answer = compute.remote(task, self._common, self._sent(cell), self._desk)
+        mark = None if path is None else self._marked(path.parent)
+        answer = compute.remote(task, self._common, self._sent(cell), self._desk, mark)
         self._running[answer] = cell
+
+    def _marked(self, folder: Path) -> Path:
+        """Return a file of this run's in a folder, by which nodes see that it is the same one."""
+        mark = temporary_beside(folder / "mark")
+        if mark not in self._marks:
+            write_atomically(mark, b"")
+            self._marks.add(mark)
+        return mark
 
     def _sent(self, cell: Cell) -> list[Any]:
         """Return a reference to the data of a cell, if it has any: one for all cells of a task."""
@@ -235,6 +246,9 @@ class _Crowd:
 
     def end(self) -> None:
         """Leave no task unfinished: as it ends, Ray prints an error for each."""
+        for mark in self._marks:
+            with suppress(OSError):
+                mark.unlink(missing_ok=True)
         with suppress(self._cluster.errors):
             for answer in self._running:
                 self._ray.cancel(answer, force=True)

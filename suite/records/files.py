@@ -29,13 +29,18 @@ def arrays_sha256(arrays: Arrays) -> str:
     return total.hexdigest()
 
 
+def temporary_beside(path: Path) -> Path:
+    """Return a name beside ``path`` that is this process's, and tidied away when that has died."""
+    return path.with_name(f".{path.name}.{_host()}-{os.getpid()}.tmp")
+
+
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a whole file or none: temporary file in the same folder, fsync, rename, fsync.
 
     Raises:
         UserError: the folder cannot be written, or the disk is full.
     """
-    temporary = path.with_name(f".{path.name}.{_host()}-{os.getpid()}.tmp")
+    temporary = temporary_beside(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:

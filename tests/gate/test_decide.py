@@ -27,7 +27,7 @@ def test_a_change_is_seen_beyond_the_threshold(level, verdict):
     found = decide.judge(blocks(9, seed=1), blocks(3, level, seed=2))
     assert found.verdict == verdict
     assert found.change == pytest.approx(math.expm1(level), abs=0.01)
-    assert 0.03 <= found.threshold < 0.08
+    assert decide.FLOOR <= found.threshold < 0.08
 
 
 def test_noise_between_processes_raises_the_threshold_until_nothing_is_known():

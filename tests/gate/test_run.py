@@ -208,6 +208,37 @@ def test_a_gate_that_measured_nothing_fails(fake, tmp_path):
     assert Folder(tmp_path, "m").baseline() is None
 
 
+def test_when_all_that_was_looked_at_is_acquitted_so_is_the_rest(fake, tmp_path, monkeypatch):
+    monkeypatch.setattr(gate, "LOOKS", 1)
+    folder = Folder(tmp_path, "m")
+    gate.against_baseline(folder, SETTING, EFFORT, lambda _: None)
+    fake.once = {"a": 0.15, "b": 0.12}
+    outcome = gate.against_baseline(folder, SETTING, EFFORT, lambda _: None)
+    assert verdicts(outcome) == {"a": "unknown", "b": "unknown"}
+    assert {r.reason for r in outcome.results} == {gate.ONCE}
+    fake.started, fake.once, fake.now = FIRST, {}, {"a": 0.15, "b": 0.12}
+    outcome = gate.against_baseline(folder, SETTING, EFFORT, lambda _: None)
+    assert verdicts(outcome) == {"a": "slower", "b": "slower"}
+
+
+def test_what_is_slower_gives_the_baseline_no_counts(fake, tmp_path):
+    folder = Folder(tmp_path, "m")
+    gate.against_baseline(folder, SETTING, EFFORT, lambda _: None)
+    old = folder.baseline()
+    less = {name: case.model_copy(update={"counts": {}}) for name, case in old.cases.items()}
+    folder.keep(old.model_copy(update={"cases": less}))
+    fake.now = {"a": 0.0, "b": 0.3}
+    gate.against_baseline(folder, SETTING, EFFORT, lambda _: None)
+    kept = folder.baseline().cases
+    assert (kept["a"], kept["b"]) == (old.cases["a"], less["b"])
+
+
+def test_what_breaks_here_and_not_in_the_other_commit_fails(fake, tmp_path):
+    fake.now = {"a": 0.0, "b": math.inf}
+    outcome = gate.against_commit((tmp_path, "0" * 40), "m", SETTING, EFFORT, lambda _: None)
+    assert verdicts(outcome) == {"a": "same", "b": "slower"}
+
+
 def test_another_commit_is_measured_in_turn(fake, tmp_path):
     fake.now = {"a": 0.0, "b": 0.2}
     other = (tmp_path, "0" * 40)

@@ -152,7 +152,8 @@ def test_the_cell_of_a_killed_worker_goes_on_from_its_checkpoint(
     assert processes.results(tmp_path / "out") == some(truth, "maml")
     records = Store(tmp_path / "out", "small").records()
     assert sorted(record.provenance.resumed for record in records) == [0, 0, 1]
-    assert list((tmp_path / "shared").rglob("*.npz")) == []
+    left = [path for path in (tmp_path / "shared").rglob("*") if path.is_file()]
+    assert all(path.suffix == ".lock" for path in left), left
 
 
 def test_data_are_read_here_and_sent_once(tmp_path, two_nodes, monkeypatch):
@@ -302,6 +303,18 @@ def test_another_version_of_the_code_is_refused(tmp_path):
     answer = node.compute(task, node.Common("small", "another", ()), [], None)
     assert answer[0] == "refused"
     assert "another version of the suite's code" in answer[1]
+
+
+def test_a_node_that_does_not_see_the_folder_of_checkpoints_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(node, "LATE", 0.0)
+    task = Task(workers.cells(tmp_path)[0], False, tmp_path / "cell.npz", 60.0, False)
+    here = node.Common("small", node.source_sha256(), ())
+    answer = node.compute(task, here, [], None, tmp_path / "mark")
+    assert answer[0] == "refused"
+    assert "does not see the driver's files" in answer[1]
+    assert "--checkpoints" in answer[1]
+    (tmp_path / "mark").touch()
+    node._see(tmp_path / "mark")
 
 
 def test_plugins_travel_to_nodes_that_have_no_such_file(tmp_path, monkeypatch):
