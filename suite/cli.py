@@ -326,7 +326,7 @@ def cite(options: dict, **own) -> None:
 
 
 @cli.command()
-@click.option("--fast", is_flag=True, help="A few cases, in about 40 seconds.")
+@click.option("--fast", is_flag=True, help="A few cases, in less than a minute.")
 @click.option("--against", metavar="REV", help="Measure this commit beside, not the baseline.")
 @click.option("--update", is_flag=True, help="Make the baseline anew, from what is here now.")
 @click.option("--only", default="", metavar="TEXT", help="Cases with this in their name.")

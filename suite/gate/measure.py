@@ -46,6 +46,9 @@ class Effort(NamedTuple):
     """Further processes for what looks slower."""
     second_look: float
     """Seconds of samples of each such case in each of them."""
+    first_turns: int
+    """Turns in which a case is sampled whatever it has taken: medians of a few samples are moved
+    by one hiccup."""
     instructions: bool
     """Whether instructions are counted, where Callgrind is."""
 
@@ -55,11 +58,13 @@ class Effort(NamedTuple):
         return self._replace(waves=self.baseline_waves, seconds=more * self.seconds)
 
 
-FAST = Effort(1, 3, at_once=3, seconds=26.0, more=1, second_look=0.5, instructions=False)
-FULL = Effort(2, 3, at_once=2, seconds=130.0, more=3, second_look=1.5, instructions=True)
 TURNS = 4
-#: Turns in which a case is sampled whatever it has taken: one sample alone could be any.
-FIRST_TURNS = 2
+FAST = Effort(
+    1, 3, at_once=3, seconds=23.0, more=1, second_look=0.5, first_turns=TURNS, instructions=False
+)
+FULL = Effort(
+    2, 3, at_once=2, seconds=125.0, more=3, second_look=1.5, first_turns=2, instructions=True
+)
 #: Seconds of samples of a case in a process, at least.
 LEAST = 0.15
 
@@ -158,7 +163,8 @@ def measure(trees: Sequence[Path], setting: Setting, effort: Effort, say: Say) -
             later = (effort.waves - 1 - wave) * start
             left = effort.seconds - (time.monotonic() - began) - later
             share = left / (effort.waves - wave) / max(1, len(setting.plans)) / len(lanes)
-            _sample(lanes, setting, found, max(LEAST, share), {START: 1})
+            turns = dict.fromkeys(cells, effort.first_turns) | {START: 1}
+            _sample(lanes, setting, found, max(LEAST, share), turns)
     if effort.instructions and callgrind.available():
         for tree, samples in zip(trees, found, strict=True):
             say("counting instructions")
@@ -173,7 +179,8 @@ def look_again(
     say(f"{len(setting.plans)} look slower: measured again")
     into = [samples.again for samples in found]
     with _lanes(trees, setting, found, into, effort.more) as lanes:
-        _sample(lanes, setting, found, effort.second_look, {})
+        turns = dict.fromkeys([plan.name for plan in setting.plans], effort.first_turns)
+        _sample(lanes, setting, found, effort.second_look, turns)
 
 
 @contextmanager
@@ -219,8 +226,7 @@ def _sample(
     for turn in range(TURNS):
         for name in _left(setting, found):
             for lane in lanes:
-                least = turn < first_turns.get(name, FIRST_TURNS)
-                lane.sample(name, seconds * (turn + 1) / TURNS, least)
+                lane.sample(name, seconds * (turn + 1) / TURNS, turn < first_turns[name])
 
 
 def _left(setting: Setting, found: Sequence[Samples]) -> list[str]:

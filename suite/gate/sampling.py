@@ -32,7 +32,7 @@ class Sampler:
         seconds = min(_seconds(work, 1, self._case.device) for _ in range(2))
         return max(1, math.ceil(SAMPLE / max(seconds, 1e-7)))
 
-    def pairs(self, seconds: float, least: int = 1) -> list[tuple[float, float]]:
+    def pairs(self, seconds: float, least: int = 2) -> list[tuple[float, float]]:
         """Return pairs (work, calibration) in seconds a call, until so many seconds are over.
 
         Who comes first changes with every pair: a drift of the clock then falls out. Of a case

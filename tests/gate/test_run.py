@@ -19,7 +19,7 @@ from suite.gate.worker import Setting
 
 NAMES = ("a", "b")
 SETTING = Setting([Plan(name, "part", "", True) for name in NAMES], [], None)
-EFFORT = measure.Effort(1, 3, 3, seconds=0.0, more=1, second_look=0.0, instructions=False)
+EFFORT = measure.Effort(1, 3, 3, seconds=0.0, more=1, second_look=0.0, first_turns=2, instructions=False)
 COUNTS = Counts(100, 1, 2**20)
 
 
@@ -282,4 +282,4 @@ def test_a_case_that_takes_longer_than_its_turn_has_fewer(fake, monkeypatch):
     monkeypatch.setattr(measure, "LEAST", 0.15)
     measure.measure([HERE], SETTING, EFFORT, lambda _: None)
     assert asked.count("a") == 3 * measure.TURNS
-    assert asked.count("b") == 3 * measure.FIRST_TURNS
+    assert asked.count("b") == 3 * EFFORT.first_turns
