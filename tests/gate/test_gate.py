@@ -20,7 +20,9 @@ from suite.gate.tree import HERE, Failed, Worker, other
 from suite.gate.worker import Setting
 from tests.matrix.test_cell import make
 
-SHORT = measure.Effort(1, 1, 2, seconds=0.0, more=1, second_look=0.2, first_turns=2, instructions=False)
+SHORT = measure.Effort(
+    1, 1, 2, seconds=0.0, more=1, second_look=0.2, first_turns=2, instructions=False
+)
 ONE = Setting([p for p in plans([make("maml")]) if p.part == "sampling"], [], None)
 IN_GIT = (HERE / ".git").exists()
 

@@ -19,7 +19,9 @@ from suite.gate.worker import Setting
 
 NAMES = ("a", "b")
 SETTING = Setting([Plan(name, "part", "", True) for name in NAMES], [], None)
-EFFORT = measure.Effort(1, 3, 3, seconds=0.0, more=1, second_look=0.0, first_turns=2, instructions=False)
+EFFORT = measure.Effort(
+    1, 3, 3, seconds=0.0, more=1, second_look=0.0, first_turns=2, instructions=False
+)
 COUNTS = Counts(100, 1, 2**20)
 
 
