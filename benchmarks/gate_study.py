@@ -170,7 +170,7 @@ def resampled(said: dict[str, Any], draws: np.random.Generator) -> dict[str, Any
     cases = said["measurement"]["cases"]
     which = int(draws.integers(PROCESSES))
     return {
-        name: draws.choice(case["blocks"][which], len(case["blocks"][which]))
+        name: draws.choice(case["blocks"][which], len(case["blocks"][which]), axis=0)
         for name, case in cases.items()
     }
 

@@ -1,11 +1,13 @@
 """The rule of the gate: pure functions from samples and counts to verdicts.
 
-A sample is the logarithm of a ratio, time of the work over time of its calibration; a block holds
-the samples of one process. Processes differ by more than the samples within one do (where memory
-lies, what the clock does), so blocks are the units: each counts with its median. What differences
-between blocks are usual is learned from the blocks of both sides, with a prior for when they are
-few; a change must be beyond what that noise does once in ``1 / LEVEL`` cases, beyond `FLOOR`, and
-seen by a rank test of the samples.
+A sample is a pair, time of the work and time of its calibration beside it; a block holds the
+samples of one process. Processes differ by more than the samples within one do (where memory lies,
+what the clock does), so blocks are the units: each counts with the ratio of the lower quartiles of
+both times. What disturbs a process only adds time: low quantiles of different processes differ half
+as much as medians of their ratios do (benchmarks/README.md). What differences between blocks are
+usual is learned from the blocks of both sides, with a prior for when they are few; a change must be
+beyond what that noise does once in ``1 / LEVEL`` cases, beyond `FLOOR`, and seen by a rank test of
+the samples' ratios.
 """
 
 from __future__ import annotations
@@ -18,7 +20,9 @@ import numpy as np
 from scipy import stats
 
 Verdict = Literal["faster", "same", "slower", "unknown"]
-Blocks = Sequence[Sequence[float]]
+#: Seconds a call of the work, and of its calibration.
+Sample = tuple[float, float]
+Blocks = Sequence[Sequence[Sample]]
 
 #: One-sided level of both tests, for one case.
 LEVEL = 0.001
@@ -27,7 +31,9 @@ LEVEL = 0.001
 FLOOR = 0.05
 #: A threshold beyond this would miss what the gate is for: the verdict is then unknown.
 BLUNT = 0.10
-#: Spread of block medians that is expected before any is seen, and how many blocks it is worth.
+#: Of the times in a block, which stands for them.
+QUANTILE = 0.25
+#: Spread of blocks' ratios that is expected before any is seen, and how many blocks it is worth.
 PRIOR, PRIOR_BLOCKS = 0.02, 4
 #: Growth of exact counts that is let pass, as a ratio, and absolutely.
 TOLERATED = {
@@ -58,13 +64,14 @@ class Count(NamedTuple):
     now: int
 
 
-def medians(blocks: Blocks) -> np.ndarray:
-    """Return the median of each block that has samples, (blocks,)."""
-    return np.array([float(np.median(block)) for block in blocks if len(block)])
+def ratios(blocks: Blocks) -> np.ndarray:
+    """Return the logarithm of the ratio of each block that has samples, (blocks,)."""
+    low = [np.quantile(block, QUANTILE, axis=0) for block in blocks if len(block)]
+    return np.array([math.log(work / calibration) for work, calibration in low])
 
 
 def noise(*sides: np.ndarray) -> tuple[float, int]:
-    """Return the spread of block medians about their side's mean, and its degrees of freedom."""
+    """Return the spread of blocks' ratios about their side's mean, and its degrees of freedom."""
     squares, degrees = PRIOR_BLOCKS * PRIOR**2, PRIOR_BLOCKS
     for side in sides:
         if len(side):
@@ -77,9 +84,9 @@ def judge(before: Blocks, now: Blocks) -> Time:
     """Compare the times of a case before and now.
 
     Args:
-        before, now: blocks of logarithms of ratios; at least one sample on each side.
+        before, now: blocks of samples; at least one sample on each side.
     """
-    old, new = medians(before), medians(now)
+    old, new = ratios(before), ratios(now)
     spread, degrees = noise(old, new)
     error = spread * math.sqrt(1 / len(old) + 1 / len(new))
     threshold = max(FLOOR, float(stats.t.ppf(1 - LEVEL, degrees)) * error)
@@ -90,7 +97,7 @@ def judge(before: Blocks, now: Blocks) -> Time:
 
 def confirmed(before: Blocks, later: Blocks) -> bool:
     """Return whether blocks from a second look, for themselves, are slower beyond the floor."""
-    return bool(medians(later).mean() - medians(before).mean() > FLOOR)
+    return bool(ratios(later).mean() - ratios(before).mean() > FLOOR)
 
 
 def _verdict(change: float, threshold: float, p: float) -> Verdict:
@@ -102,7 +109,10 @@ def _verdict(change: float, threshold: float, p: float) -> Verdict:
 
 
 def _rank(before: Blocks, now: Blocks, change: float) -> float:
-    old, new = (np.concatenate([np.asarray(b, float) for b in side]) for side in (before, now))
+    old, new = (
+        np.array([work / calibration for block in side for work, calibration in block])
+        for side in (before, now)
+    )
     way: Literal["greater", "less"] = "greater" if change > 0 else "less"
     return float(stats.mannwhitneyu(new, old, alternative=way).pvalue)
 

@@ -14,7 +14,7 @@ from pydantic import Field, ValidationError
 from suite.component import Strict
 from suite.errors import UserError
 from suite.gate import plain
-from suite.gate.decide import Verdict
+from suite.gate.decide import Sample, Verdict
 from suite.provenance import processor, usable_cores
 from suite.records.files import write_atomically
 
@@ -24,9 +24,9 @@ class Measured(Strict):
 
     cell_sha256: str
     """Of what the case was built from: another cell is another case."""
-    blocks: list[Annotated[list[float], Field(min_length=1)]] = Field(min_length=1)
-    """Logarithms of the ratio to the calibration, a list for each process."""
-    again: list[Annotated[list[float], Field(min_length=1)]] = Field(default_factory=list)
+    blocks: list[Annotated[list[Sample], Field(min_length=1)]] = Field(min_length=1)
+    """Seconds of the work and of its calibration, a list for each process."""
+    again: list[Annotated[list[Sample], Field(min_length=1)]] = Field(default_factory=list)
     """Those of the second look."""
     counts: dict[str, int]
     """Exact: operators, synchronisations, allocated bytes, instructions where they are known."""
@@ -34,7 +34,7 @@ class Measured(Strict):
     """Median of the work itself."""
 
     @property
-    def all_blocks(self) -> list[list[float]]:
+    def all_blocks(self) -> list[list[Sample]]:
         """Those of both looks."""
         return self.blocks + self.again
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import datetime
 import hashlib
-import math
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -22,13 +21,14 @@ import numpy as np
 
 from suite.gate import callgrind, plain
 from suite.gate.cases import START
+from suite.gate.decide import Sample
 from suite.gate.files import Measured, Measurement
 from suite.gate.tree import Failed, Worker
 from suite.gate.worker import Setting
 from suite.version import __version__
 
 Say = Callable[[str], None]
-Sampled = dict[str, list[list[float]]]
+Sampled = dict[str, list[list[Sample]]]
 """Blocks of samples by case."""
 
 
@@ -47,7 +47,7 @@ class Effort(NamedTuple):
     second_look: float
     """Seconds of samples of each such case in each of them."""
     first_turns: int
-    """Turns in which a case is sampled whatever it has taken: medians of a few samples are moved
+    """Turns in which a case is sampled whatever it has taken: those of a few samples are moved
     by one hiccup."""
     instructions: bool
     """Whether instructions are counted, where Callgrind is."""
@@ -77,7 +77,6 @@ class Samples:
     blocks: Sampled = field(default_factory=lambda: defaultdict(list))
     again: Sampled = field(default_factory=lambda: defaultdict(list))
     """Those of the second look."""
-    work: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     counts: dict[str, dict[str, int]] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
 
@@ -96,10 +95,10 @@ class Samples:
                     blocks=[block for block in blocks if block],
                     again=[block for block in self.again.get(name, []) if block],
                     counts=self.counts.get(name, {}),
-                    milliseconds=1e3 * float(np.median(self.work[name])),
+                    milliseconds=1e3 * float(np.median([s[0] for b in blocks for s in b])),
                 )
                 for name, blocks in self.blocks.items()
-                if name in self.work and name not in self.failed
+                if any(blocks) and name not in self.failed
             },
         )
 
@@ -109,7 +108,7 @@ class _Lane:
 
     def __init__(self, samples: Samples, into: Sampled, worker: Worker) -> None:
         self.samples, self.worker, self._into = samples, worker, into
-        self._blocks: dict[str, list[float]] = {}
+        self._blocks: dict[str, list[Sample]] = {}
         self._spent: dict[str, float] = defaultdict(float)
 
     def count(self, name: str) -> None:
@@ -127,9 +126,7 @@ class _Lane:
             self._into[name].append(self._blocks[name])
         began = time.monotonic()
         with self._watching(name):
-            for work, calibration in self.worker.pairs(name, max(0.0, left)):
-                self._blocks[name].append(math.log(work / calibration))
-                self.samples.work[name].append(work)
+            self._blocks[name] += self.worker.pairs(name, max(0.0, left))
         self._spent[name] += max(left, time.monotonic() - began)
 
     @contextmanager

@@ -7,10 +7,8 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
 from suite.errors import UserError
-from suite.gate.decide import Count, Time, Verdict, compare, confirmed, judge, overall
+from suite.gate.decide import Count, Time, Verdict, compare, confirmed, judge, overall, ratios
 from suite.gate.files import Folder, Measured, Measurement
 from suite.gate.measure import Effort, Samples, Say, look_again, measure
 from suite.gate.tree import HERE
@@ -62,7 +60,7 @@ def results(
     found = []
     for name, measured in now.cases.items():
         base = before.cases.get(name) if before else None
-        ratio = math.exp(float(np.mean([np.median(block) for block in measured.all_blocks])))
+        ratio = math.exp(float(ratios(measured.all_blocks).mean()))
         numbers = ratio, measured.milliseconds
         if base is None or base.cell_sha256 != measured.cell_sha256:
             why = "no baseline yet" if base is None else "another cell than the baseline's"

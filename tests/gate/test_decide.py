@@ -10,12 +10,17 @@ import pytest
 from suite.gate import decide
 
 
+def pairs(logarithms) -> list[decide.Sample]:
+    """Samples of work that takes so much longer than its calibration."""
+    return [(math.exp(x), 1.0) for x in logarithms]
+
+
 def blocks(
     count: int, level: float = 0.0, between: float = 0.0, seed: int = 0
-) -> list[list[float]]:
+) -> list[list[decide.Sample]]:
     draws = np.random.default_rng(seed)
     return [
-        list(level + between * draws.standard_normal() + 0.02 * draws.standard_normal(30))
+        pairs(level + between * draws.standard_normal() + 0.02 * draws.standard_normal(30))
         for _ in range(count)
     ]
 
@@ -39,13 +44,13 @@ def test_noise_between_processes_raises_the_threshold_until_nothing_is_known():
 
 def test_a_slow_process_among_quiet_ones_is_noise():
     now = blocks(3, seed=1)
-    now[1] = [x + 0.25 for x in now[1]]
+    now[1] = [(1.28 * work, calibration) for work, calibration in now[1]]
     assert decide.judge(blocks(9), now).verdict != "slower"
 
 
 def test_small_changes_are_nobodys_business_however_sure():
-    steady = [[0.0 + 1e-4 * i for i in range(30)] for _ in range(40)]
-    moved = [[0.025 + 1e-4 * i for i in range(30)] for _ in range(40)]
+    steady = [pairs(0.0 + 1e-4 * i for i in range(30)) for _ in range(40)]
+    moved = [pairs(0.025 + 1e-4 * i for i in range(30)) for _ in range(40)]
     found = decide.judge(steady, moved)
     assert found.p < 1e-9
     assert found.verdict == "same"
@@ -53,7 +58,18 @@ def test_small_changes_are_nobodys_business_however_sure():
 
 
 def test_too_few_samples_accuse_nobody():
-    assert decide.judge([[0.0], [0.0]], [[1.0], [1.0]]).verdict == "unknown"
+    assert decide.judge([pairs([0.0])] * 2, [pairs([1.0])] * 2).verdict == "unknown"
+
+
+def test_hiccups_in_a_third_of_the_samples_change_nothing():
+    """A busy moment adds time to the work, to its calibration or to both."""
+    now, draws = blocks(3, seed=1), np.random.default_rng(5)
+    disturbed = [
+        [tuple(np.array(pair) * (1 + (draws.random(2) < 0.35))) for pair in block] for block in now
+    ]
+    calm, found = decide.judge(blocks(9), now), decide.judge(blocks(9), disturbed)
+    assert found.verdict == "same"
+    assert found.change == pytest.approx(calm.change, abs=0.02)
 
 
 def test_unchanged_code_is_rarely_accused_and_a_tenth_is_seen():

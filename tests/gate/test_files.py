@@ -12,7 +12,9 @@ from suite.gate.files import Folder, Line, Measured, Measurement, Seen, machine
 
 
 def measurement(**changes) -> Measurement:
-    case = Measured(cell_sha256="0", blocks=[[0.1, 0.2]], counts={"operators": 3}, milliseconds=1.5)
+    case = Measured(
+        cell_sha256="0", blocks=[[(0.1, 0.2)]], counts={"operators": 3}, milliseconds=1.5
+    )
     return Measurement(
         **{
             "machine": "m",

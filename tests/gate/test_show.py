@@ -36,7 +36,7 @@ def test_machines_read_the_same():
     assert told["cases"]["b"]["counts"]["allocated"] == {
         "verdict": "slower", "before": 2**20, "now": 2**21,
     }  # fmt: skip
-    assert told["measurement"]["cases"]["a"]["blocks"] == [[0.1, 0.2]]
+    assert told["measurement"]["cases"]["a"]["blocks"] == [[[0.1, 0.2]]]
 
 
 def test_the_history_keeps_what_was_measured():
