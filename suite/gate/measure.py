@@ -60,7 +60,7 @@ class Effort(NamedTuple):
 
 TURNS = 4
 FAST = Effort(
-    1, 3, at_once=3, seconds=23.0, more=1, second_look=0.5, first_turns=TURNS, instructions=False
+    1, 3, at_once=3, seconds=26.0, more=1, second_look=0.5, first_turns=TURNS, instructions=False
 )
 FULL = Effort(
     2, 3, at_once=2, seconds=125.0, more=3, second_look=1.5, first_turns=2, instructions=True
