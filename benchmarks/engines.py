@@ -31,10 +31,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.workloads import WORKLOADS, Workload
 from suite import allocator, registry
 from suite.algorithms.base import Draws, Outer
-from suite.crew import Crew, shared
+from suite.crew import Crew
 from suite.engines.base import Engine, averaged, episode_losses
 from suite.engines.capture import Capture
 from suite.provenance import processor, usable_cores
+from suite.shares import Shares
 from suite.streams import Stream
 from suite.timing import PeakMemory, synchronise
 
@@ -75,24 +76,18 @@ def _meta_step(
     episodes = episodes.to(made.device, made.dtype)
     theta, draws = made.layout.flatten(made.model), Draws(Stream("bench"))
     capture = Capture(made, rule)
-    parts = made.parts(rule, episodes)
-    rows = shared(len(parts), len(theta), dtype=torch.float32)
-
-    @torch.no_grad()
-    def outer(part: tuple[int, slice]) -> float:
-        found = made.outer(rule, theta, episodes[part[1]], draws.after(part[1].start))
-        rows[part[0]] = found.gradient
-        return float(found.loss)
+    shares = Shares(made, rule, lambda _: episodes[:], lambda _: draws)
 
     def jobs() -> dict[str, Any]:
         memory = PeakMemory(made.device)
-        return {"outer": outer, "peak": lambda _: memory.read().peak_bytes}
+        return {**shares.jobs(), "peak": lambda _: memory.read().peak_bytes}
 
     crew = Crew(jobs, shards - 1)
+    outers = shares.outers(crew)
 
     def split() -> Any:
-        losses = crew.map("outer", list(enumerate(parts)))
-        return averaged(theta, parts, map(Outer, rows, theta.new_tensor(losses)))
+        assert outers is not None
+        return averaged(theta, shares.parts, outers(0, theta, shares.parts))
 
     @torch.no_grad()
     def alone() -> Any:
@@ -102,7 +97,7 @@ def _meta_step(
 
     try:
         yield Ready(
-            split if shards > 1 and len(parts) > 1 else alone,
+            split if outers else alone,
             lambda: sum(crew.everyone("peak")),
             lambda gradient: made.layout.natural(gradient[None])[0],
         )

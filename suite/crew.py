@@ -14,8 +14,10 @@ import ctypes
 import itertools
 import mmap
 import multiprocessing
+import select
 import signal
 import sys
+import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -33,6 +35,9 @@ from suite.errors import UserError
 MEMORY = (MemoryError, torch.OutOfMemoryError)
 #: PR_SET_PDEATHSIG of Linux: the signal that a process gets when its parent ends.
 _DEATH_SIGNAL = 1
+#: Seconds for which a process that waits for another stays awake. To wake one up takes 0.05 to 0.1
+#: ms, which an outer step of a small network would notice.
+AWAKE = 1e-3
 #: Called with a part and the arguments of the call; both, and what it returns, must pickle.
 Job = Callable[..., Any]
 
@@ -46,6 +51,13 @@ def shared(*shape: int, dtype: torch.dtype) -> Tensor:
     """Return zeros in memory that processes forked from this one write for each other."""
     count = torch.Size(shape).numel()
     return torch.frombuffer(mmap.mmap(-1, count * dtype.itemsize), dtype=dtype).view(shape)
+
+
+def runs(count: int, processes: int) -> list[slice]:
+    """Cut so many things into one run for each process, the first ones no shorter than others."""
+    # Rounded up: what cannot be shared evenly, or at all, stays with the first process.
+    bounds = [-(-count * i // processes) for i in range(processes + 1)]
+    return [slice(a, b) for a, b in itertools.pairwise(bounds)]
 
 
 class Crew:
@@ -75,9 +87,7 @@ class Crew:
         Raises:
             RuntimeError: another process ended or its job raised; says its traceback.
         """
-        # Rounded up: what cannot be shared evenly, or at all, stays with this process.
-        bounds = [-(-len(parts) * i // len(self)) for i in range(len(self) + 1)]
-        shares = [parts[a:b] for a, b in itertools.pairwise(bounds)]
+        shares = [parts[run] for run in runs(len(parts), len(self))]
         busy = [(c, s) for (_, c), s in zip(self._members, shares[1:], strict=True) if s]
         with self._or_end():
             for connection, share in busy:
@@ -136,7 +146,17 @@ def _forked(jobs: Callable[[], Mapping[str, Job]]) -> tuple[Any, Connection]:
     return process, ours
 
 
+def _await(connection: Connection) -> None:
+    """Wait for a message, wide awake at first."""
+    waiting = select.poll()
+    waiting.register(connection, select.POLLIN)
+    end = time.perf_counter() + AWAKE
+    while not waiting.poll(0) and time.perf_counter() < end:
+        pass
+
+
 def _received(connection: Connection) -> list[Any]:
+    _await(connection)
     try:
         how, found = connection.recv()
     except (EOFError, OSError):
@@ -161,6 +181,7 @@ def _serve(
     torch.set_num_threads(1)  # the parent's threads were not forked, and may not be waited for
     mine = jobs()
     while True:
+        _await(connection)
         try:
             job, share, arguments = connection.recv()
         except (EOFError, OSError):

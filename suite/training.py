@@ -176,14 +176,12 @@ class OuterLoop:
                 return rate / (step + 1)
         return rate
 
-    def outer(self, theta: Tensor, step: int, episodes: Episodes, part: slice) -> Outer:
-        """Return the outer gradient and loss of one part of a step's meta-batch."""
-        draws = Draws(self.draws, step * self.protocol.meta_batch + part.start, self.carried)
-        return self.engine.outer(self.algorithm, theta, episodes[part], draws)
-
     def _in_turn(self, step: int, theta: Tensor, parts: list[slice]) -> Iterator[Outer]:
         episodes = self.source.step(step)
-        return (self.outer(theta, step, episodes, part) for part in parts)
+        draws = Draws(self.draws, step * self.protocol.meta_batch, self.carried)
+        for part in parts:
+            after = draws.after(part.start)
+            yield self.engine.outer(self.algorithm, theta, episodes[part], after)
 
     def step(self, step: int) -> Tensor:
         """Do one outer step and return its loss (), without waiting for the device."""
@@ -205,9 +203,7 @@ class OuterLoop:
             except Unrecorded:
                 self._capture = None
         parts = self.engine.parts(self.algorithm, episodes)
-        # One part is done here: to send for help would only cost.
-        outers = self._outers if len(parts) > 1 else self._in_turn
-        return averaged(self.theta, parts, outers(step, self.theta, parts))
+        return averaged(self.theta, parts, self._outers(step, self.theta, parts))
 
     def run(
         self,

@@ -1,9 +1,9 @@
 """The contract of an algorithm: how it adapts to an episode and how its weights are meta-trained.
 
 An algorithm is a few hyper-parameters and two pieces of mathematics: `Algorithm.adapt` (the inner
-loop, used at test by all) and `Algorithm.outer` (the gradient that the outer optimiser follows).
-Both are written against an engine's gradients and Hessian-vector products and know nothing of
-devices, clocks or how these are computed.
+loop, used at test by all) and `Algorithm.each` (what every episode adds to the gradient that the
+outer optimiser follows). Both are written against an engine's gradients and Hessian-vector products
+and know nothing of devices, clocks or how these are computed.
 """
 
 from __future__ import annotations
@@ -100,6 +100,16 @@ class Algorithm(Component):
         return self.inner_steps, self.inner_batch
 
     @property
+    def by_episode(self) -> bool:
+        """Whether the algorithm writes `each`."""
+        return type(self).each is not Algorithm.each
+
+    @property
+    def writes_outer(self) -> bool:
+        """Whether the outer gradient is the algorithm's own, not one by `Engine.differentiate`."""
+        return self.by_episode or type(self).outer is not Algorithm.outer
+
+    @property
     def rehearsed(self) -> Algorithm:
         """What an engine's self-check runs: this, or a shorter one of the same formulas."""
         return self
@@ -139,13 +149,29 @@ class Algorithm(Component):
             theta = moved(theta, rate, gradient)
             yield theta, loss
 
+    def each(
+        self, engine: Engine, theta: Tensor, episodes: Episodes, draws: Draws
+    ) -> tuple[Tensor, Tensor]:
+        """Return what each of the episodes gives, (T, P), and its loss (T,).
+
+        An episode's row must not depend on which others come with it. An algorithm writes this or
+        `outer`, or neither; an engine may call it in inference mode, where autograd does not work.
+        """
+        raise NotImplementedError(f"{self.name} does not say what each episode gives")
+
+    def gather(self, theta: Tensor, rows: Tensor, losses: Tensor) -> Outer:
+        """Return the gradient (P,) that the outer optimiser follows, from what `each` returned."""
+        return Outer(rows.mean(0), losses.mean())
+
     def outer(self, engine: Engine, theta: Tensor, episodes: Episodes, draws: Draws) -> Outer:
         """Return the gradient (P,) that the outer optimiser follows, averaged over the episodes.
 
-        Where an algorithm does not write it, the query loss is differentiated through `adapt` by
-        automatic differentiation, which the reference engine alone can do.
+        Where an algorithm writes neither this nor `each`, the query loss is differentiated through
+        `adapt` by automatic differentiation, which the reference engine alone can do.
         """
-        return engine.differentiate(self, theta, episodes, draws)
+        if not self.by_episode:
+            return engine.differentiate(self, theta, episodes, draws)
+        return self.gather(theta, *self.each(engine, theta, episodes, draws))
 
 
 def moved(theta: Tensor, rate: Tensor, gradient: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from suite import registry
-from suite.algorithms.base import Algorithm, Draws, Outer
+from suite.algorithms.base import Algorithm, Draws
 from suite.engines.base import Engine
 from suite.episodes import Episodes
 
@@ -19,8 +19,10 @@ class FOMAML(Algorithm):
         theta <- theta - beta * sum_i grad L_query_i(theta_i,K)
     """
 
-    def outer(self, engine: Engine, theta: Tensor, episodes: Episodes, draws: Draws) -> Outer:
-        """Return the query gradient (P,) at theta_K, averaged over the meta-batch."""
+    def each(
+        self, engine: Engine, theta: Tensor, episodes: Episodes, draws: Draws
+    ) -> tuple[Tensor, Tensor]:
+        """Return the query gradient (T, P) at theta_K and the query loss (T,) of each episode."""
         *_, theta_k = self.adapt(engine, theta, episodes.support, self.inner_steps, draws)
         loss, gradient = engine.gradient(theta_k, episodes.query)
-        return Outer(gradient.mean(0), loss.mean())
+        return gradient, loss

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from suite import registry
-from suite.algorithms.base import Algorithm, Draws, Outer, moved
+from suite.algorithms.base import Algorithm, Draws, moved
 from suite.engines.base import Engine
 from suite.episodes import Episodes
 
@@ -25,8 +25,10 @@ class MAML(Algorithm):
 
     second_order = True
 
-    def outer(self, engine: Engine, theta: Tensor, episodes: Episodes, draws: Draws) -> Outer:
-        """Return the meta-gradient (P,) averaged over the meta-batch."""
+    def each(
+        self, engine: Engine, theta: Tensor, episodes: Episodes, draws: Draws
+    ) -> tuple[Tensor, Tensor]:
+        """Return the meta-gradient (T, P) and the query loss (T,) of each episode."""
         rate = self.inner_rate * engine.adapted
         points = []
         theta_k = self.start(engine, theta, len(episodes), draws)  # (T, P)
@@ -36,4 +38,4 @@ class MAML(Algorithm):
         loss, v = engine.gradient(theta_k, episodes.query)
         while points:
             v = v - points.pop().hessian_vector(rate * v)
-        return Outer(v.mean(0), loss.mean())
+        return v, loss

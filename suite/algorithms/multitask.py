@@ -59,8 +59,10 @@ class MultiTask(Algorithm):
         """The same with a short training: thousands of steps of Adam magnify any rounding error."""
         return self.model_copy(update={"task_steps": min(self.task_steps, 200)})
 
-    def outer(self, engine: Engine, theta: Tensor, episodes: Episodes, draws: Draws) -> Outer:
-        """Return theta - mean_i phi_i (P,) and the mean loss on the last mini-batches."""
+    def each(
+        self, engine: Engine, theta: Tensor, episodes: Episodes, draws: Draws
+    ) -> tuple[Tensor, Tensor]:
+        """Return phi_i (T, P) and the loss (T,) on the last mini-batches."""
         phi = self._random(engine, theta, len(episodes), draws)  # (T, P)
         anchor = theta if self.anchor == "mean" else torch.zeros_like(theta)
         weight = 0.0 if self.anchor == "none" else self.weight
@@ -74,7 +76,11 @@ class MultiTask(Algorithm):
             second = 0.999 * second + 0.001 * gradient.square()
             scale = (second / (1 - 0.999**k)).sqrt() + EPSILON
             phi = phi - self.task_rate * (first / (1 - 0.9**k)) / scale
-        return Outer(theta - phi.mean(0), loss.mean())
+        return phi, loss
+
+    def gather(self, theta: Tensor, rows: Tensor, losses: Tensor) -> Outer:
+        """Return theta - mean_i phi_i (P,)."""
+        return Outer(theta - rows.mean(0), losses.mean())
 
     def _random(self, engine: Engine, theta: Tensor, count: int, draws: Draws) -> Tensor:
         """Return random weights (count, P): uniform in +-1/sqrt(fan in), a bias as its layer.

@@ -95,17 +95,25 @@ class Reptile(Algorithm):
             theta = moved(theta, rate, gradient / scale)
             yield theta, loss, moment
 
-    def outer(self, engine: Engine, theta: Tensor, episodes: Episodes, draws: Draws) -> Outer:
-        """Return theta - mean_i theta_i,K (P,), and the loss on the last mini-batches.
+    def each(
+        self, engine: Engine, theta: Tensor, episodes: Episodes, draws: Draws
+    ) -> tuple[Tensor, Tensor]:
+        """Return theta_i,K (T, P), and the loss (T,) on the last mini-batches.
 
         The query set is not looked at.
         """
+        *_, (theta_k, loss) = self.descend(engine, theta, episodes.support, self.inner_steps, draws)
+        return theta_k, engine.losses(theta_k, episodes.support) if loss is None else loss
+
+    def gather(self, theta: Tensor, rows: Tensor, losses: Tensor) -> Outer:
+        """Return theta - mean_i theta_i,K (P,)."""
+        return Outer(theta - rows.mean(0), losses.mean())
+
+    def outer(self, engine: Engine, theta: Tensor, episodes: Episodes, draws: Draws) -> Outer:
+        """Return theta - mean_i theta_i,K (P,); with a state that is carried, one by one."""
         if draws.carried is not None:
             return self._in_order(engine, theta, episodes, draws)
-        *_, (theta_k, loss) = self.descend(engine, theta, episodes.support, self.inner_steps, draws)
-        if loss is None:
-            loss = engine.losses(theta_k, episodes.support)
-        return Outer(theta - theta_k.mean(0), loss.mean())
+        return super().outer(engine, theta, episodes, draws)
 
     def _in_order(self, engine: Engine, theta: Tensor, episodes: Episodes, draws: Draws) -> Outer:
         """Return what `outer` does; each episode's Adam goes on where the one before ended."""

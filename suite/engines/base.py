@@ -204,6 +204,12 @@ class Engine(ABC):
         """Return the outer gradient (P,) of one part of a meta-batch at shared weights (P,)."""
         return algorithm.outer(self, theta, episodes, draws)
 
+    def each(
+        self, algorithm: Algorithm, theta: Tensor, episodes: Episodes, draws: Draws
+    ) -> tuple[Tensor, Tensor]:
+        """Return what each of some episodes gives, (T, P), and its loss (T,); see the algorithm."""
+        return algorithm.each(self, theta, episodes, draws)
+
     def parts(self, algorithm: Algorithm, episodes: Episodes) -> list[slice]:
         """Cut a meta-batch into the parts that are worked through one by one.
 

@@ -21,7 +21,7 @@ from suite.engines.chain import Outside, compile_layers
 from suite.episodes import Episodes, Examples
 
 if TYPE_CHECKING:
-    from suite.algorithms.base import Algorithm
+    from suite.algorithms.base import Algorithm, Draws, Outer
 
 #: Numbers that the widest layer of one part may have: a megabyte in float32.
 PART = 2**18
@@ -100,17 +100,27 @@ class ExplicitEngine(Engine):
     @classmethod
     def refuses(cls, model: nn.Module, loss: str, algorithm: Algorithm) -> str | None:
         """Refuse a layer or loss outside the table, or an algorithm given as `adapt` alone."""
-        from suite.algorithms.base import Algorithm as Base
-
         if loss not in LOSSES:
             return f"the table of losses has no {loss}"
-        if type(algorithm).outer is Base.outer and algorithm.trains_on:
+        if algorithm.trains_on and not algorithm.writes_outer:
             return f"{algorithm.name} has no outer gradient of its own"
         try:
             compile_layers(model)
         except Outside as reason:
             return str(reason)
         return None
+
+    @torch.inference_mode()
+    def outer(self, algorithm: Algorithm, theta: Tensor, episodes: Episodes, draws: Draws) -> Outer:
+        """Return what the algorithm does, without what autograd keeps of every tensor and view."""
+        return super().outer(algorithm, theta, episodes, draws)
+
+    @torch.inference_mode()
+    def each(
+        self, algorithm: Algorithm, theta: Tensor, episodes: Episodes, draws: Draws
+    ) -> tuple[Tensor, Tensor]:
+        """Return what the algorithm does, as in `outer`."""
+        return super().each(algorithm, theta, episodes, draws)
 
     def kept(self) -> list[layers.Kept]:
         """Return an empty place for what each layer keeps."""

@@ -85,7 +85,7 @@ def choose(
     if distance is not None:
         if distance <= min(algorithm.tolerance, LOOSEST):
             return Choice(name, f"proved in float64 to {distance:.0e}", distance)
-        if distance > GROSS and algorithm.second_order and _own_outer(algorithm):
+        if distance > GROSS and algorithm.second_order and algorithm.writes_outer:
             raise UserError(
                 f"the outer gradient that {algorithm.name} writes is not that of the query loss "
                 f"through its adapt (off by {distance:.0e}); leave second_order False, or mend it."
@@ -99,10 +99,6 @@ def choose(
 
 
 _measured: dict[str, float] = {}
-
-
-def _own_outer(algorithm: Algorithm) -> bool:
-    return type(algorithm).outer is not Algorithm.outer
 
 
 def _engine(model: nn.Module, loss: str, loss_scale: float, name: str) -> Engine:

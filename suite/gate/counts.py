@@ -46,6 +46,10 @@ class _Counter(TorchDispatchMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         kwargs = kwargs or {}
+        with self:  # in inference mode what is made of other operators comes here whole
+            found = func.decompose(*args, **kwargs)
+        if found is not NotImplemented:
+            return found
         found = func(*args, **kwargs)
         packet = func.overloadpacket
         self.operators += 1

@@ -2,7 +2,7 @@
 
 A sample is a pair, time of the work and time of its calibration beside it; a block holds the
 samples of one process. Processes differ by more than the samples within one do (where memory lies,
-what the clock does), so blocks are the units: each counts with the ratio of the lower quartiles of
+what the clock does), so blocks are the units: each counts with the ratio of low quantiles of
 both times. What disturbs a process only adds time: low quantiles of different processes differ half
 as much as medians of their ratios do (benchmarks/README.md). What differences between blocks are
 usual is learned from the blocks of both sides, with a prior for when they are few; a change must be
@@ -32,7 +32,7 @@ FLOOR = 0.05
 #: A threshold beyond this would miss what the gate is for: the verdict is then unknown.
 BLUNT = 0.10
 #: Of the times in a block, which stands for them.
-QUANTILE = 0.25
+QUANTILE = 0.15
 #: Spread of blocks' ratios that is expected before any is seen, and how many blocks it is worth.
 PRIOR, PRIOR_BLOCKS = 0.02, 4
 #: Growth of exact counts that is let pass, as a ratio, and absolutely.

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from suite import registry
-from suite.algorithms.base import Algorithm
+from suite.algorithms.base import Algorithm, Draws
 from suite.config import Cell, make_task
 from suite.engines import selection
 from suite.engines.base import Engine
@@ -23,6 +23,7 @@ from suite.evaluation import MetaTest, at_test
 from suite.models.base import build
 from suite.records.schema import EngineUse
 from suite.running import PASSES
+from suite.shares import Shares
 from suite.streams import Stream
 from suite.tasks.base import EpisodeShape, Sampler, Task
 from suite.training import OuterLoop, Outers, Source, transfer
@@ -104,6 +105,13 @@ class Bench:
     def inner_draws(self) -> Stream:
         """Stream of the inner loops' own draws in meta-training."""
         return Stream("inner", self.cell.seed)
+
+    def shares(self) -> Shares:
+        """Return what the processes of the cell share of an outer step."""
+        batch, stream = self.cell.protocol.train.meta_batch, self.inner_draws
+        return Shares(
+            self.trainer, self.algorithm, self.source.step, lambda step: Draws(stream, step * batch)
+        )
 
     def outer_loop(self, outers: Outers | None = None, capture: bool | None = None) -> OuterLoop:
         """Return a fresh outer loop at the initial weights; arguments as in `OuterLoop`."""

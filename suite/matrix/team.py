@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from functools import cached_property
 from types import TracebackType
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from suite.algorithms.base import Draws, Outer
+from suite.algorithms.base import Draws
 from suite.config import EvaluationProtocol
-from suite.crew import Crew, shared
+from suite.crew import Crew
 from suite.evaluation import Scores, scores
 from suite.matrix.bench import Bench
 from suite.records.schema import Memory
 from suite.streams import Stream
 from suite.timing import PeakMemory, matrix_product_rate
+from suite.training import Outers
 
 
 class Team:
@@ -27,14 +28,7 @@ class Team:
 
     def __init__(self, bench: Bench) -> None:
         self._bench = bench
-        self._loop = bench.outer_loop() if bench.trains else None
-        if self._loop:
-            batch = bench.source.step(0)
-            parts = bench.trainer.parts(bench.algorithm, batch)
-            size, dtype = bench.trainer.layout.size, bench.trainer.dtype
-            # What travels with every outer step: the weights one way, gradients and losses back.
-            self._theta = shared(size, dtype=dtype)
-            self._gradients = shared(len(parts), size, dtype=dtype)
+        self._shares = bench.shares() if bench.trains else None
         # Where there is an accelerator, autograd has threads that a fork would miss.
         autograd = bench.engine.differentiates or bench.trainer.differentiates
         alone = bench.device.type != "cpu" or (autograd and torch.accelerator.is_available())
@@ -52,15 +46,10 @@ class Team:
     ) -> None:  # fmt: skip
         self._crew.close()
 
-    @property
-    def outers(self) -> Any:
+    @cached_property
+    def outers(self) -> Outers | None:
         """What `OuterLoop` asks for the outer gradients; None leaves them to the loop itself."""
-        return self._outers if len(self._crew) > 1 else None
-
-    def _outers(self, step: int, theta: Tensor, parts: list[slice]) -> Iterator[Outer]:
-        self._theta.copy_(theta)
-        losses = self._crew.map("outer", list(enumerate(parts)), step)
-        return map(Outer, self._gradients, theta.new_tensor(losses))
+        return self._shares.outers(self._crew) if self._shares else None
 
     def scores(
         self, theta: Tensor, protocol: EvaluationProtocol, draws: Draws, last: bool = False
@@ -102,21 +91,12 @@ class Team:
     def _jobs(self) -> dict[str, Any]:
         memory = PeakMemory(self._bench.device)
         return {
-            "outer": self._outer,
+            **(self._shares.jobs() if self._shares else {}),
             "score": self._score,
             "adapt": self._adapt,
             "ceiling": self._ceiling,
             "peak": lambda _: memory.read(),
         }
-
-    @torch.no_grad()
-    def _outer(self, part: tuple[int, slice], step: int) -> float:
-        row, episodes = part
-        assert self._loop is not None
-        batch = self._bench.source.step(step)
-        outer = self._loop.outer(self._theta, step, batch, episodes)
-        self._gradients[row] = outer.gradient
-        return float(outer.loss)
 
     def _score(
         self,

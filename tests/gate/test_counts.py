@@ -12,7 +12,9 @@ CPU = torch.device("cpu")
 A = torch.ones(64, 64)
 
 
-def test_operators_and_reads_of_a_value_are_counted():
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_operators_and_reads_of_a_value_are_counted(mode):
+    @mode()
     def work():
         x = A @ A
         float(x.sum())
