@@ -115,6 +115,11 @@ class Source:
         return max(1, min(MAX_LOOKAHEAD, LOOKAHEAD_BYTES // size))
 
 
+def draws_at(stream: Stream, protocol: TrainProtocol, step: int) -> Draws:
+    """Return what the first episode of a step's meta-batch takes from outside."""
+    return Draws(stream, step * protocol.meta_batch)
+
+
 Outers = Callable[[int, Tensor, list[slice]], Iterable[Outer]]
 
 
@@ -178,7 +183,7 @@ class OuterLoop:
 
     def _in_turn(self, step: int, theta: Tensor, parts: list[slice]) -> Iterator[Outer]:
         episodes = self.source.step(step)
-        draws = Draws(self.draws, step * self.protocol.meta_batch, self.carried)
+        draws = draws_at(self.draws, self.protocol, step)._replace(carried=self.carried)
         for part in parts:
             after = draws.after(part.start)
             yield self.engine.outer(self.algorithm, theta, episodes[part], after)
@@ -186,7 +191,8 @@ class OuterLoop:
     def step(self, step: int) -> Tensor:
         """Do one outer step and return its loss (), without waiting for the device."""
         outer = self._meta_gradient(step, self.source.step(step))
-        self.carried = outer.carried
+        # A copy is an ordinary tensor, whatever mode the engine computed in.
+        self.carried = None if outer.carried is None else outer.carried.clone()
         clip = self.protocol.clip
         scale = self.protocol.outer_scale if self.algorithm.query_loss else 1
         gradient = outer.gradient if scale == 1 else outer.gradient * scale

@@ -70,8 +70,8 @@ class Algorithm(Component):
     Class attributes
         trains_on: ``"episodes"``; ``"joint"`` for one model over all meta-train tasks; None where
             nothing is meta-trained.
-        second_order: whether `outer` differentiates through `adapt`.
-        query_loss: whether `outer` is the gradient of the query loss, and so scales with it.
+        second_order: whether the outer gradient differentiates through `adapt`.
+        query_loss: whether it is the gradient of the query loss, and so scales with it.
     """
 
     trains_on: ClassVar[Literal["episodes", "joint"] | None] = "episodes"
@@ -101,13 +101,17 @@ class Algorithm(Component):
 
     @property
     def by_episode(self) -> bool:
-        """Whether the algorithm writes `each`."""
-        return type(self).each is not Algorithm.each
+        """Whether the outer gradient is what `gather` makes of `each`, and nothing else."""
+        return self._writes_each and type(self).outer is Algorithm.outer
 
     @property
     def writes_outer(self) -> bool:
         """Whether the outer gradient is the algorithm's own, not one by `Engine.differentiate`."""
-        return self.by_episode or type(self).outer is not Algorithm.outer
+        return self._writes_each or type(self).outer is not Algorithm.outer
+
+    @property
+    def _writes_each(self) -> bool:
+        return type(self).each is not Algorithm.each
 
     @property
     def rehearsed(self) -> Algorithm:
@@ -169,9 +173,15 @@ class Algorithm(Component):
         Where an algorithm writes neither this nor `each`, the query loss is differentiated through
         `adapt` by automatic differentiation, which the reference engine alone can do.
         """
-        if not self.by_episode:
+        if draws.carried is not None:
+            return self.in_order(engine, theta, episodes, draws)
+        if not self._writes_each:
             return engine.differentiate(self, theta, episodes, draws)
         return self.gather(theta, *self.each(engine, theta, episodes, draws))
+
+    def in_order(self, engine: Engine, theta: Tensor, episodes: Episodes, draws: Draws) -> Outer:
+        """Return what `outer` does where a state is carried on, one episode after the other."""
+        raise NotImplementedError(f"{self.name} carries nothing from episode to episode")
 
 
 def moved(theta: Tensor, rate: Tensor, gradient: Tensor) -> Tensor:

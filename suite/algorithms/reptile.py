@@ -109,13 +109,7 @@ class Reptile(Algorithm):
         """Return theta - mean_i theta_i,K (P,)."""
         return Outer(theta - rows.mean(0), losses.mean())
 
-    def outer(self, engine: Engine, theta: Tensor, episodes: Episodes, draws: Draws) -> Outer:
-        """Return theta - mean_i theta_i,K (P,); with a state that is carried, one by one."""
-        if draws.carried is not None:
-            return self._in_order(engine, theta, episodes, draws)
-        return super().outer(engine, theta, episodes, draws)
-
-    def _in_order(self, engine: Engine, theta: Tensor, episodes: Episodes, draws: Draws) -> Outer:
+    def in_order(self, engine: Engine, theta: Tensor, episodes: Episodes, draws: Draws) -> Outer:
         """Return what `outer` does; each episode's Adam goes on where the one before ended."""
         gradient, total, count = torch.zeros_like(theta), theta.new_zeros(()), len(episodes)
         for t in range(count):

@@ -151,7 +151,7 @@ class Engine(ABC):
     """
 
     name: ClassVar[str] = ""
-    #: Whether `differentiate` works: what an algorithm without an `outer` of its own needs.
+    #: Whether `differentiate` works: what an algorithm without `each` or `outer` needs.
     differentiates: ClassVar[bool] = False
     #: Whether weights of convolutions lie channels-last in ``theta``.
     channels_last: ClassVar[bool] = False

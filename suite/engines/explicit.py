@@ -110,10 +110,13 @@ class ExplicitEngine(Engine):
             return str(reason)
         return None
 
-    @torch.inference_mode()
     def outer(self, algorithm: Algorithm, theta: Tensor, episodes: Episodes, draws: Draws) -> Outer:
-        """Return what the algorithm does, without what autograd keeps of every tensor and view."""
-        return super().outer(algorithm, theta, episodes, draws)
+        """Return what the algorithm does, without what autograd keeps of every tensor and view.
+
+        An `outer` of the algorithm's own may want autograd.
+        """
+        with torch.inference_mode(algorithm.by_episode):
+            return super().outer(algorithm, theta, episodes, draws)
 
     @torch.inference_mode()
     def each(

@@ -42,7 +42,7 @@ class Measured(Strict):
 class Measurement(Strict):
     """What one run measured, and of what."""
 
-    format: Literal[1] = 1
+    format: Literal[2] = 2
     machine: str
     plain_sha256: str
     """Of the calibration."""
@@ -94,14 +94,17 @@ class Folder:
         return self.path / "baseline.json"
 
     def baseline(self) -> Measurement | None:
-        """Return the baseline; None without one, or if it was a ratio to another calibration.
+        """Return the baseline; None without one, or if its ratios meant something else.
 
         Raises:
             UserError: the file is no baseline.
         """
         path = self.baseline_path
         try:
-            found = Measurement.model_validate_json(path.read_bytes())
+            text = path.read_bytes()
+            if _format(text) == 1:  # its samples were ratios of pairs, and not kept as pairs
+                return None
+            found = Measurement.model_validate_json(text)
         except FileNotFoundError:
             return None
         except (OSError, ValidationError) as error:
@@ -133,6 +136,13 @@ class Folder:
             except ValidationError:
                 continue
         return found
+
+
+def _format(text: bytes) -> Any:
+    try:
+        return json.loads(text)["format"]
+    except (ValueError, TypeError, KeyError):
+        return None
 
 
 def _text(value: Any) -> bytes:

@@ -95,12 +95,16 @@ class Samples:
                     blocks=[block for block in blocks if block],
                     again=[block for block in self.again.get(name, []) if block],
                     counts=self.counts.get(name, {}),
-                    milliseconds=1e3 * float(np.median([s[0] for b in blocks for s in b])),
+                    milliseconds=1e3 * _median_work([*blocks, *self.again.get(name, [])]),
                 )
                 for name, blocks in self.blocks.items()
                 if any(blocks) and name not in self.failed
             },
         )
+
+
+def _median_work(blocks: list[list[Sample]]) -> float:
+    return float(np.median([work for block in blocks for work, _ in block]))
 
 
 class _Lane:

@@ -6,14 +6,14 @@ import itertools
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from suite import registry
-from suite.algorithms.base import Algorithm, Draws
+from suite.algorithms.base import Algorithm
 from suite.config import Cell, make_task
 from suite.engines import selection
 from suite.engines.base import Engine
@@ -26,7 +26,7 @@ from suite.running import PASSES
 from suite.shares import Shares
 from suite.streams import Stream
 from suite.tasks.base import EpisodeShape, Sampler, Task
-from suite.training import OuterLoop, Outers, Source, transfer
+from suite.training import OuterLoop, Outers, Source, draws_at, transfer
 
 #: Data that another process has read, by the task's identity; this machine may lack the files.
 _given: dict[str, Sampler] = {}
@@ -108,10 +108,8 @@ class Bench:
 
     def shares(self) -> Shares:
         """Return what the processes of the cell share of an outer step."""
-        batch, stream = self.cell.protocol.train.meta_batch, self.inner_draws
-        return Shares(
-            self.trainer, self.algorithm, self.source.step, lambda step: Draws(stream, step * batch)
-        )
+        draws = partial(draws_at, self.inner_draws, self.cell.protocol.train)
+        return Shares(self.trainer, self.algorithm, self.source.step, draws)
 
     def outer_loop(self, outers: Outers | None = None, capture: bool | None = None) -> OuterLoop:
         """Return a fresh outer loop at the initial weights; arguments as in `OuterLoop`."""

@@ -47,6 +47,14 @@ def test_a_baseline_of_another_calibration_is_none(tmp_path):
     assert folder.baseline() is None
 
 
+def test_a_baseline_of_another_format_is_none(tmp_path):
+    folder = Folder(tmp_path, "m")
+    folder.keep(measurement())
+    told = json.loads(folder.baseline_path.read_text()) | {"format": 1}
+    folder.baseline_path.write_text(json.dumps(told))
+    assert folder.baseline() is None
+
+
 @pytest.mark.parametrize("text", ["", "{}", '{"cases": 3}', "\x00", "[]"])
 def test_a_broken_baseline_is_named_and_left(tmp_path, text):
     folder = Folder(tmp_path, "m")

@@ -16,6 +16,7 @@ from suite.matrix.bench import set_up
 from suite.matrix.cell import run_cell, summarise
 from suite.records.files import arrays_sha256
 from suite.records.store import Store
+from suite.shares import Shares
 from suite.streams import Stream
 from suite.tasks.images import ImageSampler
 from suite.training import Diverged, OuterLoop, curve_points, transfer
@@ -41,10 +42,11 @@ IMAGES = {
 def make(algorithm="maml", images=False, seed=0, engine="auto", **changes):
     protocol = json.loads(json.dumps(IMAGES if images else PROTOCOL))
     protocol["train"].update(changes)
+    rule = {"name": algorithm} if isinstance(algorithm, str) else algorithm
     return Cell(
         experiment="e",
-        variant=algorithm,
-        algorithm={"name": algorithm},
+        variant=rule["name"],
+        algorithm=rule,
         task={"name": "glyphs"} if images else {"name": "sinusoid"},
         model={"name": "conv4", "filters": 4} if images else {"name": "mlp", "hidden": [8]},
         seed=seed,
@@ -130,7 +132,9 @@ def test_episodes_do_not_depend_on_how_far_ahead_they_are_drawn(lookahead, monke
     assert run(make())[0].result_sha256 == whole.result_sha256
 
 
-@pytest.mark.parametrize("algorithm", ["maml", "reptile", "finetune", "sgd"])
+@pytest.mark.parametrize(
+    "algorithm", ["maml", {"name": "reptile", "inner_batch": 2}, "finetune", "sgd"]
+)
 @pytest.mark.parametrize("engine", ["explicit", "reference"])
 def test_processes_change_no_bit(algorithm, engine, monkeypatch):
     monkeypatch.setattr("suite.engines.explicit.PART", 1)  # as many parts as episodes
@@ -146,16 +150,19 @@ def test_processes_change_no_bit(algorithm, engine, monkeypatch):
     assert len(set(found)) == 1
 
 
-def test_processes_change_no_bit_of_a_regression_cell():
+@pytest.mark.parametrize("algorithm", ["maml", {"name": "reptile", "inner_batch": 2}])
+def test_shares_of_a_small_meta_batch_change_no_bit(algorithm, monkeypatch):
+    shared = []
+    outers = Shares.outers
+    monkeypatch.setattr(Shares, "_faster", lambda *_: True)
+    monkeypatch.setattr(Shares, "outers", lambda *a: shared.append(outers(*a)) or shared[-1])
     found = []
     for shards in (1, 2):
-        cell = make("maml", meta_batch=64)
-        record, _ = run(
-            cell.model_copy(
-                update={"numerics": cell.numerics.model_copy(update={"shards": shards})}
-            )
-        )
+        cell = make(algorithm, meta_batch=25, steps=3)
+        numerics = cell.numerics.model_copy(update={"shards": shards})
+        record, _ = run(cell.model_copy(update={"numerics": numerics}))
         found.append(record.result_sha256)
+    assert [outers is not None for outers in shared] == [False, True]
     assert found[0] == found[1]
 
 
