@@ -22,7 +22,7 @@ def test_contract_tests_run_from_the_plugins_own_folder(tmp_path):
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "."]
     good = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert good.returncode == 0, good.stdout
-    assert "6 passed" in good.stdout
+    assert "7 passed" in good.stdout
     broken = PLUGIN.read_text().replace("        yield theta\n        for", "        for")
     (tmp_path / "anil.py").write_text(broken)
     bad = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
