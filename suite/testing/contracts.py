@@ -180,7 +180,7 @@ def gives_an_outer_gradient(name: str) -> None:
 
 @_check("algorithm")
 def gives_each_episode_its_own(name: str) -> None:
-    """What `each` gives an episode is the same alone and in a batch, and `gather` is `outer`."""
+    """What `each` gives an episode is the same alone and in a batch."""
     algorithm, engine, episodes = registry.algorithms.get(name)(), _engine(), _episodes()
     if not algorithm.by_episode:
         return
@@ -191,12 +191,6 @@ def gives_each_episode_its_own(name: str) -> None:
         row, loss = algorithm.each(engine, theta, episodes[t : t + 1], draws.after(t))
         torch.testing.assert_close(row[0], rows[t], rtol=1e-9, atol=1e-12)
         torch.testing.assert_close(loss[0], losses[t], rtol=1e-9, atol=1e-12)
-    gathered, outer = (
-        algorithm.gather(theta, rows, losses),
-        algorithm.outer(engine, theta, episodes, draws),
-    )
-    torch.testing.assert_close(gathered.gradient, outer.gradient, rtol=1e-9, atol=1e-12)
-    torch.testing.assert_close(gathered.loss, outer.loss, rtol=1e-9, atol=1e-12)
 
 
 @_check("algorithm")
