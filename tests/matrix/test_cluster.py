@@ -63,6 +63,23 @@ class Reading(Sinusoid):
         return Shifted(device, torch.tensor(float((data / "shift").read_text())))
 """
 
+#: Training that waits until a file says that it was heard of: nodes tell of it now and then only.
+WAITING = """
+import time
+from pathlib import Path
+from suite.training import OuterLoop
+
+heard, before = Path({folder!r}) / "heard", OuterLoop.step
+
+def step(self, number):
+    until = time.monotonic() + 60
+    while number == 50 and not heard.exists() and time.monotonic() < until:
+        time.sleep(0.05)
+    return before(self, number)
+
+OuterLoop.step = step
+"""
+
 
 @pytest.fixture(scope="module")
 def truth(tmp_path_factory):
@@ -140,10 +157,19 @@ def test_the_cell_of_a_killed_worker_goes_on_from_its_checkpoint(
     tmp_path, truth, two_nodes, monkeypatch
 ):
     monkeypatch.setattr(progress, "LINE_EVERY", 0.0)
+    shown = progress.Progress.step
+
+    def show(self, label, done, steps, phase):
+        shown(self, label, done, steps, phase)
+        if phase == "training":
+            (tmp_path / "heard").touch()
+
+    monkeypatch.setattr(progress.Progress, "step", show)
     mortal = workers.plugin(tmp_path, workers.MORTAL.format(folder=str(tmp_path)))
+    waiting = workers.plugin(tmp_path, WAITING.format(folder=str(tmp_path)), "waiting")
     cells = many(tmp_path, "maml")
     summary, said = workers.run(
-        cells, tmp_path / "out", remote(two_nodes, mortal), checkpoint_every=0,
+        cells, tmp_path / "out", remote(two_nodes, mortal, waiting), checkpoint_every=0,
         checkpoints=tmp_path / "shared",
     )  # fmt: skip
     assert summary.done == 3, said
