@@ -33,7 +33,7 @@ from suite import allocator, registry
 from suite.algorithms.base import Draws, Outer
 from suite.crew import Crew
 from suite.engines.base import Engine, averaged, episode_losses
-from suite.engines.capture import Capture
+from suite.engines.capture import OFTEN, Capture, outer_work, pays
 from suite.provenance import processor, usable_cores
 from suite.shares import Shares
 from suite.streams import Stream
@@ -75,7 +75,9 @@ def _meta_step(
     rule, episodes = workload.algorithm(algorithm), workload.episodes()
     episodes = episodes.to(made.device, made.dtype)
     theta, draws = made.layout.flatten(made.model), Draws(Stream("bench"))
-    capture = Capture(made, rule)
+    work = outer_work(made, rule)
+    capture = Capture(work, made.device)
+    recorded = recorded and pays(made, made.parts(rule, episodes), OFTEN)
     shares = Shares(made, rule, lambda _: episodes[:], lambda _: draws)
 
     def jobs() -> dict[str, Any]:
@@ -90,14 +92,12 @@ def _meta_step(
         return averaged(theta, shares.parts, outers(0, theta, shares.parts))
 
     @torch.no_grad()
-    def alone() -> Any:
-        if recorded:
-            return capture.outer(theta, episodes)
-        return made.meta_gradient(rule, theta, episodes[:], draws)
+    def whole() -> Any:
+        return Outer(*(capture if recorded else work)(theta, episodes[:], draws))
 
     try:
         yield Ready(
-            split if outers else alone,
+            split if outers else whole,
             lambda: sum(crew.everyone("peak")),
             lambda gradient: made.layout.natural(gradient[None])[0],
         )
@@ -201,8 +201,9 @@ def variants(algorithm: str, device: torch.device = CPU) -> dict[str, Callable[.
         )
     found = {
         PLAIN: engine("reference", cores, 1),
-        SPLIT: engine("explicit", 1, cores),
-        "explicit, one process": engine("explicit", cores, 1),
+        SPLIT: engine("explicit", 1, cores, recorded=True),
+        "explicit, one process": engine("explicit", cores, 1, recorded=True),
+        "explicit, not recorded": engine("explicit", cores, 1),
         "plain loop, split": engine("reference", 1, cores),
     }
     if algorithm == "maml":

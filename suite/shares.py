@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -12,6 +13,7 @@ from torch import Tensor
 from suite.algorithms.base import Algorithm, Draws, Outer
 from suite.crew import Crew, Job, runs, shared
 from suite.engines.base import Engine
+from suite.engines.capture import Capture, outer_work
 from suite.episodes import Episodes
 from suite.training import Outers
 
@@ -51,6 +53,9 @@ class Shares:
         first = batch(0)
         self._count, self.parts = len(first), engine.parts(algorithm, first)
         rows = len(self.parts) if len(self.parts) > 1 else self._count
+        # A share is recorded by the process that does it, the whole by this one.
+        self._whole = Capture(outer_work(engine, algorithm), engine.device)
+        self._share = Capture(partial(engine.each, algorithm), engine.device)
         # What travels with every outer step: the weights one way, gradients and losses back.
         self._theta = shared(engine.layout.size, dtype=engine.dtype)
         self._rows = shared(rows, engine.layout.size, dtype=engine.dtype)
@@ -107,11 +112,12 @@ class Shares:
         theta = self._theta.clone()
 
         def whole() -> None:
-            self._engine.outer(self._algorithm, theta, self._batch(0), self._draws(0))
+            self._whole(theta, self._batch(0), self._draws(0))
 
         def in_shares() -> None:
             by_episode(0, theta, self.parts)
 
+        whole()  # which records it
         least = [math.inf, math.inf]
         for _ in range(TRIALS):
             for i, work in enumerate((whole, in_shares)):
@@ -130,5 +136,5 @@ class Shares:
     @torch.no_grad()
     def _episodes(self, cut: slice, step: int) -> None:
         episodes, draws = self._batch(step)[cut], self._draws(step).after(cut.start)
-        found = self._engine.each(self._algorithm, self._theta, episodes, draws)
+        found = self._share(self._theta, episodes, draws)
         self._rows[cut], self._losses[cut] = found

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from suite.algorithms.base import Algorithm, Draws, Outer
 from suite.config import TrainProtocol
 from suite.engines.base import Engine, Layout, averaged
-from suite.engines.capture import Capture, Unrecorded
+from suite.engines.capture import Capture, outer_work, pays
 from suite.episodes import Episodes, Examples
 from suite.streams import Stream
 from suite.tasks.base import Sampler
@@ -136,7 +136,7 @@ class OuterLoop:
         outers: called with a step, the weights and the parts of its meta-batch for the outer
             gradient and loss of each part in turn; by default they are computed here, in order.
         capture: whether to record the outer gradient once and replay it, where that is possible;
-            by default on a GPU, if the engine records no graph of its own.
+            by default where it pays and is not left to ``outers``.
     """
 
     def __init__(
@@ -155,10 +155,8 @@ class OuterLoop:
         self._outers = outers or self._in_turn
         #: What the inner optimiser carries on from episode to episode, if anything.
         self.carried = algorithm.carried(engine)
-        if capture is None:
-            capture = engine.device.type == "cuda" and not engine.differentiates
-        capture = capture and self.carried is None
-        self._capture = Capture(engine, algorithm) if capture else None
+        self._record = False if outers else capture
+        self._capture = Capture(outer_work(engine, algorithm), engine.device)
         self.weights = nn.Parameter(theta.clone())
         optimiser = torch.optim.Adam if algorithm.outer_optimiser == "adam" else torch.optim.SGD
         self.optimiser = optimiser([self.weights], lr=algorithm.outer_rate)
@@ -203,12 +201,13 @@ class OuterLoop:
         return outer.loss
 
     def _meta_gradient(self, step: int, episodes: Episodes) -> Outer:
-        if self._capture is not None:
-            try:
-                return self._capture.outer(self.theta, episodes)
-            except Unrecorded:
-                self._capture = None
         parts = self.engine.parts(self.algorithm, episodes)
+        if self._record is None:
+            self._record = pays(self.engine, parts, self.protocol.steps)
+        if self._record and self.carried is None:
+            draws = draws_at(self.draws, self.protocol, step)
+            gradient, loss = self._capture(self.theta, episodes, draws)
+            return Outer(gradient, loss.clone())  # the gradient is followed before the next
         return averaged(self.theta, parts, self._outers(step, self.theta, parts))
 
     def run(

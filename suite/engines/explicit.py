@@ -23,8 +23,10 @@ from suite.episodes import Episodes, Examples
 if TYPE_CHECKING:
     from suite.algorithms.base import Algorithm, Draws, Outer
 
-#: Numbers that the widest layer of one part may have: a megabyte in float32.
+#: Numbers that the widest layer of one part may have: a megabyte in float32, for a core's cache.
 PART = 2**18
+#: The same on a GPU, for its memory: 512 MB.
+GPU_PART = 2**27
 #: Numbers of that layer up to which a batch stays whole: dispatch is what it costs.
 WHOLE = 2**15
 
@@ -156,12 +158,11 @@ class ExplicitEngine(Engine):
         return self._cut(x, 2 if large else 1)
 
     def _cut(self, x: Tensor, at_least: int = 1) -> list[slice]:
-        """Cut the episodes with inputs ``x`` (T, n, *input_shape) into like parts for a cache."""
+        """Cut the episodes with inputs ``x`` (T, n, *input_shape) into like parts."""
         key = x.shape, at_least
         if key not in self._cuts:
-            count, pieces = len(x), at_least
-            if x.is_cpu:
-                pieces = max(at_least, -(-count * self._width(x.shape[1:]) // PART))
+            count, limit = len(x), PART if x.is_cpu else GPU_PART
+            pieces = max(at_least, -(-count * self._width(x.shape[1:]) // limit))
             # Few pieces are a power of two of them, which two or four processes share evenly.
             pieces = min(count, pieces if pieces > 8 else 2 ** (pieces - 1).bit_length())
             bounds = [count * i // pieces for i in range(pieces + 1)]

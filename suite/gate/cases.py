@@ -20,6 +20,7 @@ import torch
 from suite.algorithms.base import Draws
 from suite.config import Cell
 from suite.gate import plain
+from suite.gate.plain import Work
 from suite.matrix.bench import Bench, set_up
 from suite.matrix.team import Team
 
@@ -45,12 +46,15 @@ class Plan(NamedTuple):
 class Case:
     """Something to measure."""
 
-    work: plain.Work
-    plain: plain.Work
+    work: Work
+    plain: Work
     """What it is a ratio to."""
     device: torch.device
     long: bool = False
     """Whether a sample takes seconds, and needs no warming."""
+    counted: Work | None = None
+    """What operators and memory are counted of, if not the work: the same, not recorded. A replay
+    allocates nothing, so a step that takes more memory would not be seen."""
 
 
 def plans(cells: Sequence[Cell]) -> list[Plan]:
@@ -129,10 +133,12 @@ def build(plan: Plan, data: Path | None) -> Case:
             long=True,
         )
     bench = _bench(plan.cell, data)
-    return Case(PARTS[plan.part](bench), _calibration(plan.part, bench), bench.device)
+    calibration = _calibration(plan.part, bench)
+    counted = outer_step(bench, capture=False) if plan.part == "outer step" else None
+    return Case(PARTS[plan.part](bench), calibration, bench.device, counted=counted)
 
 
-def _calibration(part: str, bench: Bench) -> plain.Work:
+def _calibration(part: str, bench: Bench) -> Work:
     train, shape = bench.cell.protocol.train, bench.task.input_shape
     examples = train.support_size + train.query_size
     if part == "sampling":
@@ -141,7 +147,7 @@ def _calibration(part: str, bench: Bench) -> plain.Work:
     return plain.supervised(shape, examples, train.meta_batch, bench.device, step)
 
 
-def inner_loop(bench: Bench, steps: int | None = None) -> plain.Work:
+def inner_loop(bench: Bench, steps: int | None = None) -> Work:
     """Return the adaptation of one meta-batch, by all inner steps of training or so many."""
     count = bench.algorithm.inner_steps if steps is None else steps
     draws = Draws(bench.inner_draws)
@@ -155,14 +161,17 @@ def inner_loop(bench: Bench, steps: int | None = None) -> plain.Work:
     return work
 
 
-def inner_step(bench: Bench) -> plain.Work:
+def inner_step(bench: Bench) -> Work:
     """Return the adaptation of one meta-batch by one step."""
     return inner_loop(bench, 1)
 
 
-def outer_step(bench: Bench) -> plain.Work:
-    """Return one outer step, meta-gradient and optimiser, always from the initial weights."""
-    loop = bench.outer_loop()
+def outer_step(bench: Bench, capture: bool | None = None) -> Work:
+    """Return one outer step, meta-gradient and optimiser, always from the initial weights.
+
+    ``capture`` as in `OuterLoop`.
+    """
+    loop = bench.outer_loop(capture=capture)
     initial = loop.theta.clone()
 
     @torch.no_grad()
@@ -173,19 +182,19 @@ def outer_step(bench: Bench) -> plain.Work:
     return work
 
 
-def sampling(bench: Bench) -> plain.Work:
+def sampling(bench: Bench) -> Work:
     """Return the drawing of meta-batches ahead, as training does it."""
     return lambda: bench.source.draw(0, AHEAD)
 
 
-def test(bench: Bench) -> plain.Work:
+def test(bench: Bench) -> Work:
     """Return the drawing of one test episode, adaptation to it, and its scores at every step."""
     protocol, start = bench.cell.protocol.evaluations[0], bench.initial
     draws = Draws(bench.inner_draws, carried=bench.algorithm.carried(bench.engine))
     return lambda: bench.test.part(slice(0, 1), start, protocol, draws)
 
 
-def training_and_test(bench: Bench) -> plain.Work:
+def training_and_test(bench: Bench) -> Work:
     """Return a whole small cell: a few outer steps from the start, and its meta-test."""
     protocol = bench.cell.protocol.evaluations[0].model_copy(update={"episodes": SHORT_EPISODES})
 
@@ -200,7 +209,7 @@ def training_and_test(bench: Bench) -> plain.Work:
     return work
 
 
-PARTS: dict[str, Callable[[Bench], plain.Work]] = {
+PARTS: dict[str, Callable[[Bench], Work]] = {
     "sampling": sampling,
     "inner step": inner_step,
     "inner loop": inner_loop,

@@ -66,7 +66,7 @@ class Measurer:
     def counts(self, name: str) -> dict[str, int]:
         """Return what is exact about a case."""
         case = self.case(name)
-        return count(case.work, case.device)._asdict()
+        return count(case.counted or case.work, case.device)._asdict()
 
 
 def _answer(measurer: Measurer, question: list[Any]) -> dict[str, Any]:

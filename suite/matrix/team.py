@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from types import TracebackType
 from typing import Any
@@ -12,6 +13,8 @@ from torch import Tensor
 from suite.algorithms.base import Draws
 from suite.config import EvaluationProtocol
 from suite.crew import Crew
+from suite.engines.capture import Capture, Work, pays
+from suite.episodes import Episodes
 from suite.evaluation import Scores, scores
 from suite.matrix.bench import Bench
 from suite.records.schema import Memory
@@ -29,6 +32,7 @@ class Team:
     def __init__(self, bench: Bench) -> None:
         self._bench = bench
         self._shares = bench.shares() if bench.trains else None
+        self._inner = Capture(_inner_loop(bench), bench.device)
         # Where there is an accelerator, autograd has threads that a fork would miss.
         autograd = bench.engine.differentiates or bench.trainer.differentiates
         alone = bench.device.type != "cpu" or (autograd and torch.accelerator.is_available())
@@ -45,6 +49,10 @@ class Team:
         trace: TracebackType | None,
     ) -> None:  # fmt: skip
         self._crew.close()
+
+    @cached_property
+    def _parts(self) -> list[slice]:
+        return self._bench.trainer.parts(self._bench.algorithm, self._bench.batch)
 
     @cached_property
     def outers(self) -> Outers | None:
@@ -75,7 +83,7 @@ class Team:
 
     def adapt(self) -> None:
         """Run the training's inner loop once on the first meta-batch, and forget the result."""
-        self._crew.map("adapt", self._bench.trainer.parts(self._bench.algorithm, self._bench.batch))
+        self._crew.map("adapt", self._parts)
 
     def ceiling(self) -> float:
         """Return the FLOP/s of matrix products in all processes at once."""
@@ -123,6 +131,18 @@ class Team:
     def _adapt(self, part: slice) -> None:
         bench, batch = self._bench, self._bench.batch[part]
         draws = Draws(bench.inner_draws).after(part.start)
-        steps = bench.algorithm.inner_steps
-        for _ in bench.algorithm.adapt(bench.engine, bench.initial, batch.support, steps, draws):
-            pass
+        # Recorded where an outer step is: the two are compared.
+        often = pays(bench.engine, self._parts, bench.cell.protocol.train.steps)
+        (self._inner if often else _inner_loop(bench))(bench.initial, batch, draws)
+
+
+def _inner_loop(bench: Bench) -> Work:
+    """Return as work the adaptation to the support sets: the weights (T, P) at its end."""
+    algorithm, engine = bench.algorithm, bench.engine
+
+    def work(theta: Tensor, episodes: Episodes, draws: Draws) -> Sequence[Tensor]:
+        steps = algorithm.inner_steps
+        *_, theta_k = algorithm.adapt(engine, theta, episodes.support, steps, draws)
+        return (theta_k,)
+
+    return work

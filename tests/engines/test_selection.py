@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -9,9 +10,10 @@ from torch import nn
 from suite.algorithms.base import Outer
 from suite.algorithms.maml import MAML
 from suite.engines import explicit, layers, selection
+from suite.episodes import Episodes, Examples
 from suite.errors import UserError
 from suite.tasks.base import EpisodeShape
-from tests.problems import PROBLEMS, distance, meta_gradient
+from tests.problems import PROBLEMS, Problem, distance, meta_gradient
 
 SHAPE = EpisodeShape(ways=3, shots=2, query_shots=2)
 
@@ -103,3 +105,23 @@ def test_parts_and_library_kernels_change_nothing_but_speed(name, monkeypatch):
     engine = problem.engine("explicit")
     assert len(engine.parts(rule, episodes)) == 3
     assert distance(meta_gradient(engine, rule, theta, episodes).gradient, truth) < 1e-9
+
+
+def test_on_a_gpu_a_meta_batch_is_cut_by_what_its_memory_holds():
+    """Tensors of a device that holds no numbers stand for a GPU's."""
+    rule = MAML(inner_rate=0.1)
+    engine = Problem(
+        "mini-ImageNet", "conv4", {"filters": 32, "down": "max_pool"}, (3, 84, 84)
+    ).engine("explicit")
+
+    def parts(count):
+        x, y = (
+            torch.empty(count, 75, 3, 84, 84, device="meta"),
+            torch.empty(count, 75, device="meta"),
+        )
+        return engine.parts(rule, Episodes(Examples(x, y), Examples(x, y), np.zeros((count, 1))))
+
+    widest = 75 * 84 * 84 * 32  # the first convolution's outputs of an episode
+    assert explicit.GPU_PART // widest == 7
+    assert [len(parts(count)) for count in (4, 7, 8, 28, 33)] == [1, 1, 2, 4, 8]
+    assert max(p.stop - p.start for p in parts(28)) == 7

@@ -1,0 +1,159 @@
+"""Work on the CPU recorded operation by operation, and done again on the same memory.
+
+A meta-step of a small network is hundreds of operations of a few microseconds each, and more time
+goes into the layers' Python, views and allocations around them than into arithmetic. None of that
+depends on the numbers: a tape holds the operations alone, each bound to the memory that it reads
+and writes. The operations are those of the work itself, so the bits are the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from types import BuiltinFunctionType
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+#: Bytes that a tape may keep: of larger work, caches and not dispatch are what it costs.
+LARGEST = 32 * 2**20
+#: Operations that a tape would repeat wrongly: they draw, or the host goes by their numbers.
+UNSAFE = {
+    torch.Tag.nondeterministic_seeded,
+    torch.Tag.data_dependent_output,
+    torch.Tag.dynamic_output_shape,
+}
+
+
+class Unrecorded(Exception):
+    """The work cannot be done again from a record of it: says why."""
+
+
+@dataclass
+class _Operation:
+    """One operation: how it is done again, and the memory that it reads and writes."""
+
+    again: Callable[[], Any]
+    reads: set[int]
+    writes: set[int]
+
+
+class Tape:
+    """The operations of one piece of work, which returns tensors.
+
+    What the work reads from outside is read again, where it lay. `outputs` are what it returned,
+    overwritten by every `replay`.
+
+    Raises:
+        Unrecorded: the work draws at random or decides on numbers, or it is too large.
+    """
+
+    def __init__(self, work: Callable[[], Sequence[Tensor]]) -> None:
+        with torch.inference_mode(), _Recorder() as recorder:
+            self.outputs = list(work())
+        # Views share their base's memory, and so its key here: it is kept alive by an operation.
+        needed = {_memory(output) for output in self.outputs}
+        kept: list[Callable[[], Any]] = []
+        for operation in reversed(recorder.operations):
+            if operation.writes & needed or not operation.writes <= recorder.own:
+                kept.append(operation.again)
+                needed |= operation.reads
+        self._again = kept[::-1]
+
+    def __len__(self) -> int:
+        return len(self._again)
+
+    @torch.inference_mode()
+    def replay(self) -> None:
+        """Do the operations again."""
+        for again in self._again:
+            again()
+
+
+class _Recorder(TorchDispatchMode):
+    """Notes what is dispatched. Views are not noted: on the same memory they stay what they are."""
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # or the first operation imports the compiler, which takes a second
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.operations: list[_Operation] = []
+        #: The memory that was allocated while recording.
+        self.own: set[int] = set()
+        self._bytes = 0
+
+    def __torch_dispatch__(
+        self, op: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        with self:  # in inference mode what is made of other operations comes here whole
+            found = op.decompose(*args, **kwargs)
+        if found is not NotImplemented:
+            return found
+        if not UNSAFE.isdisjoint(op.tags):
+            raise Unrecorded(f"{op} draws at random, or has the host wait for a number")
+        given = _tensors((args, kwargs))
+        result = op(*args, **kwargs)
+        results = _tensors(result)
+        if any(tensor.device.type != "cpu" for tensor in results):
+            return result  # shapes alone
+        reads = set(map(_memory, given))
+        fresh = [tensor for tensor in results if _memory(tensor) not in reads]
+        self._bytes += sum(tensor.nbytes for tensor in fresh)
+        if self._bytes > LARGEST:
+            raise Unrecorded(f"it takes more than {LARGEST // 2**20} MB")
+        self.own.update(map(_memory, fresh))
+        written = _tensors(
+            [
+                kwargs.get(argument.name, args[i] if i < len(args) else None)
+                for i, argument in enumerate(op._schema.arguments)
+                if argument.alias_info is not None and argument.alias_info.is_write
+            ]
+        )
+        if written or (fresh and "empty" not in op._schema.name):
+            again = _again(op, args, kwargs, result, fresh, bool(written))
+            writes = set(map(_memory, [*fresh, *written]))
+            self.operations.append(_Operation(again, reads, writes))
+        return result
+
+
+def _again(
+    op: Any, args: tuple[Any, ...], kwargs: Any, result: Any, fresh: list[Tensor], writes: bool
+) -> Callable[[], Any]:
+    """Return what does an operation again and has its ``fresh`` results where they were."""
+    name = op._schema.name.removeprefix("aten::")
+    # The library's own bindings take a third of the time that a call of the operator takes.
+    quick = getattr(torch, name, None) or getattr(torch.Tensor, name, None)
+    if not fresh:
+        return partial(quick if op._overloadname == "default" and quick else op, *args, **kwargs)
+    if result is fresh[0] and not writes and isinstance(quick, BuiltinFunctionType):
+        into = partial(quick, *args, **kwargs, out=result)
+        try:
+            into()
+        except (TypeError, RuntimeError):
+            pass  # it has no such form
+        else:
+            return into
+
+    def copied() -> None:
+        found = [t for t in _tensors(op(*args, **kwargs)) if _memory(t) not in known]
+        for tensor, value in zip(fresh, found, strict=True):
+            tensor.copy_(value)
+
+    known = set(map(_memory, _tensors((args, kwargs))))
+    return copied
+
+
+def _memory(tensor: Tensor) -> int:
+    """Return a key of the memory in which a tensor lies, while that is alive."""
+    return tensor.untyped_storage()._cdata
+
+
+def _tensors(tree: Any) -> list[Tensor]:
+    return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
