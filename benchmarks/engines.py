@@ -77,8 +77,8 @@ def _meta_step(
     theta, draws = made.layout.flatten(made.model), Draws(Stream("bench"))
     work = outer_work(made, rule)
     capture = Capture(work, made.device)
-    recorded = recorded and pays(made, made.parts(rule, episodes), OFTEN)
-    shares = Shares(made, rule, lambda _: episodes[:], lambda _: draws)
+    recorded = recorded and pays(made, rule, made.parts(rule, episodes), OFTEN)
+    shares = Shares(made, rule, lambda _: episodes[:], lambda _: draws, OFTEN)
 
     def jobs() -> dict[str, Any]:
         memory = PeakMemory(made.device)

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,7 +14,7 @@ from torch import Tensor
 from suite.algorithms.base import Algorithm, Draws, Outer
 from suite.crew import Crew, Job, runs, shared
 from suite.engines.base import Engine
-from suite.engines.capture import Capture, outer_work
+from suite.engines.capture import Capture, Work, outer_work, pays
 from suite.episodes import Episodes
 from suite.training import Outers
 
@@ -39,6 +40,7 @@ class Shares:
         engine, algorithm: of the gradient.
         batch: returns the meta-batch of a step; all have one shape.
         draws: returns what the first episode of a step's meta-batch takes from outside.
+        times: how many steps there will be.
     """
 
     def __init__(
@@ -47,15 +49,17 @@ class Shares:
         algorithm: Algorithm,
         batch: Callable[[int], Episodes],
         draws: Callable[[int], Draws],
+        times: int,
     ) -> None:
         self._engine, self._algorithm = engine, algorithm
         self._batch, self._draws = batch, draws
         first = batch(0)
         self._count, self.parts = len(first), engine.parts(algorithm, first)
         rows = len(self.parts) if len(self.parts) > 1 else self._count
-        # A share is recorded by the process that does it, the whole by this one.
-        self._whole = Capture(outer_work(engine, algorithm), engine.device)
-        self._share = Capture(partial(engine.each, algorithm), engine.device)
+        share, self._whole = partial(engine.each, algorithm), outer_work(engine, algorithm)
+        self._often = pays(engine, algorithm, self.parts, times)
+        #: What a process does of a meta-batch, recorded by each for itself.
+        self._share: Work = Capture(share, engine.device) if self._often else share
         # What travels with every outer step: the weights one way, gradients and losses back.
         self._theta = shared(engine.layout.size, dtype=engine.dtype)
         self._rows = shared(rows, engine.layout.size, dtype=engine.dtype)
@@ -111,18 +115,21 @@ class Shares:
         """Return whether the first meta-batch is done sooner in shares."""
         theta = self._theta.clone()
 
-        def whole() -> None:
-            self._whole(theta, self._batch(0), self._draws(0))
+        # As an outer loop would do it.
+        work = Capture(self._whole, self._engine.device) if self._often else self._whole
 
-        def in_shares() -> None:
-            by_episode(0, theta, self.parts)
+        def whole() -> Any:
+            return work(theta, self._batch(0), self._draws(0))
 
-        whole()  # which records it
+        def in_shares() -> Any:
+            return by_episode(0, theta, self.parts)
+
+        whole()  # is not timed: it records
         least = [math.inf, math.inf]
         for _ in range(TRIALS):
-            for i, work in enumerate((whole, in_shares)):
+            for i, way in enumerate((whole, in_shares)):
                 began = time.perf_counter()
-                work()
+                way()
                 least[i] = min(least[i], time.perf_counter() - began)
         return least[1] < WORTH * least[0]
 

@@ -203,7 +203,7 @@ class OuterLoop:
     def _meta_gradient(self, step: int, episodes: Episodes) -> Outer:
         parts = self.engine.parts(self.algorithm, episodes)
         if self._record is None:
-            self._record = pays(self.engine, parts, self.protocol.steps)
+            self._record = pays(self.engine, self.algorithm, parts, self.protocol.steps)
         if self._record and self.carried is None:
             draws = draws_at(self.draws, self.protocol, step)
             gradient, loss = self._capture(self.theta, episodes, draws)

@@ -15,7 +15,7 @@ from suite.algorithms.multitask import MultiTask
 from suite.algorithms.reptile import Reptile
 from suite.crew import Crew
 from suite.engines.base import averaged
-from suite.engines.capture import Capture
+from suite.engines.capture import OFTEN, Capture
 from suite.engines.explicit import ExplicitEngine
 from suite.shares import Shares
 from suite.streams import Stream
@@ -38,7 +38,7 @@ class Shared:
         self.engine = problem.engine("explicit", torch.float32)
         self.rule, self.theta = rule, problem.theta(torch.float32)
         self.count, self.problem, self.seed = count, problem, seed
-        self.shares = Shares(self.engine, rule, self.batch, self.draws)
+        self.shares = Shares(self.engine, rule, self.batch, self.draws, OFTEN)
         self.workers = set()
         self.crew = Crew(self._jobs, processes - 1)
         self.outers = self.shares.outers(self.crew)
@@ -50,7 +50,12 @@ class Shared:
             return lambda *arguments: (seen.append(job), job(*arguments))[1]
 
         jobs = {name: noted(job) for name, job in self.shares.jobs().items()}
-        return {**jobs, "seen": lambda _: (os.getpid(), len(seen))}
+        recorded = self.shares._share
+        return {
+            **jobs,
+            "seen": lambda _: (os.getpid(), len(seen)),
+            "recorded": lambda _: getattr(recorded, "_replay", None) is not None,
+        }
 
     def batch(self, step):
         episodes = self.problem.episodes(4 * self.count, n=10, dtype=torch.float32, seed=self.seed)
@@ -77,7 +82,9 @@ def test_shares_by_episode_are_the_bits_of_the_whole(name, processes, monkeypatc
     before = dict(shared.crew.everyone("seen"))
     found, whole = shared.outer(2), shared.whole(2)
     after = dict(shared.crew.everyone("seen"))
+    recorded = shared.crew.everyone("recorded")
     shared.crew.close()
+    assert recorded == processes * [name in ("maml", "fomaml")]  # the others draw
     assert whole.gradient.norm() > 0
     assert torch.equal(found.gradient, whole.gradient)
     assert torch.equal(found.loss, whole.loss)

@@ -22,8 +22,8 @@ from suite.episodes import Episodes, Examples
 WARM_UP = 3
 #: Times from which on a recording, which takes as long as some twenty steps, is made up for.
 OFTEN = 50
-#: Weights at which a tape must do, bit for bit, what the work does.
-PROOFS = 4
+#: What weights and examples are multiplied by to see that a tape does what the work does.
+FACTORS = (-1.5, 0.5, 1.75)
 
 #: Called with weights (P,), a meta-batch, and what its inner loops take from outside.
 Work = Callable[[Tensor, Episodes, Draws], Sequence[Tensor]]
@@ -46,14 +46,25 @@ class _Nothing:
             raise Unrecorded("the inner loop asks how an episode was drawn")
         return self
 
+    def _asked(self, *others: Any) -> NoReturn:
+        raise Unrecorded("the inner loop asks for the number of an episode, or how it was drawn")
 
-def pays(engine: Engine, parts: Sequence[slice], times: int) -> bool:
+    # Operators are looked up in the class, past `__getattr__`.
+    __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = __bool__ = __hash__ = _asked
+    __len__ = __iter__ = __contains__ = __array__ = __int__ = __float__ = __neg__ = _asked
+    __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = _asked
+    __floordiv__ = __rfloordiv__ = __mod__ = __rmod__ = __pow__ = __rpow__ = _asked
+
+
+def pays(engine: Engine, algorithm: Algorithm, parts: Sequence[slice], times: int) -> bool:
     """Return whether to record what is done so often to a meta-batch of these parts.
 
-    On the CPU dispatch is what a batch costs that the engine takes whole.
+    On the CPU dispatch is what a batch costs that the engine takes whole. State that goes from
+    episode to episode does not go through a recording.
     """
     bound = engine.device.type == "cuda" or len(parts) == 1
-    return bound and times >= OFTEN and not engine.differentiates
+    alone = not engine.differentiates and algorithm.carried(engine) is None
+    return bound and alone and times >= OFTEN
 
 
 def outer_work(engine: Engine, algorithm: Algorithm) -> Work:
@@ -70,7 +81,9 @@ class Capture:
     """Work on meta-batches of one shape, recorded if that is possible.
 
     Args:
-        work: what is to be done; returns the same tensors' worth for every meta-batch.
+        work: what is to be done; returns tensors, of the same shapes for every meta-batch. It may
+            not write outside, nor read numbers on the host, and is run several times before the
+            first result.
         device: on which.
     """
 
@@ -83,18 +96,26 @@ class Capture:
         self.refused: str | None = None
 
     def __call__(self, theta: Tensor, episodes: Episodes, draws: Draws) -> Sequence[Tensor]:
-        """Return what the work returns; the next call overwrites it."""
-        if self.refused is not None:
-            return self._work(theta, episodes, draws)
+        """Return what the work returns for ``theta`` (P,); the next call overwrites it.
+
+        A meta-batch of other shapes than the first's is not replayed.
+        """
         support, query = episodes.support, episodes.query
         inputs = [theta, support.x, support.y, query.x, query.y]
-        if self._replay is None:
+        if self._replay is None and self.refused is None:
             self._inputs = [value.clone() for value in inputs]
             try:
-                self._replay = self._graph() if self._device.type == "cuda" else self._tape()
+                if self._device.type == "cuda":
+                    self._replay = self._graph()
+                else:
+                    self._replay = self._tape()
+                    self._prove(self._work(theta, episodes, draws))
             except Unrecorded as reason:
-                self.refused, self._inputs, self._outputs = str(reason), [], []
-                return self._work(theta, episodes, draws)
+                self.refused, self._replay = str(reason), None
+                self._inputs, self._outputs = [], []
+        if [value.shape for value in inputs] != [buffer.shape for buffer in self._inputs]:
+            return self._work(theta, episodes, draws)
+        assert self._replay is not None
         for buffer, value in zip(self._inputs, inputs, strict=True):
             buffer.copy_(value)
         self._replay()
@@ -112,14 +133,30 @@ class Capture:
     def _tape(self) -> Callable[[], None]:
         self._afresh()  # what the engine does once only, it has done
         tape = Tape(self._afresh)
-        theta = self._inputs[0].clone()
-        for proof in range(PROOFS):
-            torch.mul(theta, 1 + proof / PROOFS, out=self._inputs[0])
-            tape.replay()
-            if not all(map(torch.equal, tape.outputs, self._afresh())):
-                raise Unrecorded("a replay is not the work, bit for bit")
         self._outputs = tape.outputs
         return tape.replay
+
+    def _prove(self, found: Sequence[Tensor]) -> None:
+        """See that replays do what the work does: what it ``found`` now, and on other numbers."""
+        self._compare(found)
+        first = [value.clone() for value in self._inputs]
+        for factor in FACTORS:
+            for buffer, value in zip(self._inputs, first, strict=True):
+                buffer.copy_(value if buffer is self._inputs[0] else value.roll(1, 0))
+                if buffer.is_floating_point():
+                    buffer.mul_(factor)
+            self._compare(self._afresh())
+
+    def _compare(self, found: Sequence[Tensor]) -> None:
+        assert self._replay is not None
+        try:
+            self._replay()
+        except RuntimeError as error:
+            raise Unrecorded(f"it can't be replayed: {error}") from error
+        for output, value in zip(self._outputs, found, strict=True):
+            # As bytes: not a number is the same as itself, and -0 is not 0.
+            if output.numpy().tobytes() != value.detach().numpy().tobytes():
+                raise Unrecorded("a replay is not the work, bit for bit")
 
     def _graph(self) -> Callable[[], None]:
         aside = torch.cuda.Stream()

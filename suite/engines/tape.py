@@ -21,11 +21,13 @@ from torch.utils._pytree import tree_leaves
 
 #: Bytes that a tape may keep: of larger work, caches and not dispatch are what it costs.
 LARGEST = 32 * 2**20
-#: Operations that a tape would repeat wrongly: they draw, or the host goes by their numbers.
+#: Operations that a tape would repeat wrongly: they draw, the host goes by their numbers, or they
+#: turn a tensor itself into another view.
 UNSAFE = {
     torch.Tag.nondeterministic_seeded,
     torch.Tag.data_dependent_output,
     torch.Tag.dynamic_output_shape,
+    torch.Tag.inplace_view,
 }
 
 
@@ -35,7 +37,7 @@ class Unrecorded(Exception):
 
 @dataclass
 class _Operation:
-    """One operation: how it is done again, and the memory that it reads and writes."""
+    """One operation: how it is done again, and the memory that it reads, and writes."""
 
     again: Callable[[], Any]
     reads: set[int]
@@ -46,10 +48,11 @@ class Tape:
     """The operations of one piece of work, which returns tensors.
 
     What the work reads from outside is read again, where it lay. `outputs` are what it returned,
-    overwritten by every `replay`.
+    overwritten by every `replay`. What the host does beside operations is not seen: that it reads
+    no numbers (`Tensor.numpy`) is for the caller to know.
 
     Raises:
-        Unrecorded: the work draws at random or decides on numbers, or it is too large.
+        Unrecorded: the work draws at random, decides on numbers or writes outside, or is too large.
     """
 
     def __init__(self, work: Callable[[], Sequence[Tensor]]) -> None:
@@ -59,7 +62,7 @@ class Tape:
         needed = {_memory(output) for output in self.outputs}
         kept: list[Callable[[], Any]] = []
         for operation in reversed(recorder.operations):
-            if operation.writes & needed or not operation.writes <= recorder.own:
+            if operation.writes & needed:
                 kept.append(operation.again)
                 needed |= operation.reads
         self._again = kept[::-1]
@@ -96,13 +99,18 @@ class _Recorder(TorchDispatchMode):
             found = op.decompose(*args, **kwargs)
         if found is not NotImplemented:
             return found
+        if op is torch.ops.aten.detach_.default:
+            return op(*args, **kwargs)  # of a constant; what it changes is autograd's
         if not UNSAFE.isdisjoint(op.tags):
-            raise Unrecorded(f"{op} draws at random, or has the host wait for a number")
+            raise Unrecorded(f"{op} draws, has the host wait for a number, or turns a tensor")
         given = _tensors((args, kwargs))
         result = op(*args, **kwargs)
         results = _tensors(result)
-        if any(tensor.device.type != "cpu" for tensor in results):
+        devices = {tensor.device.type for tensor in results}
+        if devices == {"meta"}:
             return result  # shapes alone
+        if devices != {"cpu"}:
+            raise Unrecorded(f"{op} gives nothing, or on another device")
         reads = set(map(_memory, given))
         fresh = [tensor for tensor in results if _memory(tensor) not in reads]
         self._bytes += sum(tensor.nbytes for tensor in fresh)
@@ -116,6 +124,8 @@ class _Recorder(TorchDispatchMode):
                 if argument.alias_info is not None and argument.alias_info.is_write
             ]
         )
+        if not set(map(_memory, written)) <= self.own:
+            raise Unrecorded(f"{op} writes what was there before the work")
         if written or (fresh and "empty" not in op._schema.name):
             again = _again(op, args, kwargs, result, fresh, bool(written))
             writes = set(map(_memory, [*fresh, *written]))

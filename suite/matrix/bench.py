@@ -108,8 +108,9 @@ class Bench:
 
     def shares(self) -> Shares:
         """Return what the processes of the cell share of an outer step."""
-        draws = partial(draws_at, self.inner_draws, self.cell.protocol.train)
-        return Shares(self.trainer, self.algorithm, self.source.step, draws)
+        train = self.cell.protocol.train
+        draws = partial(draws_at, self.inner_draws, train)
+        return Shares(self.trainer, self.algorithm, self.source.step, draws, train.steps)
 
     def outer_loop(self, outers: Outers | None = None, capture: bool | None = None) -> OuterLoop:
         """Return a fresh outer loop at the initial weights; arguments as in `OuterLoop`."""

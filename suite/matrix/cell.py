@@ -136,8 +136,8 @@ def _run(
         data_sha256=bench.sampler.data_sha256,
         arrays_sha256=arrays_sha256(arrays),
     )
+    memory = team.peak()  # before parts are timed and the ceiling, which take memory of their own
     timing = time_parts(bench, team, theta, draws, seconds, evaluated - trained, alone)
-    memory = team.peak()  # before the ceiling is measured, which takes memory of its own
     record = Record(
         status="done",
         **base,

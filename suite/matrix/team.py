@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from functools import cached_property
 from types import TracebackType
@@ -131,8 +132,10 @@ class Team:
     def _adapt(self, part: slice) -> None:
         bench, batch = self._bench, self._bench.batch[part]
         draws = Draws(bench.inner_draws).after(part.start)
-        # Recorded where an outer step is: the two are compared.
-        often = pays(bench.engine, self._parts, bench.cell.protocol.train.steps)
+        # Recorded where an outer step is, if in one piece: the two are compared.
+        times, same = bench.cell.protocol.train.steps, bench.trainer is bench.engine
+        often = same and pays(bench.engine, bench.algorithm, self._parts, times)
+        often = often and len(self._parts) == 1
         (self._inner if often else _inner_loop(bench))(bench.initial, batch, draws)
 
 
@@ -142,7 +145,6 @@ def _inner_loop(bench: Bench) -> Work:
 
     def work(theta: Tensor, episodes: Episodes, draws: Draws) -> Sequence[Tensor]:
         steps = algorithm.inner_steps
-        *_, theta_k = algorithm.adapt(engine, theta, episodes.support, steps, draws)
-        return (theta_k,)
+        return deque(algorithm.adapt(engine, theta, episodes.support, steps, draws), maxlen=1)
 
     return work

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
+
+import numpy as np
 import pytest
 import torch
 
@@ -68,18 +71,73 @@ def test_a_short_training_is_not_worth_a_recording(steps):
     assert (loop._capture._replay is not None) is (steps == OFTEN)
 
 
-def test_a_replay_that_is_not_the_work_is_not_used():
+def numbers_of_weights(theta, episodes, draws):
+    return (theta * float(np.abs(theta.numpy()).max()),)
+
+
+def numbers_of_examples(theta, episodes, draws):
+    return (theta * max(episodes.support.y.flatten().tolist()),)
+
+
+def first_episode(theta, episodes, draws):
+    return (theta * 2 if draws.first == 0 else theta,)
+
+
+def any_episode(theta, episodes, draws):
+    return (theta if draws.first else -theta,)
+
+
+def powers(theta, episodes, draws):
+    return (theta * 0.5**draws.first,)
+
+
+def how_many_were_drawn(theta, episodes, draws):
+    return (theta * len(episodes.draws),)
+
+
+def what_was_drawn(theta, episodes, draws):
+    return (theta * np.add(episodes.draws, 1).sum(),)
+
+
+SLY = [numbers_of_weights, numbers_of_examples, first_episode, any_episode, powers,
+       how_many_were_drawn, what_was_drawn]  # fmt: skip
+
+
+@pytest.mark.parametrize("work", SLY)
+def test_work_that_goes_by_what_no_operation_shows_is_not_replayed(work):
     bench = set_up(make(), None, torch.device("cpu"))
-    calls = []
-
-    def work(theta, episodes, draws):
-        calls.append(None)  # a decision that no operation shows
-        return (theta * (len(calls) > 3),)
-
     recorded = Capture(work, torch.device("cpu"))
-    (found,) = recorded(bench.initial, bench.source.step(0), None)
-    assert "bit for bit" in recorded.refused
-    assert torch.equal(found, bench.initial)
+    for step in range(3):
+        batch = bench.source.step(step)
+        draws = Draws(Stream("inner"), step * len(batch))
+        (found,) = recorded(bench.initial + step, batch, draws)
+        (wanted,) = work(bench.initial + step, batch, draws)
+        assert torch.equal(found, wanted)
+    assert recorded.refused is not None
+
+
+def test_a_meta_batch_of_another_shape_is_not_replayed():
+    bench = set_up(make(), None, torch.device("cpu"))
+    batch, draws = bench.source.step(0), Draws(Stream("inner"))
+    recorded = Capture(partial(bench.trainer.each, bench.algorithm), torch.device("cpu"))
+    for part in (batch[1:], batch[:1], batch[:3]):
+        rows, losses = recorded(bench.initial, part, draws)
+        wanted = bench.trainer.each(bench.algorithm, bench.initial, part, draws)
+        assert torch.equal(rows, wanted[0])
+        assert torch.equal(losses, wanted[1])
+    assert recorded._replay is not None
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_what_is_not_a_number_is_the_same_as_itself(dtype):
+    bench = set_up(make(), None, torch.device("cpu"))
+    batch = bench.source.step(0)
+    recorded = Capture(lambda theta, *_: (theta.sqrt(),), torch.device("cpu"))
+    for weights in (bench.initial.to(dtype), -bench.initial.to(dtype)):
+        (found,) = recorded(weights, batch, None)
+        assert found.dtype == dtype
+        assert torch.equal(found.nan_to_num(-1), weights.sqrt().nan_to_num(-1))
+    assert recorded._replay is not None
 
 
 def test_the_inner_loop_is_timed_as_an_outer_step_does_it():
