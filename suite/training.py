@@ -97,7 +97,7 @@ class Source:
         if self._drawn is None or not self._first <= step < self._first + self._ahead:
             # Windows begin at fixed steps: where a batch lies in memory, which the last bits of a
             # product can depend on, is the same for a training that goes on from a checkpoint.
-            window = self._lookahead()
+            window = self.lookahead()
             self._first = step // window * window
             self._ahead = min(window, max(1, self._protocol.steps - self._first))
             self._drawn = self.draw(self._first, self._ahead)
@@ -108,7 +108,8 @@ class Source:
         batch = self._protocol.meta_batch
         return self._drawn[at * batch : (at + 1) * batch]
 
-    def _lookahead(self) -> int:
+    def lookahead(self) -> int:
+        """Return how many meta-batches are drawn in one go."""
         one = self.draw(0, 1)
         sets = [one] if isinstance(one, Examples) else [one.support, one.query]
         size = sum(s.x.numel() * s.x.element_size() for s in sets)

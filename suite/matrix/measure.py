@@ -31,7 +31,7 @@ def time_parts(
     train, device = bench.cell.protocol.train, bench.device
     sampling = outer = inner = flops = None
     if bench.trains:
-        ahead = max(1, min(16, train.steps))
+        ahead = max(1, min(bench.source.lookahead(), train.steps))
         drawn = measure(
             f"drawing {ahead} meta-batches in one go, divided by {ahead}",
             lambda: bench.source.draw(0, ahead),
