@@ -90,6 +90,7 @@ class Capture:
     def __init__(self, work: Work, device: torch.device) -> None:
         self._work, self._device = work, device
         self._inputs: list[Tensor] = []
+        self._kinds: list[Any] = []
         self._outputs: Sequence[Tensor] = []
         self._replay: Callable[[], None] | None = None
         #: Why nothing is recorded, once that is known.
@@ -98,12 +99,13 @@ class Capture:
     def __call__(self, theta: Tensor, episodes: Episodes, draws: Draws) -> Sequence[Tensor]:
         """Return what the work returns for ``theta`` (P,); the next call overwrites it.
 
-        A meta-batch of other shapes than the first's is not replayed.
+        What has other shapes or types than at the first call is not replayed.
         """
         support, query = episodes.support, episodes.query
         inputs = [theta, support.x, support.y, query.x, query.y]
+        kinds = list(map(_kind, inputs))
         if self._replay is None and self.refused is None:
-            self._inputs = [value.clone() for value in inputs]
+            self._inputs, self._kinds = [value.clone() for value in inputs], kinds
             try:
                 if self._device.type == "cuda":
                     self._replay = self._graph()
@@ -112,8 +114,8 @@ class Capture:
                     self._prove(self._work(theta, episodes, draws))
             except Unrecorded as reason:
                 self.refused, self._replay = str(reason), None
-                self._inputs, self._outputs = [], []
-        if [value.shape for value in inputs] != [buffer.shape for buffer in self._inputs]:
+                self._inputs, self._outputs, self._kinds = [], [], []
+        if kinds != self._kinds:
             return self._work(theta, episodes, draws)
         assert self._replay is not None
         for buffer, value in zip(self._inputs, inputs, strict=True):
@@ -128,7 +130,10 @@ class Capture:
         # New examples every time: what an engine remembers of them belongs to one meta-batch.
         support, query = Examples(support_x, support_y), Examples(query_x, query_y)
         nothing: Any = _Nothing()
-        return self._work(theta, Episodes(support, query, nothing), Draws(nothing, nothing))
+        try:
+            return self._work(theta, Episodes(support, query, nothing), Draws(nothing, nothing))
+        except TypeError as error:  # code that is not Python's met nothing
+            raise Unrecorded(str(error)) from error
 
     def _tape(self) -> Callable[[], None]:
         self._afresh()  # what the engine does once only, it has done
@@ -142,7 +147,7 @@ class Capture:
         first = [value.clone() for value in self._inputs]
         for factor in FACTORS:
             for buffer, value in zip(self._inputs, first, strict=True):
-                buffer.copy_(value if buffer is self._inputs[0] else value.roll(1, 0))
+                buffer.copy_(value if buffer is self._inputs[0] else value.roll(1))
                 if buffer.is_floating_point():
                     buffer.mul_(factor)
             self._compare(self._afresh())
@@ -178,3 +183,7 @@ class Capture:
         with torch.cuda.graph(graph):
             self._outputs = self._afresh()
         return graph.replay
+
+
+def _kind(tensor: Tensor) -> tuple[torch.Size, torch.dtype, torch.device]:
+    return tensor.shape, tensor.dtype, tensor.device

@@ -47,9 +47,10 @@ class _Operation:
 class Tape:
     """The operations of one piece of work, which returns tensors.
 
-    What the work reads from outside is read again, where it lay. `outputs` are what it returned,
-    overwritten by every `replay`. What the host does beside operations is not seen: that it reads
-    no numbers (`Tensor.numpy`) is for the caller to know.
+    What the work reads from outside is read again, where it lay. `outputs` are what it returned; a
+    `replay` overwrites them, but for those that are views of what lies outside. What the host does
+    beside operations is not seen: that it reads no numbers (`Tensor.numpy`) is for the caller to
+    know.
 
     Raises:
         Unrecorded: the work draws at random, decides on numbers or writes outside, or is too large.
@@ -89,6 +90,8 @@ class _Recorder(TorchDispatchMode):
         self.operations: list[_Operation] = []
         #: The memory that was allocated while recording.
         self.own: set[int] = set()
+        #: Keeps that memory, and so the keys of it, to the end.
+        self._alive: list[Tensor] = []
         self._bytes = 0
 
     def __torch_dispatch__(
@@ -104,6 +107,15 @@ class _Recorder(TorchDispatchMode):
         if not UNSAFE.isdisjoint(op.tags):
             raise Unrecorded(f"{op} draws, has the host wait for a number, or turns a tensor")
         given = _tensors((args, kwargs))
+        written = _tensors(
+            [
+                kwargs.get(argument.name, args[i] if i < len(args) else None)
+                for i, argument in enumerate(op._schema.arguments)
+                if argument.alias_info is not None and argument.alias_info.is_write
+            ]
+        )
+        if not set(map(_memory, written)) <= self.own:
+            raise Unrecorded(f"{op} writes what was there before the work")
         result = op(*args, **kwargs)
         results = _tensors(result)
         devices = {tensor.device.type for tensor in results}
@@ -116,16 +128,8 @@ class _Recorder(TorchDispatchMode):
         self._bytes += sum(tensor.nbytes for tensor in fresh)
         if self._bytes > LARGEST:
             raise Unrecorded(f"it takes more than {LARGEST // 2**20} MB")
+        self._alive += fresh
         self.own.update(map(_memory, fresh))
-        written = _tensors(
-            [
-                kwargs.get(argument.name, args[i] if i < len(args) else None)
-                for i, argument in enumerate(op._schema.arguments)
-                if argument.alias_info is not None and argument.alias_info.is_write
-            ]
-        )
-        if not set(map(_memory, written)) <= self.own:
-            raise Unrecorded(f"{op} writes what was there before the work")
         if written or (fresh and "empty" not in op._schema.name):
             again = _again(op, args, kwargs, result, fresh, bool(written))
             writes = set(map(_memory, [*fresh, *written]))

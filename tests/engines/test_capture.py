@@ -79,6 +79,22 @@ def numbers_of_examples(theta, episodes, draws):
     return (theta * max(episodes.support.y.flatten().tolist()),)
 
 
+def place_of_the_largest(theta, episodes, draws):
+    return (theta * float(np.argmax(episodes.support.x[:1].numpy().ravel() ** 2) + 1),)
+
+
+def order_of_the_targets(theta, episodes, draws):
+    return (theta * float(episodes.query.y[:1].numpy().argmax() + 1),)
+
+
+def a_stream_of_the_episode(theta, episodes, draws):
+    return (theta * draws.stream.child(draws.first).rows(0, 1, 1).item(),)
+
+
+def a_tensor_of_the_episode(theta, episodes, draws):
+    return (theta.mul(draws.first),)
+
+
 def first_episode(theta, episodes, draws):
     return (theta * 2 if draws.first == 0 else theta,)
 
@@ -99,19 +115,21 @@ def what_was_drawn(theta, episodes, draws):
     return (theta * np.add(episodes.draws, 1).sum(),)
 
 
-SLY = [numbers_of_weights, numbers_of_examples, first_episode, any_episode, powers,
+SLY = [numbers_of_weights, numbers_of_examples, place_of_the_largest, order_of_the_targets,
+       a_stream_of_the_episode, a_tensor_of_the_episode, first_episode, any_episode, powers,
        how_many_were_drawn, what_was_drawn]  # fmt: skip
 
 
+@pytest.mark.parametrize("count", [1, 4])
 @pytest.mark.parametrize("work", SLY)
-def test_work_that_goes_by_what_no_operation_shows_is_not_replayed(work):
+def test_work_that_goes_by_what_no_operation_shows_is_not_replayed(work, count):
     bench = set_up(make(), None, torch.device("cpu"))
     recorded = Capture(work, torch.device("cpu"))
     for step in range(3):
         batch = bench.source.step(step)
         draws = Draws(Stream("inner"), step * len(batch))
-        (found,) = recorded(bench.initial + step, batch, draws)
-        (wanted,) = work(bench.initial + step, batch, draws)
+        (found,) = recorded(bench.initial + step, batch[:count], draws)
+        (wanted,) = work(bench.initial + step, batch[:count], draws)
         assert torch.equal(found, wanted)
     assert recorded.refused is not None
 

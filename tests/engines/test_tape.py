@@ -83,9 +83,15 @@ def test_work_that_writes_outside_is_refused():
         best = torch.tensor(-torch.inf)
         return (torch.maximum(best, X.sum(), out=best),)
 
-    for work in (counts, keeps):
+    def keeps_where_memory_was_freed():
+        freed = [torch.empty(()) for _ in range(20)]
+        del freed
+        return keeps()
+
+    for work in (counts, keeps, keeps_where_memory_was_freed):
         with pytest.raises(Unrecorded, match="what was there before"):
             Tape(work)
+    assert torch.equal(total, torch.zeros(3))  # nor has it been written
 
 
 def test_what_nobody_reads_is_left_out():
@@ -110,7 +116,8 @@ def test_what_nobody_reads_is_left_out():
         lambda: X[X > 3],
         lambda: X.nonzero(),
         lambda: X * torch.equal(X, X),
-        lambda: (X * 2).t_() if X.ndim == 2 else X.clone().transpose_(0, 1),
+        lambda: X[0].clone().t_(),
+        lambda: X.clone().transpose_(0, 1),
     ],
 )
 def test_work_that_draws_or_decides_on_numbers_is_refused(work):
