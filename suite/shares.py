@@ -56,7 +56,7 @@ class Shares:
         first = batch(0)
         self._count, self.parts = len(first), engine.parts(algorithm, first)
         rows = len(self.parts) if len(self.parts) > 1 else self._count
-        share, self._whole = partial(engine.each, algorithm), outer_work(engine, algorithm)
+        share = partial(engine.each, algorithm)
         self._often = pays(engine, algorithm, self.parts, times)
         #: What a process does of a meta-batch, recorded by each for itself.
         self._share: Work = Capture(share, engine.device) if self._often else share
@@ -116,7 +116,8 @@ class Shares:
         theta = self._theta.clone()
 
         # As an outer loop would do it.
-        work = Capture(self._whole, self._engine.device) if self._often else self._whole
+        work = outer_work(self._engine, self._algorithm)
+        work = Capture(work, self._engine.device) if self._often else work
 
         def whole() -> Any:
             return work(theta, self._batch(0), self._draws(0))

@@ -16,8 +16,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+
+from suite.dispatch import Operations
 
 #: Bytes that a tape may keep: of larger work, caches and not dispatch are what it costs.
 LARGEST = 32 * 2**20
@@ -78,12 +79,8 @@ class Tape:
             again()
 
 
-class _Recorder(TorchDispatchMode):
+class _Recorder(Operations):
     """Notes what is dispatched. Views are not noted: on the same memory they stay what they are."""
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        return False  # or the first operation imports the compiler, which takes a second
 
     def __init__(self) -> None:
         super().__init__()
@@ -94,14 +91,7 @@ class _Recorder(TorchDispatchMode):
         self._alive: list[Tensor] = []
         self._bytes = 0
 
-    def __torch_dispatch__(
-        self, op: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
-        kwargs = kwargs or {}
-        with self:  # in inference mode what is made of other operations comes here whole
-            found = op.decompose(*args, **kwargs)
-        if found is not NotImplemented:
-            return found
+    def met(self, op: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if op is torch.ops.aten.detach_.default:
             return op(*args, **kwargs)  # of a constant; what it changes is autograd's
         if not UNSAFE.isdisjoint(op.tags):

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 import torch
 from torch.profiler import ProfilerActivity, profile
-from torch.utils._python_dispatch import TorchDispatchMode
 
+from suite.dispatch import Operations
 from suite.gate.plain import Work
 
 _ATEN = torch.ops.aten
@@ -37,21 +37,14 @@ class Counts(NamedTuple):
     """Most bytes of tensors, arrays and Python objects at one time, above those at the start."""
 
 
-class _Counter(TorchDispatchMode):
+class _Counter(Operations):
     def __init__(self) -> None:
         super().__init__()
         self.operators = self.synchronisations = 0
 
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
-        kwargs = kwargs or {}
-        with self:  # in inference mode what is made of other operators comes here whole
-            found = func.decompose(*args, **kwargs)
-        if found is not NotImplemented:
-            return found
-        found = func(*args, **kwargs)
-        packet = func.overloadpacket
+    def met(self, op: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        found = op(*args, **kwargs)
+        packet = op.overloadpacket
         self.operators += 1
         self.synchronisations += (
             packet in WAITING

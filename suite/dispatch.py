@@ -1,0 +1,28 @@
+"""Watching every operation of the tensor library that a piece of work dispatches."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any
+
+from torch.utils._python_dispatch import TorchDispatchMode
+
+
+class Operations(TorchDispatchMode):
+    """A context in which each operation is handed to `met`, also those that make up another."""
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # or the first operation imports the compiler, which takes a second
+
+    @abstractmethod
+    def met(self, op: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Do the operation, and return its result."""
+
+    def __torch_dispatch__(
+        self, op: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        with self:  # in inference mode what is made of other operations comes here whole
+            found = op.decompose(*args, **kwargs)
+        return self.met(op, args, kwargs) if found is NotImplemented else found
