@@ -217,6 +217,8 @@ def _worker(
     connection: Connection, workload: str, algorithm: str, variant: str, device: torch.device
 ) -> None:
     """Build a variant, say its peak memory, and answer every message with the seconds of a step."""
+    torch.backends.cudnn.allow_tf32 = False  # as in cells: a plain loop's convolutions, too
+    torch.backends.cudnn.deterministic = True
     made = variants(algorithm, device)[variant]
     with made(WORKLOADS[workload], algorithm) as (step, peak, _):
         for _ in range(2):

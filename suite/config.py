@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -31,6 +31,13 @@ class TrainProtocol(EpisodeShape):
     loss: Literal["mean", "per_shot"] = "mean"
     clip: float | None = Field(None, gt=0)
     """Element-wise bound on the outer gradient; none by default."""
+
+    @field_validator("tasks")
+    @classmethod
+    def _drawn(cls, tasks: int | str | None) -> int | str | None:
+        if isinstance(tasks, str):
+            raise ValueError("the tasks of training are drawn; give their number, or leave it out")
+        return tasks
 
     @property
     def outer_scale(self) -> float:
@@ -56,11 +63,32 @@ class EvaluationProtocol(EpisodeShape):
     batch_norm: Literal["transductive", "support", "running"] = "transductive"
     inner_batch: int | None = later(None, ge=0)
     """Examples of an inner mini-batch here, instead of the algorithm's; 0 is the whole set."""
+    scored: Annotated[tuple[int, ...], Field(min_length=1)] | None = later(None)
+    """The inner steps after which the query set is scored, of which one is ``report_step``; all by
+    default."""
+    by_class: bool = later(False)
+    """Whether the hits of each class are kept beside the episodes' scores."""
+
+    @field_validator("tasks")
+    @classmethod
+    def _of_a_paper(cls, tasks: int | str | None) -> int | str | None:
+        if isinstance(tasks, int):
+            raise ValueError("a test has its episodes; name a paper whose tasks they are")
+        return tasks
 
     @property
     def headline(self) -> int:
         """The inner step whose score the tables give."""
         return self.steps if self.report_step == -1 else self.report_step
+
+    @property
+    def scored_steps(self) -> tuple[int, ...]:
+        """The inner steps after which the query set is scored, in order."""
+        return tuple(range(self.steps + 1)) if self.scored is None else self.scored
+
+    def column(self, step: int) -> int:
+        """Return the place of an inner step among those that are scored."""
+        return self.scored_steps.index(step)
 
 
 class Protocol(Strict):
@@ -93,6 +121,13 @@ class Protocol(Strict):
                 raise ValueError(
                     f"report_step {evaluation.report_step} of {evaluation.name!r} is beyond its "
                     f"{evaluation.steps} steps"
+                )
+            steps = list(evaluation.scored_steps)
+            within = steps == sorted(set(steps)) and 0 <= steps[0] <= steps[-1] <= evaluation.steps
+            if not within or evaluation.headline not in steps:
+                raise ValueError(
+                    f"scored of {evaluation.name!r} are different steps in order, from 0 to "
+                    f"{evaluation.steps}, and its report_step {evaluation.headline} is one of them"
                 )
         return found
 
@@ -159,13 +194,17 @@ class Cell(Strict):
         del description["protocol"]["evaluations"][1:]
         return digest(description)
 
+    def data_key(self) -> str:
+        """Return what names the cell's data: its task, with the split of its seed, as JSON."""
+        return json.dumps(self.make_task().identity())
+
     def make_algorithm(self) -> Algorithm:
         """Build the algorithm from its recorded parameters."""
         return make_algorithm(self.algorithm)
 
     def make_task(self) -> Task:
-        """Build the task from its recorded parameters."""
-        return make_task(self.task)
+        """Build the task from its recorded parameters, with the split of this seed."""
+        return make_task(self.task).for_seed(self.seed)
 
 
 def digest(value: Any) -> str:

@@ -48,16 +48,19 @@ class Episodes:
     support: Examples
     query: Examples
     draws: np.ndarray  # (T, d), one row an episode: its identity
+    classes: np.ndarray | None = None  # (T, ways), which class each label is, where there are any
 
     def __len__(self) -> int:
         return len(self.support)
 
     def __getitem__(self, episodes: slice) -> Episodes:
-        return Episodes(self.support[episodes], self.query[episodes], self.draws[episodes])
+        classes = None if self.classes is None else self.classes[episodes]
+        return Episodes(self.support[episodes], self.query[episodes], self.draws[episodes], classes)
 
     def to(self, device: torch.device, dtype: torch.dtype) -> Episodes:
         """Return the episodes on ``device``, floating-point values as ``dtype``."""
-        return Episodes(self.support.to(device, dtype), self.query.to(device, dtype), self.draws)
+        support, query = self.support.to(device, dtype), self.query.to(device, dtype)
+        return Episodes(support, query, self.draws, self.classes)
 
     def sha256(self) -> str:
         """Return the hash of the draws: equal hashes are the same episodes of the same data."""

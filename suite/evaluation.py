@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,18 +17,39 @@ from suite.engines.base import Engine
 from suite.episodes import Episodes, Examples, draws_sha256
 from suite.running import RunningStatistics
 from suite.streams import Stream
-from suite.tasks.base import Sampler, Task, score
+from suite.tasks.base import Sampler, Task, hits, score
 
 #: Bytes of adapted weights and inputs that the test episodes adapted at once may take.
 PART_BYTES = 16 * 2**20
+#: The same on a GPU, where dispatch is what a part costs.
+GPU_PART_BYTES = 1024 * 2**20
+
+
+class Part(NamedTuple):
+    """The scores of some test episodes after each of the steps that are scored."""
+
+    values: np.ndarray  # (T, steps)
+    draws: np.ndarray  # (T, d), of the episodes
+    classes: np.ndarray | None  # (T, ways), of each label
+    hits: np.ndarray | None  # (T, ways, steps), queries classified right; None if not asked for
+
+
+@dataclass(frozen=True)
+class ByClass:
+    """How often the queries of each class were classified right."""
+
+    classes: np.ndarray  # (n,) indices into the sorted names of all classes of the task
+    episodes: np.ndarray  # (n,) in which a class occurs
+    hits: np.ndarray  # (n, steps), over all its queries
 
 
 @dataclass(frozen=True)
 class Scores:
-    """Scores (episodes, steps) after 0 .. K inner steps or the last, and of which episodes."""
+    """Scores (episodes, steps) after each of the steps that are scored, and of which episodes."""
 
     values: np.ndarray
     episodes_sha256: str
+    by_class: ByClass | None = None
 
 
 def episode_stream(task: Task, protocol: EvaluationProtocol) -> Stream:
@@ -83,16 +105,20 @@ class MetaTest:
         protocol: EvaluationProtocol,
         draws: Draws,
         last: bool = False,
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Return the scores (T, steps + 1) and the draws (T, d) of some of the test episodes.
-
-        With ``last`` only the last step is scored: (T, 1).
-        """
+    ) -> Part:
+        """Return the scores of some of the test episodes; with ``last`` only of the last step."""
         stream, count = episode_stream(self.task, protocol), part.stop - part.start
         drawn = self.sampler.sample(stream, part.start, count, protocol, protocol.split)
         episodes = drawn.to(self.engine.device, self.engine.dtype)
-        steps = self.steps(theta, episodes, protocol, draws.after(part.start), last)
-        return torch.stack(list(steps), dim=1).to("cpu", torch.float32).numpy(), drawn.draws
+        steps = list(self.steps(theta, episodes, protocol, draws.after(part.start), last))
+        values = torch.stack([value for value, _ in steps], dim=1).to("cpu", torch.float32)
+        right = [found.cpu() for _, found in steps if found is not None]
+        return Part(
+            values.numpy(),
+            drawn.draws,
+            drawn.classes,
+            torch.stack(right, dim=2).numpy() if right else None,
+        )
 
     @torch.no_grad()
     def steps(
@@ -102,11 +128,13 @@ class MetaTest:
         protocol: EvaluationProtocol,
         draws: Draws,
         last: bool = False,
-    ) -> Iterator[Tensor]:
-        """Yield the scores (T,) of the query sets after 0 .. K inner steps from ``theta`` (P,).
+    ) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """Yield the scores (T,) of the query sets, inner steps from ``theta`` (P,) apart.
 
-        With ``last`` only those after K.
+        That is after every step that the protocol scores, or with ``last`` after K alone. With
+        them come the hits (T, ways) of each label, where the protocol asks for them.
         """
+        scored = (protocol.steps,) if last else protocol.scored_steps
         rule = at_test(self.algorithm, protocol)
         path = rule.adapt(self.engine, theta, episodes.support, protocol.steps, draws)
         running = None
@@ -114,7 +142,7 @@ class MetaTest:
             running = RunningStatistics(self.engine, len(episodes), theta, self.seen())
         for k, theta_k in enumerate(path):
             outputs = None
-            if k == protocol.steps or not last:
+            if k in scored:
                 outputs = (
                     predict(self.engine, theta_k, episodes, protocol.batch_norm)
                     if running is None
@@ -126,22 +154,38 @@ class MetaTest:
                 continue
             values = score(self.task.kind, outputs, episodes.query.y)
             # A label always comes out of argmax, also out of NaN: such an episode has diverged.
-            yield torch.where(outputs.isfinite().flatten(1).all(-1), values, torch.nan)
+            whole = outputs.isfinite().flatten(1).all(-1)
+            right = None
+            if protocol.by_class:
+                right = hits(outputs, episodes.query.y, protocol.ways) * whole[:, None]
+            yield torch.where(whole, values, torch.nan), right
 
     def parts(self, protocol: EvaluationProtocol) -> list[slice]:
-        """Cut the test episodes into parts adapted at once: a function of shapes alone."""
+        """Cut the test episodes into parts adapted at once: a function of shapes and device."""
         image = math.prod(self.task.input_shape)
         examples = max(protocol.support_size, protocol.query_size)
-        size = max(1, PART_BYTES // (4 * 4 * max(self.engine.layout.size, examples * image)))
+        most = GPU_PART_BYTES if self.engine.device.type == "cuda" else PART_BYTES
+        size = max(1, most // (4 * 4 * max(self.engine.layout.size, examples * image)))
         return [
             slice(i, min(i + size, protocol.episodes)) for i in range(0, protocol.episodes, size)
         ]
 
 
-def scores(parts: Iterable[tuple[np.ndarray, np.ndarray]]) -> Scores:
+def scores(parts: Iterable[Part]) -> Scores:
     """Return the scores of all test episodes from those of its parts, in their order."""
-    values, draws = zip(*parts, strict=True)
-    return Scores(np.concatenate(values), draws_sha256(np.concatenate(draws)))
+    values, draws, classes, right = zip(*parts, strict=True)
+    by_class = None
+    if right[0] is not None and classes[0] is not None:
+        by_class = _by_class(np.concatenate(classes), np.concatenate(right))
+    return Scores(np.concatenate(values), draws_sha256(np.concatenate(draws)), by_class)
+
+
+def _by_class(classes: np.ndarray, right: np.ndarray) -> ByClass:
+    """Add up the hits (T, ways, steps) of labels that are of one class (T, ways)."""
+    found, place, count = np.unique(classes, return_inverse=True, return_counts=True)
+    total = np.zeros((len(found), right.shape[2]), dtype=np.int32)
+    np.add.at(total, place.reshape(-1), right.reshape(-1, right.shape[2]))
+    return ByClass(found.astype(np.int32), count.astype(np.int32), total)
 
 
 def probe(

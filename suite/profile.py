@@ -226,6 +226,8 @@ def expand(
 def shortened(cell: Cell, steps: int) -> Cell:
     """Return a cell with at most so many outer steps, and `SHORT_TEST` test episodes.
 
+    Tasks that are drawn once are fewer in proportion.
+
     It goes by another experiment, NAME@STEPS, so that it never stands for the whole one.
     """
     protocol = cell.protocol
@@ -234,7 +236,10 @@ def shortened(cell: Cell, steps: int) -> Cell:
     tests = tuple(
         e.model_copy(update={"episodes": min(e.episodes, SHORT_TEST)}) for e in protocol.evaluations
     )
-    train = protocol.train.model_copy(update={"steps": steps})
+    shorter: dict[str, Any] = {"steps": steps}
+    if isinstance(protocol.train.tasks, int):  # walked through as often as in the whole
+        shorter["tasks"] = max(1, round(protocol.train.tasks * steps / protocol.train.steps))
+    train = protocol.train.model_copy(update=shorter)
     return cell.model_copy(
         update={
             "experiment": f"{cell.experiment}@{steps}",

@@ -49,9 +49,20 @@ class Stream:
         raw = np.random.Philox(key=self._key, counter=counter).random_raw(skip + count)
         return raw[skip:] >> np.uint64(32)
 
-    def rows(self, first: int, count: int, width: int) -> Words:
-        """Return rows ``first`` .. of a table of ``width`` words a row, shape (count, width)."""
-        return self.words(first * width, count * width).reshape(count, width)
+    def rows(self, first: int, count: int, width: int, period: int | None = None) -> Words:
+        """Return rows ``first`` .. of a table of ``width`` words a row, shape (count, width).
+
+        With a ``period``, the rows from that number on are the first ones again.
+        """
+        if period is None:
+            return self.words(first * width, count * width).reshape(count, width)
+        pieces = []
+        while count > 0:
+            at = first % period
+            taken = min(count, period - at)
+            pieces.append(self.rows(at, taken, width))
+            first, count = first + taken, count - taken
+        return np.concatenate(pieces)
 
     def seed(self) -> int:
         """Return a 63-bit seed for a library generator (initialisations of ``nn.Module``s)."""

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
+import gc
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -82,7 +84,7 @@ def _baddbmm_flops(_: torch.Size, a: torch.Size, b: torch.Size, *__: Any, **___:
 def matrix_product_rate(device: torch.device, dtype: torch.dtype) -> float:
     """Return the FLOP/s of square matrix products here: what arithmetic could run at, at most."""
     size = 8192 if device.type == "cuda" else 1024
-    a = torch.ones(size, size, device=device, dtype=dtype)
+    a = torch.rand(size, size, device=device, dtype=dtype)  # ones take less power, and run faster
     seconds = measure("matrix product", lambda: a @ a, device).q1
     return 2 * size**3 / seconds
 
@@ -97,6 +99,8 @@ class PeakMemory:
     def __init__(self, device: torch.device) -> None:
         self._device = device
         if device.type == "cuda":
+            gc.collect()  # graphs of earlier cells, which are in cycles
+            _prime(device)
             torch.cuda.reset_peak_memory_stats(device)
             self._start: int | None = torch.cuda.memory_allocated(device)
             return
@@ -115,6 +119,13 @@ class PeakMemory:
         now = _high_water()
         known = self._start is not None and now is not None
         return Memory(peak_bytes=now - self._start if known else None, kind="resident")  # type: ignore[operator]
+
+
+@functools.cache
+def _prime(device: torch.device) -> None:
+    """Have cuBLAS take its workspace now: it is no cell's, and the first would seem to need it."""
+    a = torch.zeros(64, 64, device=device)
+    torch.mm(a, a)
 
 
 def _high_water() -> int | None:

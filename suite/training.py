@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from suite.algorithms.adam import epsilon
 from suite.algorithms.base import Algorithm, Draws, Outer
 from suite.config import TrainProtocol
 from suite.engines.base import Engine, Layout, averaged
@@ -81,6 +82,7 @@ class Source:
         self._joint, self._engine = joint, engine
         self._first, self._ahead = 0, 0
         self._drawn: Episodes | Examples | None = None
+        self._window: int | None = None
 
     def draw(self, step: int, count: int) -> Episodes | Examples:
         """Return what ``count`` outer steps from ``step`` on see."""
@@ -110,10 +112,12 @@ class Source:
 
     def lookahead(self) -> int:
         """Return how many meta-batches are drawn in one go."""
-        one = self.draw(0, 1)
-        sets = [one] if isinstance(one, Examples) else [one.support, one.query]
-        size = sum(s.x.numel() * s.x.element_size() for s in sets)
-        return max(1, min(MAX_LOOKAHEAD, LOOKAHEAD_BYTES // size))
+        if self._window is None:
+            one = self.draw(0, 1)
+            sets = [one] if isinstance(one, Examples) else [one.support, one.query]
+            size = sum(s.x.numel() * s.x.element_size() for s in sets)
+            self._window = max(1, min(MAX_LOOKAHEAD, LOOKAHEAD_BYTES // size))
+        return self._window
 
 
 def draws_at(stream: Stream, protocol: TrainProtocol, step: int) -> Draws:
@@ -198,6 +202,8 @@ class OuterLoop:
         self.weights.grad = gradient if clip is None else gradient.clamp(-clip, clip)
         for group in self.optimiser.param_groups:
             group["lr"] = self.rate(step)
+            if "eps" in group:  # of Adam
+                group["eps"] = epsilon(self.algorithm.outer_epsilon, group["betas"][1], step + 1)
         self.optimiser.step()
         return outer.loss
 

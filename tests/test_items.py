@@ -50,6 +50,7 @@ FLIPS = {
     "train.shots": (SINUSOID, MAML, 6, 7),
     "train.query_shots": (SINUSOID, MAML, 4, 5),
     "train.rotations": (IMAGES, MAML, None, "none"),
+    "train.tasks": (SINUSOID, MAML, None, 4),
     "train.meta_batch": (SINUSOID, MAML, 3, 4),
     "train.steps": (SINUSOID, MAML, 4, 5),
     "train.loss": (IMAGES, MAML, "mean", "per_shot"),
@@ -59,9 +60,12 @@ FLIPS = {
     "test.shots": (SINUSOID, MAML, 5, 6),
     "test.query_shots": (SINUSOID, MAML, 5, 6),
     "test.rotations": (IMAGES, MAML, None, "none"),
+    "test.tasks": (SINUSOID, MAML, None, "maml"),
     "test.episodes": (SINUSOID, MAML, 6, 7),
     "test.steps": (SINUSOID, MAML, 3, 4),
     "test.report_step": (SINUSOID, MAML, 3, 1),
+    "test.scored": (SINUSOID, MAML, None, [0, 3]),
+    "test.by_class": (IMAGES, MAML, False, True),
     "test.batch_norm": (IMAGES, MAML, "transductive", "support"),
     "test.inner_batch": (SINUSOID, MAML, None, 2),
     "algorithm.name": (SINUSOID, MAML, "maml", "fomaml"),
@@ -71,6 +75,9 @@ FLIPS = {
     "algorithm.outer_optimiser": (SINUSOID, {"name": "fomaml"}, "adam", "sgd"),
     "algorithm.outer_rate": (SINUSOID, MAML, 0.05, 0.04),
     "algorithm.outer_schedule": (SINUSOID, MAML, "constant", "linear"),
+    "algorithm.outer_epsilon": (SINUSOID, MAML, "pytorch", "tensorflow"),
+    "algorithm.inner_epsilon": (SINUSOID, ADAM, "pytorch", "tensorflow"),
+    "algorithm.task_epsilon": (SINUSOID, TASKS, "pytorch", "tensorflow"),
     "algorithm.inner_optimiser": (SINUSOID, ADAM, "adam", "sgd"),
     "algorithm.inner_beta2": (SINUSOID, ADAM, 0.999, 0.9),
     "algorithm.inner_state": (SINUSOID, ADAM, "fresh", "carried"),
@@ -99,7 +106,7 @@ FLIPS = {
 
 #: Items whose data are files: flipped on made-up ones, in their own tests and below.
 IN_FILES = {
-    "omniglot": {"split", "split_seed", "resize", "ink"},
+    "omniglot": {"split", "split_seed", "split_by_seed", "resize", "ink"},
     "folder": {"folder", "size", "channels", "resize", "jpeg", "shared_images"},
 }
 
@@ -151,7 +158,7 @@ def result(base, algorithm, changes):
     test = found.evaluations["test"]
     return (
         *(found.weights_sha256, found.curve.train_loss[-1:], found.arrays_sha256),
-        *(test.episodes_sha256, test.mean[test.headline_step]),
+        *(test.episodes_sha256, test.headline_step, test.mean),
     )
 
 
@@ -185,7 +192,9 @@ def test_glyphs_items_change_the_pictures_of_one_stream(field, one, other, split
     [
         ("split", "random_1100", "alphabets"),
         ("split", "random_1100", "random_1200"),
+        ("split", "random_1200", "reptile"),
         ("split_seed", 1, 2),
+        ("split_by_seed", False, True),
         ("resize", "nearest", "lanczos"),
         ("ink", 1, 0),
     ],
@@ -200,6 +209,7 @@ def test_omniglot_items_change_the_pictures(field, one, other, tmp_path, monkeyp
     base = {"split": "random_1100", "split_seed": 1, "resize": "nearest", "ink": 1}
     pictures = []
     for value in (one, other):
-        sampler = omniglot.Omniglot(**{**base, field: value}).load(tmp_path, CPU)
+        task = omniglot.Omniglot(**{**base, field: value}).for_seed(1)
+        sampler = task.load(tmp_path, CPU)
         pictures.append(sampler.sample(Stream("flip"), 0, 8, shape, "train").support.x)
     assert not torch.equal(*pictures)

@@ -16,7 +16,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from suite.component import Component
+from suite.algorithms.adam import Epsilon
+from suite.component import Component, later
 from suite.engines.base import Engine
 from suite.episodes import Episodes, Examples
 from suite.streams import Stream, choose
@@ -88,6 +89,8 @@ class Algorithm(Component):
     outer_schedule: Literal["constant", "linear", "harmonic"] = "constant"
     """``linear`` anneals the outer rate from its value to 0 over the run; ``harmonic`` divides it
     by 1, 2, 3, ..., which makes of SGD a mean over the steps so far."""
+    outer_epsilon: Epsilon = later("pytorch")
+    """Where the outer Adam's epsilon stands, see `suite.algorithms.adam`."""
 
     @property
     def tolerance(self) -> float:

@@ -22,7 +22,7 @@ class FineTune(Algorithm):
 
     Regression pools the points of all tasks (MAML 5.1, "pretrain"). Classification trains one
     softmax over all meta-train classes; an episode then gets a fresh last layer, and all weights
-    are tuned (Ravi & Larochelle 2017; pre-trained-SGD.lua:31-53).
+    are tuned (Ravi & Larochelle 2017; pre-trained-SGD.lua:31-53, 73-76).
     """
 
     trains_on = "joint"
@@ -34,7 +34,7 @@ class FineTune(Algorithm):
 
     inner_decay: float = later(0.0, ge=0)
     """Step k = 0, 1, ... of the inner loop has the rate inner_rate / (1 + k inner_decay), as
-    Torch7's SGD with its learning-rate decay (pre-trained-SGD.lua:74)."""
+    Torch7's SGD with its learning-rate decay (pre-trained-SGD.lua:52, 88)."""
 
     def outer(self, engine: Engine, theta: Tensor, episodes: Episodes, draws: Draws) -> Outer:
         """Return the gradient of the joint loss: an ordinary supervised step on the pool."""

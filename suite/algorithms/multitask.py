@@ -9,8 +9,9 @@ from pydantic import Field
 from torch import Tensor
 
 from suite import registry
+from suite.algorithms.adam import Epsilon, epsilon
 from suite.algorithms.base import Algorithm, Draws, Outer
-from suite.algorithms.reptile import EPSILON
+from suite.component import later
 from suite.engines.base import Engine
 from suite.episodes import Episodes
 from suite.streams import uniform
@@ -40,6 +41,8 @@ class MultiTask(Algorithm):
     task_rate: float = Field(1e-3, gt=0)
     task_batch: int = Field(0, ge=0)
     """Examples of a mini-batch of a task's own training; 0 is the whole support set."""
+    task_epsilon: Epsilon = later("pytorch")
+    """Where Adam's epsilon stands, see `suite.algorithms.adam`."""
     anchor: Literal["none", "zero", "mean"] = "none"
     weight: float = Field(0.0, ge=0)
     """lambda, the weight of the squared distance from the anchor."""
@@ -74,7 +77,7 @@ class MultiTask(Algorithm):
             gradient = gradient + 2 * weight * (phi - anchor)
             first = 0.9 * first + 0.1 * gradient
             second = 0.999 * second + 0.001 * gradient.square()
-            scale = (second / (1 - 0.999**k)).sqrt() + EPSILON
+            scale = (second / (1 - 0.999**k)).sqrt() + epsilon(self.task_epsilon, 0.999, k)
             phi = phi - self.task_rate * (first / (1 - 0.9**k)) / scale
         return phi, loss
 

@@ -10,12 +10,11 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from suite import registry
+from suite.algorithms.adam import Epsilon, epsilon
 from suite.algorithms.base import Algorithm, Draws, Outer, moved
 from suite.component import later
 from suite.engines.base import Engine
 from suite.episodes import Episodes, Examples
-
-EPSILON = 1e-8  # of the inner Adam, as in TensorFlow
 
 
 @registry.algorithm("reptile")
@@ -45,6 +44,8 @@ class Reptile(Algorithm):
     inner_optimiser: Literal["adam", "sgd"] = "adam"
     inner_beta2: float = Field(0.999, ge=0, lt=1)
     inner_state: Literal["fresh", "carried"] = later("fresh")
+    inner_epsilon: Epsilon = later("pytorch")
+    """Where Adam's epsilon stands, see `suite.algorithms.adam`."""
 
     @model_validator(mode="after")
     def _has_state(self) -> Reptile:
@@ -91,7 +92,8 @@ class Reptile(Algorithm):
                 # notice, but a state carried from batches of 10 to a test with 5 does.
                 gradient = gradient * batch.x.shape[1]
             moment = self.inner_beta2 * moment + (1 - self.inner_beta2) * gradient.square()
-            scale = (moment / (1 - self.inner_beta2**k)).sqrt() + EPSILON
+            added = epsilon(self.inner_epsilon, self.inner_beta2, k)
+            scale = (moment / (1 - self.inner_beta2**k)).sqrt() + added
             theta = moved(theta, rate, gradient / scale)
             yield theta, loss, moment
 

@@ -34,7 +34,7 @@ _given: dict[str, Sampler] = {}
 
 def give(cell: Cell, sampler: Sampler) -> None:
     """Have `load` take the data of the cell's task from here, not from files."""
-    _given[json.dumps(cell.task)] = sampler
+    _given[cell.data_key()] = sampler
 
 
 @lru_cache(maxsize=4)
@@ -50,7 +50,7 @@ def load(cell: Cell, data: Path | None, device: torch.device) -> Sampler:
     Raises:
         UserError: data missing or broken, or too few classes or drawings for the protocol.
     """
-    sampler = _sampler(json.dumps(cell.task), data, device)
+    sampler = _sampler(cell.data_key(), data, device)
     sampler.check(cell.protocol.train, "train")
     for evaluation in cell.protocol.evaluations:
         sampler.check(evaluation, evaluation.split)
@@ -140,6 +140,11 @@ def check(cell: Cell, data: Path | None, device: torch.device) -> None:
             "set loss = 'mean'."
         )
     for evaluation in cell.protocol.evaluations:
+        if evaluation.by_class and task.kind == "regression":
+            raise UserError(
+                f"{cell.label}: {evaluation.name!r} is a regression and has no classes; leave "
+                "by_class out."
+            )
         if evaluation.batch_norm == "running" and at_test(algorithm, evaluation).inner_batch:
             raise UserError(
                 f"{cell.label}: running statistics of {evaluation.name!r} see whole support sets; "

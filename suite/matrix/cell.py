@@ -24,6 +24,7 @@ from suite.provenance import provenance, source_sha256
 from suite.records.checkpoint import Checkpoint
 from suite.records.files import Arrays, arrays_sha256
 from suite.records.schema import (
+    ArrayNames,
     Curve,
     EvaluationResult,
     Provenance,
@@ -31,7 +32,7 @@ from suite.records.schema import (
     Results,
     result_sha256,
 )
-from suite.timing import Clock
+from suite.timing import Clock, synchronise
 from suite.training import Curves, Diverged, OuterLoop, curve_points
 
 #: Called with (outer steps done, outer steps in all, phase) while a cell runs.
@@ -183,6 +184,7 @@ def _train(
             )
 
     def save() -> None:
+        synchronise(bench.device)  # steps under way are training
         with clock.stopped():
             state, arrays = curves.state()
             arrays |= {f"loop/{name}": value.numpy() for name, value in loop.state().items()}
@@ -258,7 +260,12 @@ def _evaluate(
     for protocol in bench.cell.protocol.evaluations:
         report(steps, steps, f"evaluating {protocol.name}")
         scores = team.scores(theta, protocol, draws)
-        arrays[f"scores/{protocol.name}"] = scores.values
+        arrays[ArrayNames.SCORES + protocol.name] = scores.values
+        if scores.by_class is not None:
+            arrays |= {
+                f"{ArrayNames.BY_CLASS}{protocol.name}/{name}": values
+                for name, values in vars(scores.by_class).items()
+            }
         found[protocol.name] = summarise(
             bench.task.metric, protocol, scores.values, scores.episodes_sha256
         )
@@ -270,7 +277,7 @@ def _evaluate(
 def summarise(
     metric: str, protocol: EvaluationProtocol, scores: np.ndarray, episodes_sha256: str
 ) -> EvaluationResult:
-    """Return the summary of scores (episodes, steps + 1) that the record's JSON holds."""
+    """Return the summary of scores (episodes, scored steps) that the record's JSON holds."""
     values = scores.astype(np.float64)
     with np.errstate(invalid="ignore", over="ignore"):
         columns = [values.mean(0), np.median(values, axis=0), values.std(0, ddof=1)]

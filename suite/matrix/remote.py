@@ -8,7 +8,6 @@ a folder for those.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -174,7 +173,7 @@ class _Crowd:
         """Return a reference to the data of a cell, if it has any: one for all cells of a task."""
         if not cell.make_task().reads_data:
             return []
-        task = json.dumps(cell.task)
+        task = cell.data_key()
         if task not in self._data:
             sampler = bench.load(cell, self._work.data, torch.device("cpu"))
             try:

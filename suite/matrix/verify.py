@@ -17,6 +17,7 @@ from suite.evaluation import episode_stream
 from suite.matrix.bench import load
 from suite.matrix.cell import run_cell, summarise
 from suite.provenance import provenance
+from suite.records.files import Arrays
 from suite.records.schema import ArrayNames, Record
 from suite.records.store import Store, file_stem
 
@@ -77,10 +78,21 @@ def _of_arrays(store: Store, record: Record) -> Iterator[str]:
         scores = arrays.get(ArrayNames.SCORES + protocol.name)
         if told is None or scores is None:
             yield f"its evaluation {protocol.name!r} is missing"
-        elif scores.shape != (protocol.episodes, protocol.steps + 1):
+        elif scores.shape != (protocol.episodes, len(protocol.scored_steps)):
             yield f"its scores of {protocol.name!r} have the shape {scores.shape}"
         elif told != summarise(told.metric, protocol, scores, told.episodes_sha256):
             yield f"its summary of {protocol.name!r} is not that of its scores"
+        elif protocol.by_class and not _hits_match(arrays, protocol, scores):
+            yield f"its hits by class of {protocol.name!r} are not those of its scores"
+
+
+def _hits_match(arrays: Arrays, protocol: EvaluationProtocol, scores: np.ndarray) -> bool:
+    """Return whether the hits by class add up to those of the episodes."""
+    hits = arrays.get(f"{ArrayNames.BY_CLASS}{protocol.name}/hits")
+    if hits is None:
+        return False
+    of_episodes = np.nan_to_num(scores.astype(np.float64)).sum(0) * protocol.query_size
+    return np.array_equal(hits.sum(0), of_episodes.round())
 
 
 def _of_episodes(record: Record, data: Path | None, drawn: dict[str, str]) -> Iterator[str]:
@@ -89,7 +101,7 @@ def _of_episodes(record: Record, data: Path | None, drawn: dict[str, str]) -> It
     for protocol in record.cell.protocol.evaluations:
         told = record.results.evaluations.get(protocol.name)
         spec = protocol.model_dump(mode="json", exclude={"name", "steps", "report_step"})
-        key = json.dumps([record.cell.task, spec], sort_keys=True)
+        key = json.dumps([record.cell.data_key(), spec], sort_keys=True)
         if key not in drawn:
             try:
                 drawn[key] = _episodes_sha256(record.cell, protocol, data)

@@ -11,6 +11,8 @@ EXPERIMENT/VARIANT as in a profile; the others are bases.
     borrowed  of a setting that a paper does not describe: where all items come from that the table
               does not say itself; they are then inferred, but for the tests' ways and shots
     apart     what no item can say, as [what, mark, place]
+    also      tests of the suite's own beside a paper's: NAME = { like = TEST, what differs }; they
+              are on tasks drawn anew
     items     every item of the protocol, by its dotted path, as [value, mark, place]
 
 A mark says how an item is known: ``stated`` in the paper, ``code`` of the authors, ``inferred``,
@@ -131,13 +133,17 @@ def load() -> dict[str, Preset]:
 
 def _preset(name: str, tables: dict[str, dict[str, Any]]) -> Preset:
     values: dict[str, Any] = {"name": name, "items": {}}
+    also: dict[str, dict[str, Any]] = {}
     for table in _line(name, tables):
         before = values["items"]
         if place := table.get("borrowed"):
             before = {path: _borrowed(path, item, place) for path, item in before.items()}
         items = before | table.get("items", {})
-        own = {key: value for key, value in table.items() if key not in ("base", "borrowed")}
+        also |= table.get("also", {})
+        own = {k: v for k, v in table.items() if k not in ("base", "borrowed", "also")}
         values |= own | {"items": items}
+    for test, changes in also.items():
+        values["items"] |= _another_test(test, changes, values["items"])
     return validated(Preset, json.dumps(values), f"protocol {name}", json=True)
 
 
@@ -145,6 +151,19 @@ def _borrowed(path: str, item: list[Any], place: str) -> list[Any]:
     value, mark, _ = item
     shape = path.startswith("evaluations.") and path.endswith((".ways", ".shots"))
     return item if shape or mark in ("n/a", "unknown") else [value, "inferred", place]
+
+
+def _another_test(
+    test: str, changes: dict[str, Any], items: dict[str, list[Any]]
+) -> dict[str, list[Any]]:
+    """Return the items of a test like another one, on tasks drawn anew, with its own changes."""
+    own = dict(changes)
+    like, head = own.pop("like"), f"evaluations.{test}."
+    start = f"evaluations.{like}."
+    same = {path.removeprefix(start): i[0] for path, i in items.items() if path.startswith(start)}
+    values = {key: value for key, value in same.items() if key != "tasks"} | own
+    place = f"the suite's own test, like {like!r}"
+    return {head + key: [value, "n/a", place] for key, value in values.items()}
 
 
 def _line(name: str, tables: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:

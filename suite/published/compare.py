@@ -40,9 +40,8 @@ class Tested(Protocol):
     def evaluation(self) -> EvaluationProtocol:
         """The evaluation."""
 
-    @property
-    def scores(self) -> np.ndarray:
-        """Scores (seeds, episodes, steps + 1)."""
+    def after(self, step: int) -> np.ndarray:
+        """Return the scores (seeds, episodes) after so many inner steps."""
 
     @property
     def diverged_seeds(self) -> int:
@@ -92,7 +91,7 @@ class Row:
         """Our scores (seeds, episodes) after that step, in the published unit."""
         if self.tested is None:
             return np.empty((0, 0))
-        return SCALE[self.metric] * self.tested.scores[:, :, self.step]
+        return SCALE[self.metric] * self.tested.after(self.step)
 
     @cached_property
     def summary(self) -> Summary:
@@ -107,7 +106,7 @@ def compare(tested: Sequence[Tested], presets: Sequence[Preset]) -> list[Row]:
         tested: what the records hold.
         presets: settings that ought to have been run: their numbers are rows in any case.
     """
-    rows = [row for group in tested for row in _beside(group)]
+    rows = _read_once([row for group in tested for row in _beside(group)])
     there = {(row.preset.name, row.result) for row in rows}
     for preset in presets:
         for result in preset.results:
@@ -115,6 +114,32 @@ def compare(tested: Sequence[Tested], presets: Sequence[Preset]) -> list[Row]:
                 number = load().number(result.number)
                 rows.append(Row(preset, result, number, None, not_run(number)))
     return rows
+
+
+def _read_once(rows: Sequence[Row]) -> list[Row]:
+    """Leave one row of each training for a published number that several of its tests are beside.
+
+    Where some are comparable, save for the budget, it is the one of most episodes among them; else
+    all stay.
+    """
+    best: dict[tuple[Any, ...], Row] = {}
+    for row in rows:
+        found = row.counterpart
+        if found is not None and (found.comparable or found.shortened):
+            kept = best.setdefault(_reading(row), row)
+            if _episodes(row) > _episodes(kept):
+                best[_reading(row)] = row
+    return [row for row in rows if best.get(_reading(row), row) is row]
+
+
+def _reading(row: Row) -> tuple[Any, ...]:
+    assert row.tested is not None
+    cell = row.tested.cell
+    return row.result, cell.experiment, cell.variant, cell.numerics.device
+
+
+def _episodes(row: Row) -> int:
+    return row.tested.evaluation.episodes if row.tested else 0
 
 
 def _beside(group: Tested) -> Iterator[Row]:

@@ -15,8 +15,9 @@ from suite.config import Cell, EvaluationProtocol
 from suite.protocols import Preset, Result, leaves
 
 #: Of an evaluation: its name, how many episodes it has and which steps are scored move no score.
-_NEUTRAL = ("episodes", "steps", "report_step")
+_NEUTRAL = ("episodes", "steps", "report_step", "scored", "by_class")
 BUDGET = "train.steps"
+TASKS = "train.tasks"
 
 
 @dataclass(frozen=True)
@@ -80,11 +81,22 @@ def differing(cell: Cell, test: str, of: Cell | Preset, other: str) -> dict[str,
     """
     ours, theirs = _relevant(items_of(cell), test), _relevant(items_of(of), other)
     idle = without_effect(of, other) if isinstance(of, Preset) else frozenset()
+    if _same_passes(ours, theirs):
+        idle = idle | {TASKS}
     return {
         path: (ours.get(path), theirs.get(path))
         for path in sorted(ours.keys() | theirs.keys())
         if ours.get(path) != theirs.get(path) and path not in idle
     }
+
+
+def _same_passes(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> bool:
+    """Return whether a shorter training walks through its tasks as often as the longer one."""
+    try:
+        passes = [items[BUDGET] / items[TASKS] for items in (ours, theirs)]
+        return abs(passes[0] / passes[1] * ours[TASKS] - ours[TASKS]) < 1
+    except (KeyError, ZeroDivisionError):
+        return False
 
 
 def without_effect(preset: Preset, test: str) -> frozenset[str]:
@@ -127,6 +139,7 @@ def counterparts(cell: Cell, test: EvaluationProtocol) -> Iterator[Counterpart]:
             if shape != [test.ways, test.shots]:
                 continue
             apart = differing(cell, test.name, preset, other)
-            found.append([Counterpart(preset, r, apart) for r in results if r.step <= test.steps])
+            read = [r for r in results if r.step in test.scored_steps]
+            found.append([Counterpart(preset, r, apart) for r in read])
     if found:
         yield from min(found, key=lambda some: len(some[0].differing) if some else 10**6)

@@ -16,8 +16,8 @@ READ = (1, 2)
 class EvaluationResult(Strict):
     """The meta-test of one evaluation; its scores per episode and step are in the arrays.
 
-    Arrays of an evaluation called NAME: ``scores/NAME`` (episodes, steps + 1) float32, accuracy in
-    [0, 1] or mean squared error after 0 .. K inner steps.
+    Arrays of an evaluation called NAME: ``scores/NAME`` (episodes, steps) float32, accuracy in
+    [0, 1] or mean squared error after each of the inner steps that it scores, by default 0 .. K.
     """
 
     metric: Literal["accuracy", "mse"]
@@ -26,12 +26,12 @@ class EvaluationResult(Strict):
     """Of the drawn integers and parameters: equal hashes are the same episodes."""
     headline_step: int
     mean: list[float | None]
-    """Over episodes, after 0 .. K steps; None where an episode diverged."""
+    """Over episodes, after each scored step; None where an episode diverged."""
     median: list[float | None]
     std: list[float | None]
-    """Sample standard deviation over episodes, after 0 .. K steps."""
+    """Sample standard deviation over episodes, after each scored step."""
     diverged: list[int]
-    """Episodes with a score that is not finite, after 0 .. K steps."""
+    """Episodes with a score that is not finite, after each scored step."""
 
 
 class Curve(Strict):
@@ -201,7 +201,10 @@ def result_sha256(results: Results) -> str:
 class ArrayNames:
     """Names in a record's array file (``.npz``, no pickles).
 
-    ``scores/EVALUATION``: (episodes, steps + 1), see `EvaluationResult`.
+    ``scores/EVALUATION``: (episodes, scored steps), see `EvaluationResult`.
+    ``by-class/EVALUATION/classes`` (n,), indices into the sorted names of all classes of the task,
+    ``.../episodes`` (n,), in how many each occurs, ``.../hits`` (n, scored steps), its queries
+    classified right: of an evaluation that keeps them.
     ``probe/x`` (m,), ``probe/steps`` (s,), ``probe/before_after`` (e, s, m),
     ``probe/truth`` (e, m), ``probe/support_x`` and ``probe/support_y`` (e, S): the adapted model of
     a regression task drawn over its inputs, for e test episodes.
@@ -210,5 +213,6 @@ class ArrayNames:
     """
 
     SCORES = "scores/"
+    BY_CLASS = "by-class/"
     PROBE = "probe/"
     PICTURES = "pictures/"

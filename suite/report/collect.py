@@ -88,13 +88,15 @@ def _order(runs: Runs) -> tuple[str, str, int, str]:
 def _metrics(records: list[Record]) -> dict[tuple[str, str], str]:
     """Return the metric by experiment and evaluation; check that all saw the same episodes."""
     metrics: dict[tuple[str, str], str] = {}
-    seen: dict[tuple[str, str], tuple[str, Record]] = {}
+    seen: dict[tuple[str, str, int | None], tuple[str, Record]] = {}
     for record in records:
         if record.results is None:
             continue
         for name, result in record.results.evaluations.items():
-            key = (record.cell.experiment, name)
-            metrics[key] = result.metric
+            metrics[record.cell.experiment, name] = result.metric
+            # Where every seed has a split of its own, it has test episodes of its own, too.
+            own = record.cell.seed if record.cell.task.get("split_by_seed") else None
+            key = (record.cell.experiment, name, own)
             episodes, first = seen.setdefault(key, (result.episodes_sha256, record))
             if episodes != result.episodes_sha256:
                 raise _unlike(first, record, f"were tested on other episodes of {name!r}")

@@ -77,8 +77,8 @@ def validation(runs: Runs) -> tuple[np.ndarray, np.ndarray] | None:
 
 def _over_seeds(group: Group) -> tuple[np.ndarray, np.ndarray]:
     """Return inner steps (n,) and means over episodes (seeds, n)."""
-    steps = np.arange(group.evaluation.steps + 1)
-    return steps, np.stack([seed_means(group.scores[:, :, k]) for k in steps], axis=1)
+    steps = group.evaluation.scored_steps
+    return np.array(steps), np.stack([seed_means(group.after(k)) for k in steps], axis=1)
 
 
 def _draw(

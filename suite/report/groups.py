@@ -117,8 +117,8 @@ class Group:
 
     @cached_property
     def scores(self) -> np.ndarray:
-        """Scores (seeds, episodes, steps + 1) of the seeds that have results."""
-        shape = (self.evaluation.episodes, self.evaluation.steps + 1)
+        """Scores (seeds, episodes, scored steps) of the seeds that have results."""
+        shape = (self.evaluation.episodes, len(self.evaluation.scored_steps))
         name = ArrayNames.SCORES + self.evaluation.name
         found = [arrays.get(name) for arrays in self.runs.scores]
         for record, values in zip(self.runs.done, found, strict=True):
@@ -129,17 +129,21 @@ class Group:
                 )
         return np.stack([v for v in found if v is not None]) if found else np.empty((0, *shape))
 
+    def after(self, step: int) -> np.ndarray:
+        """Return the scores (seeds, episodes) after so many inner steps, which must be scored."""
+        return self.scores[:, :, self.evaluation.column(step)]
+
     def headline(self) -> np.ndarray:
         """Return the scores (seeds, episodes) after the headline number of steps."""
-        return self.scores[:, :, self.evaluation.headline]
+        return self.after(self.evaluation.headline)
 
     @cached_property
-    def summaries(self) -> list[Summary]:
-        """What a table says of the scores after 0 .. K inner steps."""
-        return [
-            summarise(self.scores[:, :, step], higher_is_better=self.higher_is_better)
-            for step in range(self.evaluation.steps + 1)
-        ]
+    def summaries(self) -> dict[int, Summary]:
+        """What a table says of the scores after each inner step that is scored."""
+        return {
+            step: summarise(self.after(step), higher_is_better=self.higher_is_better)
+            for step in self.evaluation.scored_steps
+        }
 
     @property
     def summary(self) -> Summary:

@@ -1,9 +1,10 @@
 """What one protocol item is worth: pairs of results that are one item apart, in points.
 
 Nothing marks a profile for this table. Where a group of seeds follows a published protocol, save
-for its budget, every other group of the same budget that differs in few items of training or test
-is set beside it, and so are other readings of the same training. Of two published protocols that
-are an item apart, the one that leans on fewer inferred items is the base.
+for its budget and for items that it leaves at their defaults, every other group of the same budget
+that differs in few items of training or test is set beside it, and so are other readings of the
+same training. Of two such groups that are an item apart, the one nearer to its protocol is the
+base, or the one whose protocol leans on fewer inferred items.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ class Pair:
         """Return the scores (seeds, episodes) of base and other over the seeds of both."""
         common = sorted(set(self.base.runs.seeds) & set(self.other.runs.seeds))
         base, other = (
-            group.scores[[group.runs.seeds.index(seed) for seed in common]][:, :, step]
+            group.after(step)[[group.runs.seeds.index(seed) for seed in common]]
             for group, step in zip((self.base, self.other), self.steps, strict=True)
         )
         return base, other
@@ -65,15 +66,22 @@ class Pair:
     def paired(self) -> bool:
         """Whether episode i of both is one episode, up to what the item changes."""
         one, two = (
-            episode_stream(group.cell.make_task(), group.evaluation).names
+            {
+                record.cell.seed: episode_stream(record.cell.make_task(), group.evaluation).names
+                for record in group.runs.done
+            }
             for group in (self.base, self.other)
         )
+        same = all(one[seed] == two[seed] for seed in one.keys() & two.keys())
         # Rotations as classes draw other classes; any other rule turns the same drawings.
         classes = [
             "classes" in str(group.evaluation.rotations) for group in (self.base, self.other)
         ]
-        alike = self.base.evaluation.episodes == self.other.evaluation.episodes
-        return one == two and alike and classes[0] == classes[1]
+        alike = all(
+            getattr(self.base.evaluation, key) == getattr(self.other.evaluation, key)
+            for key in ("episodes", "tasks")
+        )
+        return same and alike and classes[0] == classes[1]
 
 
 def items(collection: Collection) -> Table | None:
@@ -109,6 +117,7 @@ def items(collection: Collection) -> Table | None:
             else ()
         ),
         *_budgets(pairs),
+        *_defaults(pairs),
         *diverged_cells(collection),
         *provenance(collection),
     )
@@ -126,22 +135,33 @@ def items(collection: Collection) -> Table | None:
 def _pairs(collection: Collection) -> Iterator[Pair]:
     done = [group for group in collection.groups if group.runs.done]
     bases = {group: found for group in done if (found := _published(group))}
-    said: set[Group] = set()
-    for base, behind in sorted(bases.items(), key=lambda each: len(each[1].preset.assumed)):
-        yield from _read_elsewhere(base)
-        said.add(base)
+    said: set[frozenset[Group]] = set()
+    read: set[tuple[str, str, int]] = set()
+
+    def nearness(each: tuple[Group, Counterpart]) -> tuple[int, int]:
+        return len(each[1].differing), len(each[1].preset.assumed)
+
+    for base, behind in sorted(bases.items(), key=nearness):
+        training = base.runs.experiment, behind.preset.name, base.cell.protocol.train.steps
+        if training not in read:
+            read.add(training)
+            yield from _read_elsewhere(base)
         step = base.evaluation.headline
         for other in done:
-            changed = _changed(base, other, behind) if other not in said else {}
+            pair = frozenset((base, other))
+            changed = _changed(base, other, behind) if pair not in said else {}
             if changed:
-                said.add(other)
+                said.add(pair)
                 yield Pair(base, other, changed, (step, step))
 
 
 def _published(group: Group) -> Counterpart | None:
-    """Return the published protocol that a group follows, save for its budget."""
+    """Return the published protocol that a group follows, save for budget and defaults."""
     for found in counterparts(group.cell, group.evaluation):
-        if set(found.differing) <= {BUDGET} and found.result.step == group.evaluation.headline:
+        followed = all(
+            path == BUDGET or ours is None for path, (ours, _) in found.differing.items()
+        )
+        if followed and found.result.step == group.evaluation.headline:
             return found
     return None
 
@@ -159,6 +179,7 @@ def _changed(base: Group, other: Group, behind: Counterpart) -> dict[str, tuple[
     # Which batch norm, and whether it is adapted, are two items and one decision.
     one = len(changed) == 1 or all(path.startswith("model.norm") for path in changed)
     another_problem = any(path in changed for path in _NO_ITEM)
+    another_problem |= any(path in behind.differing for path in changed)
     tests = any(path.startswith("test.") for path in changed)
     if not one or another_problem or (tests and base.runs is not other.runs):
         return {}
@@ -168,7 +189,7 @@ def _changed(base: Group, other: Group, behind: Counterpart) -> dict[str, tuple[
 def _read_elsewhere(base: Group) -> Iterator[Pair]:
     step = base.evaluation.headline
     for other in sorted({1, base.evaluation.steps} - {step}):
-        if other <= base.evaluation.steps:
+        if other in base.evaluation.scored_steps:
             yield Pair(base, base, {STEP: (step, other)}, (step, other))
 
 
@@ -262,6 +283,21 @@ def _budgets(pairs: Sequence[Pair]) -> tuple[str, ...]:
             if short
             else ""
         ),
+    )
+
+
+def _defaults(pairs: Sequence[Pair]) -> tuple[str, ...]:
+    """Say in which items the bases are not their protocols'."""
+    left: dict[tuple[str, ...], list[str]] = {}
+    for pair in pairs:
+        found = _published(pair.base)
+        items = tuple(path for path in found.differing if path != BUDGET) if found else ()
+        name = f"{pair.base.runs.experiment}/{pair.base.runs.variant}"
+        if items and name not in left.setdefault(items, []):
+            left[items].append(name)
+    said = "; ".join(f"{', '.join(names)} {', '.join(items)}" for items, names in left.items())
+    return (f"Items of the protocols that both sides leave at their defaults: {said}.",) * bool(
+        said
     )
 
 

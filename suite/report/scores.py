@@ -93,7 +93,7 @@ def _score_row(
 ) -> tuple[str, ...]:
     """Return a row; ``ragged``: the table has medians, ``beside``: these rows fill them."""
     found, metric = group.summary, group.metric
-    step0 = group.summaries[0].mean
+    step0 = group.summaries[0].mean if 0 in group.summaries else None
     mean = written.score(found.mean, metric)
     if found.diverged or not found.seeds:
         mean = "diverged"
@@ -122,7 +122,7 @@ def _score_data(collection: Collection) -> list[Mapping[str, Any]]:
     lines: list[Mapping[str, Any]] = []
     for group in collection.groups:
         made_by = stamp(group.runs.records)
-        for step, found in enumerate(group.summaries):
+        for step, found in group.summaries.items():
             lines.append(
                 {
                     **_names(group),

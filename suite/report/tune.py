@@ -95,7 +95,7 @@ def _point(group: Group) -> Point:
     if group.runs.diverged:
         return Point(group, parameters, None, None)
     sign = 1 if group.higher_is_better else -1
-    means = [(sign * s.mean, -step) for step, s in enumerate(group.summaries) if s.mean is not None]
+    means = [(sign * s.mean, -step) for step, s in group.summaries.items() if s.mean is not None]
     if not means:
         return Point(group, parameters, None, None)
     step = -max(means)[1]

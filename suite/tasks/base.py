@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 from abc import abstractmethod
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from torch import Tensor
 
 from suite.component import Component, Strict, later
 from suite.episodes import Episodes, Examples
+from suite.errors import UserError
 from suite.streams import Stream
 
 Split = Literal["train", "validation", "test"]
@@ -33,6 +34,10 @@ class EpisodeShape(Strict):
     query_shots: int = Field(ge=1)
     rotations: Rotations | None = later(None)
     """How the characters of these episodes are turned, instead of by the task's own rule."""
+    tasks: Annotated[int, Field(ge=1)] | str | None = later(None)
+    """Which tasks the episodes are. By default each is drawn anew. Of training, a number: so many
+    are drawn once, with their support and query examples, and walked through again and again
+    (MAML, data_generator.py:86-104). Of a test, the key of a paper: those that its code drew."""
 
     @property
     def support_size(self) -> int:
@@ -68,6 +73,10 @@ class Task(Component):
         """Name of the loss that the engines minimise."""
         return "cross_entropy" if self.kind == "classification" else "squared_error"
 
+    def for_seed(self, seed: int) -> Task:
+        """Return the task of a cell of this seed: this one, where seeds have no own split."""
+        return self
+
     @property
     @abstractmethod
     def input_shape(self) -> tuple[int, ...]:
@@ -98,6 +107,9 @@ class Sampler:
 
     def check(self, shape: EpisodeShape, split: Split) -> None:
         """Raise `UserError` where the split cannot give episodes of this shape."""
+        for name in ("rotations", "tasks"):
+            if (value := getattr(shape, name)) is not None:
+                raise UserError(f"this task does not know {name} = {value!r}; leave {name} out.")
 
     def sample(
         self, stream: Stream, first: int, count: int, shape: EpisodeShape, split: Split
@@ -105,7 +117,8 @@ class Sampler:
         """Return episodes ``first`` .. ``first + count - 1`` of the stream, float32, on the device.
 
         Episode i depends on the stream, i, the split and the shape alone, and an episode with
-        fewer query examples is a prefix of the one with more.
+        fewer query examples is a prefix of the one with more. Where the shape has a number of
+        ``tasks``, episode i is task i modulo that number.
         """
         raise NotImplementedError
 
@@ -149,6 +162,18 @@ class Sampler:
     def truth(self, episodes: Episodes, inputs: Tensor) -> np.ndarray:
         """Return the true targets (T, m) of episodes at the `probe` inputs."""
         raise NotImplementedError
+
+
+def hits(outputs: Tensor, y: Tensor, ways: int) -> Tensor:
+    """Return how many queries of each label are classified right, (T, ways).
+
+    Args:
+        outputs: (T, n, ways) of the model.
+        y: (T, n) labels below ``ways``.
+        ways: how many labels there are.
+    """
+    right = (outputs.argmax(-1) == y).long()
+    return right.new_zeros(len(y), ways).scatter_add_(1, y, right)
 
 
 def score(kind: str, outputs: Tensor, y: Tensor) -> Tensor:

@@ -116,6 +116,8 @@ class ImageSampler(Sampler):
         classes = self.data.splits[split]
         if len(classes) == 0:
             raise UserError(f"{name} has no {split} classes; {self.data.hint}.")
+        if isinstance(shape.tasks, str):
+            raise UserError(f"no tasks of {shape.tasks!r} are known of {name}; leave tasks out.")
         if shape.ways < 2:
             raise UserError(f"{shape.ways} way: {name} is a classification; ask for 2 or more.")
         if shape.rotations not in (None, "none") and not self._turned:
@@ -142,14 +144,16 @@ class ImageSampler(Sampler):
         """Return image episodes; see `Sampler.sample` and the class."""
         self.check(shape, split)
         ways, shots = shape.ways, shape.shots
-        words = stream.child("classes").rows(first, count, ways)
+        period = shape.tasks if isinstance(shape.tasks, int) else None
+        words = stream.child("classes").rows(first, count, ways, period)
         chosen = choose(words, self._choices(split, shape))
         classes, rotation = self._classes(chosen, split)  # (T, ways) each
         if self.task.rotations_in(split, shape) == "episode":
+            # Anew each time that a task comes again, as in MAML (data_generator.py:135).
             rotation = below(stream.child("rotations").rows(first, count, ways), TURNS)
         # The j-th drawing of each class has a stream of its own: more of them move nothing.
         each = [
-            stream.child("drawings", j).rows(first, count, ways).reshape(-1)
+            stream.child("drawings", j).rows(first, count, ways, period).reshape(-1)
             for j in range(shots + shape.query_shots)
         ]
         dealt = choose(np.stack(each, axis=1), self.data.counts[classes].reshape(-1))
@@ -165,6 +169,7 @@ class ImageSampler(Sampler):
             Examples(support, self._labels(count, ways, shots)),
             Examples(query, self._labels(count, ways, shape.query_shots)),
             np.concatenate([classes, rotation, *flat], axis=1),
+            classes,
         )
 
     def joint_outputs(self) -> int:
@@ -184,6 +189,8 @@ class ImageSampler(Sampler):
                 f"rotations {shape.rotations!r}: joint training of {self.task.name} turns "
                 "characters by the task's own rule; leave rotations out."
             )
+        if shape.tasks is not None:
+            raise UserError("joint training draws images, not tasks; leave tasks out.")
         size = tasks * shape.support_size
         words = stream.child("joint").rows(first, count, 2 * size)
         label = below(words[:, :size], self.joint_outputs())

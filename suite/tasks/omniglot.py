@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
+from pydantic import model_validator
 
 from suite import registry
+from suite.component import later
 from suite.streams import Integers, Stream, choose
 from suite.tasks import omniglot_data
 from suite.tasks.base import Rotations, Split
 from suite.tasks.images import ImageData, ImageSampler, ImageTask
 
-Rule = Literal["random_1100", "random_1200", "alphabets"]
+Rule = Literal["random_1100", "random_1200", "reptile", "alphabets"]
 
 # Meta-training and meta-validation classes of the shuffled rules; meta-test has the rest, 423.
 SIZES: dict[str, tuple[int, int]] = {"random_1100": (1100, 100), "random_1200": (1200, 0)}
@@ -26,10 +29,13 @@ class Omniglot(ImageTask):
 
     Fields
         split: ``"random_1100"``: characters shuffled, 1100 / 100 / 423 (MAML,
-            data_generator.py:46-54); ``"random_1200"``: 1200 / none / 423 (Reptile);
-            ``"alphabets"``: the official background / evaluation alphabets, 964 / none / 659.
-        split_seed: names the shuffle. The papers' own cannot be had again: MAML's starts from an
-            unsorted directory listing.
+            data_generator.py:46-54); ``"random_1200"``: 1200 / none / 423; ``"reptile"``: the
+            same numbers, and the very classes of Reptile's code; ``"alphabets"``: the official
+            background / evaluation alphabets, 964 / none / 659.
+        split_seed: names the shuffle of a ``random`` rule. MAML's own cannot be had again: it
+            starts from an unsorted directory listing.
+        split_by_seed: whether every seed has a split of its own, that of ``split_seed`` + seed, so
+            that the spread between trainings holds what another split would do.
         rotations, rotate_test: see `ImageTask`; the defaults are MAML's.
         resize: how 105 becomes 28 pixels. Both papers' numbers come from ``"nearest"``: MAML asks
             PIL for LANCZOS (resize_images.py:23), but on 1-bit images PIL then takes the nearest
@@ -42,8 +48,22 @@ class Omniglot(ImageTask):
     rotations: Rotations = "episode"
     split: Rule = "random_1100"
     split_seed: int = 1
+    split_by_seed: bool = later(False)
     resize: omniglot_data.Resize = "nearest"
     ink: Literal[0, 1] = 1
+
+    @model_validator(mode="after")
+    def _has_a_shuffle(self) -> Omniglot:
+        if self.split_by_seed and not self.split.startswith("random"):
+            raise ValueError(f"split_by_seed: the split {self.split!r} is one split; leave it out")
+        return self
+
+    def for_seed(self, seed: int) -> Omniglot:
+        """Return the task with the split of a cell's seed."""
+        if not self.split_by_seed:
+            return self
+        own = {"split_seed": self.split_seed + seed, "split_by_seed": False}
+        return self.model_copy(update=own)
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -71,9 +91,24 @@ class Omniglot(ImageTask):
         return ImageSampler(self, ImageData(images, counts, names, splits, hint), device)
 
 
+def _reptile_order(names: tuple[str, ...]) -> list[int]:
+    """Return the class indices in the order that Reptile's code cuts after 1200.
+
+    It seeds Python's generator with 0, sorts the characters of both archives by alphabet, and
+    shuffles them before anything else is drawn (run_omniglot.py:22-24, omniglot.py:28-49). That
+    shuffle has been the same since Python 3.2.
+    """
+    order = sorted(range(len(names)), key=lambda i: names[i].split("/")[1:])
+    random.Random(0).shuffle(order)
+    return order
+
+
 def split_classes(rule: Rule, seed: int, names: tuple[str, ...]) -> dict[Split, Integers]:
     """Return the class indices of each split, into the sorted ``names``."""
     n = len(names)
+    if rule == "reptile":
+        train, test = np.split(np.array(_reptile_order(names)), [SIZES["random_1200"][0]])
+        return {"train": train, "validation": np.arange(0), "test": test}
     if rule == "alphabets":
         background = np.array([name.startswith("images_background/") for name in names])
         train, validation, test = background.nonzero()[0], np.arange(0), (~background).nonzero()[0]

@@ -8,18 +8,62 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from suite import registry
 from suite.component import later
 from suite.episodes import Episodes, Examples
-from suite.errors import UserError
+from suite.errors import UserError, unknown
 from suite.streams import Stream, uniform
 from suite.tasks.base import EpisodeShape, Sampler, Split, Task
 
 AMPLITUDE = (0.1, 5.0)
 PHASE = (0.0, math.pi)
 INPUT = (-5.0, 5.0)
+
+
+#: Amplitudes (T, 1), phases (T, 1) and inputs (T, points) of T curves.
+Curves = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
+
+
+def _drawn(
+    stream: Stream, first: int, count: int, shape: EpisodeShape, period: int | None
+) -> Curves:
+    """Return the curves of a stream, with the support inputs before the query inputs."""
+    heads = stream.child("curve").rows(first, count, 2, period)
+    # Support and query inputs come from streams of their own: more queries move nothing.
+    support = stream.child("support").rows(first, count, shape.support_size, period)
+    query = [
+        stream.child("query", q).rows(first, count, 1, period) for q in range(shape.query_size)
+    ]
+    x = uniform(np.concatenate([support, *query], axis=1), *INPUT)
+    return uniform(heads[:, :1], *AMPLITUDE), uniform(heads[:, 1:], *PHASE), x
+
+
+def published(first: int, count: int, points: int) -> Curves:
+    """Return the test tasks that MAML's code draws: 600 of them behind its Table 2.
+
+    Its test seeds numpy's global generator with 1 and draws one task after another: amplitude,
+    phase, then all inputs, support first (main.py:168, 176; data_generator.py:162-173). That
+    generator gives the same numbers for ever.
+    """
+    generator = np.random.RandomState(1)
+    u = generator.random_sample((first + count, 2 + points))[first:]
+    amplitude, phase, x = u[:, :1], u[:, 1:2], u[:, 2:]
+    parts = ((AMPLITUDE, amplitude), (PHASE, phase), (INPUT, x))
+    amplitude, phase, x = (low + (high - low) * part for (low, high), part in parts)
+    return amplitude, phase, x
+
+
+def _check_published(paper: str, shape: EpisodeShape, split: Split) -> None:
+    if paper != "maml":
+        raise unknown("paper whose sinusoid tasks are known", paper, ["maml"])
+    if split != "test" or shape.query_shots != shape.shots:
+        raise UserError(
+            "the tasks of 'maml' are test tasks with as many query as support points; set "
+            "split = 'test' and query_shots = shots, or leave tasks out."
+        )
 
 
 @registry.task("sinusoid")
@@ -64,21 +108,18 @@ class SinusoidSampler(Sampler):
             raise UserError(f"sinusoid has no {shape.ways} ways; leave ways out: shots are points.")
         if shape.rotations is not None:
             raise UserError("sinusoid has no characters to turn; leave rotations out.")
+        if isinstance(shape.tasks, str):
+            _check_published(shape.tasks, shape, split)
 
     def sample(
         self, stream: Stream, first: int, count: int, shape: EpisodeShape, split: Split
     ) -> Episodes:
         """Return sinusoid episodes; see `Sampler.sample`."""
         points = shape.support_size + shape.query_size
-        heads = stream.child("curve").rows(first, count, 2)
-        # Support and query inputs come from streams of their own: more queries move nothing.
-        support = stream.child("support").rows(first, count, shape.support_size)
-        query = np.stack(
-            [stream.child("query", q).words(first, count) for q in range(shape.query_size)], axis=1
-        )
-        amplitude = uniform(heads[:, :1], *AMPLITUDE)
-        phase = uniform(heads[:, 1:], *PHASE)
-        x = uniform(np.concatenate([support, query], axis=1), *INPUT)
+        if isinstance(shape.tasks, str):
+            amplitude, phase, x = published(first, count, points)
+        else:
+            amplitude, phase, x = _drawn(stream, first, count, shape, shape.tasks)
         y = amplitude * np.sin(x - phase)
         xy = torch.from_numpy(np.stack([x, y]).astype(np.float32)).to(self.device)[..., None]
         inputs, targets = xy

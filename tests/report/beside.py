@@ -81,3 +81,6 @@ class Scored:
     evaluation: EvaluationProtocol
     scores: np.ndarray
     diverged_seeds: int = 0
+
+    def after(self, step):
+        return self.scores[:, :, step]

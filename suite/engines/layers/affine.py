@@ -160,7 +160,7 @@ class UnfoldedConvolution(Linear):
         padded = dx.new_zeros(t, n, h + 2 * q, w + 2 * q, c)
         for i in range(k):
             for j in range(k):
-                padded[:, :, i : i + s * high : s, j : j + s * wide : s] += windows[..., i, j, :]
+                padded[:, :, i : i + s * high : s, j : j + s * wide : s].add_(windows[..., i, j, :])
         return padded[:, :, q : q + h, q : q + w]
 
     def shaped(self, y: Tensor, shape: torch.Size) -> Tensor:
