@@ -173,16 +173,19 @@ def _warn(records: Sequence[Record], progress: Progress) -> None:
 
 def headlines(record: Record) -> str:
     """Return a record's headline scores in one line."""
+    if record.results is None:
+        return ""
     parts = []
-    for name, result in (record.results.evaluations if record.results else {}).items():
-        value = result.mean[result.headline_step]
+    for protocol in record.cell.protocol.evaluations:
+        result = record.results.evaluations[protocol.name]
+        value = result.mean[protocol.column(protocol.headline)]
         if value is None:
             shown = "diverged episodes"
         elif result.metric == "accuracy":
             shown = f"{100 * value:.1f} %"
         else:
             shown = f"mse {value:.3g}"
-        parts.append(f"{name} {shown}")
+        parts.append(f"{protocol.name} {shown}")
     return ", ".join(parts)
 
 
