@@ -37,7 +37,7 @@ def score(cell: Cell, weights: torch.Tensor, rate: float) -> float:
     test = cell.protocol.evaluations[0].model_copy(update={"split": "validation"})
     draws = Draws(bench.inner_draws.child("validation"))
     part = slice(0, EPISODES)
-    values, _ = bench.test.part(part, bench.adapted_from(weights), test, draws, last=True)
+    values = bench.test.part(part, bench.adapted_from(weights), test, draws, last=True).values
     return float(values.mean(dtype=np.float64))
 
 

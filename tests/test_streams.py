@@ -109,3 +109,10 @@ def test_shuffling_many_examples_is_not_quadratic():
     order = choose(Stream("many").rows(0, 2, 5000), 5000)
     assert time.perf_counter() - start < 5
     assert sorted(order[0]) == list(range(5000))
+
+
+@given(first=st.integers(0, 40), count=st.integers(1, 40), period=st.integers(1, 17))
+def test_with_a_period_the_first_rows_come_again(first, count, period):
+    table = Stream("s").rows(0, period, 3)
+    found = Stream("s").rows(first, count, 3, period)
+    assert np.array_equal(found, table[np.arange(first, first + count) % period])

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from suite import protocols
-from suite.config import Cell, EvaluationProtocol
+from suite.config import Cell, EvaluationProtocol, make_task
 from suite.protocols import Preset, Result
 from suite.published.counterpart import (
     BUDGET,
@@ -112,24 +112,38 @@ def compare(tested: Sequence[Tested], presets: Sequence[Preset]) -> list[Row]:
         for result in preset.results:
             if (preset.name, result) not in there:
                 number = load().number(result.number)
-                rows.append(Row(preset, result, number, None, not_run(number)))
+                rows.append(Row(preset, result, number, None, not_run(number, brought(preset))))
     return rows
+
+
+def brought(preset: Preset) -> str:
+    """Return what the user must bring for a setting; '' if nothing."""
+    return make_task(preset.nested()["task"]).brought
 
 
 def _read_once(rows: Sequence[Row]) -> list[Row]:
     """Leave one row of each training for a published number that several of its tests are beside.
 
-    Where some are comparable, save for the budget, it is the one of most episodes among them; else
-    all stay.
+    Where some are comparable, save for the budget, only these count; of tests that are as far from
+    the paper's, the one with the most episodes.
     """
-    best: dict[tuple[Any, ...], Row] = {}
+    tests: dict[tuple[Any, ...], list[Row]] = {}
     for row in rows:
-        found = row.counterpart
-        if found is not None and (found.comparable or found.shortened):
-            kept = best.setdefault(_reading(row), row)
-            if _episodes(row) > _episodes(kept):
-                best[_reading(row)] = row
-    return [row for row in rows if best.get(_reading(row), row) is row]
+        tests.setdefault(_reading(row), []).append(row)
+    kept: list[Row] = []
+    for found in tests.values():
+        judged = [row for row in found if row.counterpart and _near(row.counterpart)]
+        best: dict[str, Row] = {}
+        for row in judged or found:
+            apart = repr(row.counterpart.differing) if row.counterpart else ""
+            if _episodes(row) > _episodes(best.setdefault(apart, row)):
+                best[apart] = row
+        kept += best.values()
+    return [row for row in rows if any(row is one for one in kept)]
+
+
+def _near(found: Counterpart) -> bool:
+    return found.comparable or bool(found.shortened)
 
 
 def _reading(row: Row) -> tuple[Any, ...]:
@@ -146,7 +160,8 @@ def _beside(group: Tested) -> Iterator[Row]:
     unpublished = _without_number(group)
     if unpublished is not None:
         preset, shortened = unpublished
-        yield Row(preset, None, None, group, no_value(shortened))
+        if group.evaluation.name == next(iter(preset.nested()["evaluations"])):
+            yield Row(preset, None, None, group, no_value(shortened))
         return
     for found in counterparts(group.cell, group.evaluation):
         number = load().number(found.result.number)
@@ -163,13 +178,13 @@ def _beside(group: Tested) -> Iterator[Row]:
 
 
 def _without_number(group: Tested) -> tuple[Preset, str] | None:
-    """Return the preset of which this is the first evaluation, if the paper has no number there.
+    """Return the preset that this is an evaluation of, if the paper has no number for it.
 
     With it comes how much shorter ours is.
     """
     name = f"{group.cell.experiment.split('@')[0]}/{group.cell.variant}"
     preset, test = protocols.load().get(name), group.evaluation.name
-    if preset is None or preset.results or test != next(iter(preset.nested()["evaluations"])):
+    if preset is None or preset.results or test not in preset.nested()["evaluations"]:
         return None
     apart = differing(group.cell, test, preset, test)
     return (preset, shortening(apart)) if set(apart) <= {BUDGET} else None

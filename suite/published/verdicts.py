@@ -132,9 +132,15 @@ def judge(
     return Verdict(kind, difference, (low, high), margin, reason, leans)
 
 
-def not_run(number: Number) -> Verdict:
-    """Return the verdict on a number for which there are no records."""
-    return Verdict("not run", None, None, MARGINS.get(number.metric), "")
+def not_run(number: Number, brought: str = "") -> Verdict:
+    """Return the verdict on a number for which there are no records.
+
+    Args:
+        number: the published number.
+        brought: data that cannot be downloaded, without which nobody can run it.
+    """
+    reason = f"needs {brought}, which the user must bring" if brought else ""
+    return Verdict("not run", None, None, MARGINS.get(number.metric), reason)
 
 
 def no_value(shortened: str = "") -> Verdict:

@@ -63,7 +63,8 @@ def reading(paper: str, table: str, numbers: Sequence[Number], found: Sequence[O
             quoted[f"{reference(number.paper)}, {number.table} ({number.algorithm})"] = None
     return [
         f"Published ±: {'; '.join(told)}." if told else "The paper gives no ±.",
-        f"Ours: {width}. The test episodes are shared by all seeds.",
+        f"Ours: {width}. The test episodes are shared by all seeds unless each has a class split "
+        "of its own.",
         *([f"Quoted there from {', '.join(quoted)}."] if quoted else []),
     ]
 

@@ -26,7 +26,7 @@ from suite.published.counterpart import (
     without_effect,
 )
 from suite.report import format as written
-from suite.report.groups import Collection, Group
+from suite.report.groups import Collection, Group, Runs
 from suite.report.notes import diverged_cells, provenance, stamp
 from suite.report.render import Table
 from suite.statistics import HEADLINE_SEEDS, NORMAL_95, seed_interval, seed_means
@@ -134,7 +134,13 @@ def items(collection: Collection) -> Table | None:
 
 def _pairs(collection: Collection) -> Iterator[Pair]:
     done = [group for group in collection.groups if group.runs.done]
-    bases = {group: found for group in done if (found := _published(group))}
+    largest: dict[Runs, Group] = {}
+    for group in done:
+        if _published(group):
+            first = largest.setdefault(group.runs, group)
+            if group.evaluation.episodes > first.evaluation.episodes:
+                largest[group.runs] = group
+    bases = {group: found for group in largest.values() if (found := _published(group))}
     said: set[frozenset[Group]] = set()
     read: set[tuple[str, str, int]] = set()
 
@@ -173,6 +179,8 @@ def _changed(base: Group, other: Group, behind: Counterpart) -> dict[str, tuple[
         base.evaluation.headline,
     ):
         return {}
+    if other.runs is not base.runs and other.evaluation.name != base.evaluation.name:
+        return {}  # another test of a training that has one of this name, too
     idle = without_effect(behind.preset, behind.result.evaluation)
     found = differing(base.cell, base.evaluation.name, other.cell, other.evaluation.name)
     changed = {path: values for path, values in found.items() if path not in idle}

@@ -14,7 +14,8 @@ INTERVALS = (
     "its episodes. ± episodes: 1.96 standard errors over the episodes of one seed (the ± "
     f"of the papers), averaged over seeds. With fewer than {HEADLINE_SEEDS} seeds the interval "
     "over seeds is in parentheses, the one over episodes is the headline, and nothing is marked "
-    "as significant. The test episodes are shared by all seeds: the intervals are given these."
+    "as significant. The intervals are given the test episodes, which all seeds share unless each "
+    "has a class split of its own."
 )
 
 
@@ -31,9 +32,14 @@ def provenance(collection: Collection) -> tuple[str, ...]:
         f"Suite {stamps['suite_version']}, results version {stamps['results_version']}, commit "
         f"{stamps['commit']}, torch {_versions(records, 'torch')}.",
         f"Hardware: {stamps['hardware']}; threads {listed(r.provenance.threads for r in records)}.",
-        f"Seeds {seeds}; {episodes} {split} episodes, the same for every algorithm, seed and "
-        "device.",
+        f"Seeds {seeds}; {episodes} {split} episodes, the same for every {_shared(records)}.",
     )
+
+
+def _shared(records: Sequence[Record]) -> str:
+    if not any(record.cell.task.get("split_by_seed") for record in records):
+        return "algorithm, seed and device"
+    return "algorithm and device, and for every seed where the seeds have one class split"
 
 
 def splits(collection: Collection) -> str:

@@ -7,7 +7,8 @@ from dataclasses import replace
 from itertools import groupby
 from typing import Any
 
-from suite.published.compare import Row
+from suite.published.compare import Row, brought
+from suite.published.verdicts import not_run
 from suite.report.footnotes import assumptions, reading, reasons, reference, sign, signs
 from suite.report.format import NONE
 from suite.report.groups import Collection, Group
@@ -56,6 +57,7 @@ def _table(collection: Collection, layout: Layout, parts: Sequence[Sequence[Meth
     notes = (
         *reading(layout.paper, layout.table, numbers, found),
         signs(found),
+        *_missing(every),
         *reasons(found),
         *settings.notes(),
         *assumptions(found, settings),
@@ -70,6 +72,20 @@ def _table(collection: Collection, layout: Layout, parts: Sequence[Sequence[Meth
         tuple(line for method in every for line in _data(method, groups)),
         text_columns=width + 1,
         blocks=tuple(blocks),
+    )
+
+
+def _missing(every: Sequence[Method]) -> tuple[str, ...]:
+    """Say which rows nobody can run without data of his own."""
+    needed: dict[str, dict[str, None]] = {}
+    for method in every:
+        there = {key for line in method.ours for key in line.cells}
+        for key, placed in method.published.items():
+            if key not in there and (data := brought(placed.preset)):
+                needed.setdefault(data, {})[method.name] = None
+    return tuple(
+        f"Not run for want of data: {', '.join(names)} on {data}, which the user must bring."
+        for data, names in needed.items()
     )
 
 
@@ -162,7 +178,9 @@ def _data(method: Method, groups: Mapping[tuple[str, ...], Group]) -> Iterator[M
         }
         lines = [(line.label, line.cells[key]) for line in method.ours if key in line.cells]
         if not lines:
-            yield {**published, **dict.fromkeys(_OURS), "preset": preset.name, "verdict": "not run"}
+            verdict = not_run(number, brought(preset))
+            told = {"preset": preset.name, "verdict": verdict.kind, "reason": verdict.reason}
+            yield {**published, **dict.fromkeys(_OURS), **told}
         for label, own in lines:
             yield published | _ours(label, own, groups[_key(own.tested)])
 

@@ -73,6 +73,11 @@ class Task(Component):
         """Name of the loss that the engines minimise."""
         return "cross_entropy" if self.kind == "classification" else "squared_error"
 
+    @property
+    def brought(self) -> str:
+        """Data that cannot be downloaded, so that the user must bring them; '' if none."""
+        return ""
+
     def for_seed(self, seed: int) -> Task:
         """Return the task of a cell of this seed: this one, where seeds have no own split."""
         return self

@@ -49,6 +49,11 @@ class ImageFolder(ImageTask):
     shared_images: Literal["refuse", "allow"] = "refuse"
 
     @property
+    def brought(self) -> str:
+        """The images."""
+        return f"the images of {self.folder or 'a folder'}"
+
+    @property
     def input_shape(self) -> tuple[int, ...]:
         """Channels first."""
         return (self.channels, self.size, self.size)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 from torch.func import functional_call
@@ -17,7 +18,9 @@ from suite.algorithms.multitask import MultiTask
 from suite.algorithms.reptile import Reptile
 from suite.algorithms.sgd import SGD
 from suite.episodes import Episodes, Examples
+from suite.matrix.bench import set_up
 from suite.streams import Stream
+from tests.matrix.test_cell import make
 from tests.problems import DRAWS, PROBLEMS, arranged, distance, meta_gradient, natural
 
 ENGINES = ("reference", "explicit")
@@ -309,3 +312,97 @@ def test_a_random_head_is_bounded_by_its_layers_fan_in():
     bound = weight.shape[-1] ** -0.5
     assert start[:, bias.start : bias.stop].abs().max() <= bound
     assert start[:, weight.start : weight.stop].abs().max() > 0.8 * bound
+
+
+class TensorFlowAdam:
+    """TensorFlow 1's Adam in numpy: epsilon beside the uncorrected second moment."""
+
+    def __init__(self, theta, rate, beta1=0.9, beta2=0.999, eps=1e-8):
+        self.theta, self.rate, self.betas, self.eps = np.array(theta), rate, (beta1, beta2), eps
+        self.m, self.v, self.t = np.zeros_like(self.theta), np.zeros_like(self.theta), 0
+
+    def step(self, g):
+        (b1, b2), self.t = self.betas, self.t + 1
+        rate = self.rate * np.sqrt(1 - b2**self.t) / (1 - b1**self.t)
+        self.m = b1 * self.m + (1 - b1) * g
+        self.v = b2 * self.v + (1 - b2) * g * g
+        self.theta = self.theta - rate * self.m / (np.sqrt(self.v) + self.eps)
+        return self.theta
+
+
+def gap(found, wanted):
+    """The largest distance of a number, relative to the largest step away from the first."""
+    return float(np.abs(found.detach().numpy() - wanted).max() / np.abs(wanted).max())
+
+
+@pytest.mark.parametrize("kind", ["tensorflow", "pytorch"])
+def test_the_outer_adam_is_tensorflows(kind):
+    """Fed with the gradients of a training, the first of which are below epsilon."""
+    cell = make({"name": "maml", "outer_epsilon": kind}, steps=12)
+    cell = cell.model_copy(
+        update={"numerics": cell.numerics.model_copy(update={"dtype": "float64"})}
+    )
+    loop = set_up(cell, None, torch.device("cpu")).outer_loop()
+    oracle, worst = TensorFlowAdam(loop.theta.numpy(), 1e-3), 0.0
+    follow = loop._meta_gradient
+
+    def small(step, episodes):
+        outer = follow(step, episodes)
+        return outer._replace(gradient=outer.gradient * 10.0 ** (step - 9))
+
+    loop._meta_gradient = small
+    for step in range(12):
+        loop.step(step)
+        oracle.step(loop.weights.grad.numpy())
+        worst = max(worst, gap(loop.theta, oracle.theta))
+    assert (worst < 1e-15) == (kind == "tensorflow")
+    assert worst < 1e-15 or worst > 1e-4
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("kind", ["tensorflow", "pytorch"])
+@pytest.mark.parametrize("state", ["fresh", "carried"])
+def test_reptiles_inner_adam_is_tensorflows(engine, kind, state):
+    problem = PROBLEMS["smooth-mlp"]
+    rule = Reptile(inner_rate=0.02, inner_batch=4, inner_epsilon=kind, inner_state=state)
+    one, theta, support = problem.engine(engine), problem.theta(), problem.episodes().support
+    # Of examples so like their targets that gradients are about epsilon.
+    near = one.outputs(theta[None].expand(len(support), -1), support.x).detach()
+    support = Examples(support.x, near + 1e-8 * (support.y - near))
+    carried = rule.carried(one)
+    start, before = np.zeros(len(theta)), 0
+    if carried is not None:
+        start, before = np.linspace(0, 1e-16, len(theta)), 3
+        carried = torch.tensor([*start, before], dtype=theta.dtype)
+    path = list(rule.adapt(one, theta, support, 5, DRAWS._replace(carried=carried)))
+    worst = 0.0
+    for t in range(len(support)):
+        oracle = TensorFlowAdam(theta.numpy(), 0.02, beta1=0.0)
+        oracle.v, oracle.t = start.copy(), before
+        for k, batch in enumerate(DRAWS.minibatches(support, 4, 5)):
+            gradient = one.gradient(path[k], batch)[1][t].numpy()
+            oracle.theta = path[k][t].numpy()
+            wanted = oracle.step(gradient * (4 if state == "carried" else 1))
+            worst = max(worst, gap(path[k + 1][t], wanted))
+    assert (worst < 1e-14) == (kind == "tensorflow")
+    assert worst < 1e-14 or worst > 1e-5
+
+
+@pytest.mark.parametrize("kind", ["tensorflow", "pytorch"])
+def test_the_adam_of_a_tasks_own_training_is_tensorflows(kind):
+    problem = PROBLEMS["smooth-mlp"]
+    rule = MultiTask(task_steps=4, task_rate=0.02, task_epsilon=kind)
+    one, theta, episodes = problem.engine("reference"), problem.theta(), problem.episodes()
+    starts = rule._random(one, theta, len(episodes), DRAWS)
+    near = one.outputs(starts, episodes.support.x).detach()
+    support = Examples(episodes.support.x, near + 1e-8 * (episodes.support.y - near))
+    episodes = Episodes(support, support, episodes.draws)
+    ends = rule.each(one, theta, episodes, DRAWS)[0]
+    worst = 0.0
+    for t, start in enumerate(starts):
+        oracle, at = TensorFlowAdam(start.numpy(), 0.02), starts.clone()
+        for _ in range(4):
+            at[t] = torch.from_numpy(oracle.step(one.gradient(at, support)[1][t].numpy()))
+        worst = max(worst, gap(ends[t], oracle.theta))
+    assert (worst < 1e-12) == (kind == "tensorflow")
+    assert worst < 1e-12 or worst > 1e-5

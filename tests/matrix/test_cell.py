@@ -11,8 +11,10 @@ import torch
 from suite.algorithms.base import Draws
 from suite.config import Cell, Numerics, Protocol
 from suite.episodes import Episodes, Examples
-from suite.evaluation import predict
-from suite.matrix.bench import set_up
+from suite.errors import UserError
+from suite.evaluation import episode_stream, predict
+from suite.evaluation import scores as pooled
+from suite.matrix.bench import check, set_up
 from suite.matrix.cell import run_cell, summarise
 from suite.records.files import arrays_sha256
 from suite.records.store import Store
@@ -246,10 +248,55 @@ def test_the_last_step_alone_scores_as_it_does_among_all(batch_norm):
     update = {"batch_norm": batch_norm, "steps": 3}
     protocol = cell.protocol.evaluations[0].model_copy(update=update)
     draws = Draws(bench.inner_draws)
-    every, _ = bench.test.part(slice(0, 6), bench.initial, protocol, draws)
-    last, _ = bench.test.part(slice(0, 6), bench.initial, protocol, draws, last=True)
-    assert every.shape == (6, 4)
-    assert np.array_equal(last, every[:, 3:])
+    every = bench.test.part(slice(0, 6), bench.initial, protocol, draws)
+    last = bench.test.part(slice(0, 6), bench.initial, protocol, draws, last=True)
+    assert every.values.shape == (6, 4)
+    assert np.array_equal(last.values, every.values[:, 3:])
+    some = protocol.model_copy(update={"scored": (0, 2), "by_class": True, "report_step": 2})
+    found = bench.test.part(slice(0, 6), bench.initial, some, draws)
+    assert np.array_equal(found.values, every.values[:, [0, 2]])
+    assert (every.hits, found.hits.shape) == (None, (6, 3, 2))
+    assert np.allclose(found.hits.sum(1) / 6, found.values)
+
+
+def test_hits_by_class_are_those_of_the_episodes():
+    test = {**IMAGES["evaluations"][0], "episodes": 40, "by_class": True}
+    cell = make("maml", images=True)
+    protocol = {**IMAGES, "evaluations": [test]}
+    cell = cell.model_copy(update={"protocol": Protocol.model_validate_json(json.dumps(protocol))})
+    record, arrays = run(cell)
+    classes, episodes, hits = (
+        arrays[f"by-class/test/{name}"] for name in ("classes", "episodes", "hits")
+    )
+    assert hits.shape == (len(classes), 3)
+    assert episodes.sum() == 3 * 40
+    assert sorted(set(classes)) == list(classes)
+    # Hits of an episode with the mean taken over again, class by class.
+    bench = set_up(cell, None, torch.device("cpu"))
+    theta = torch.zeros_like(bench.initial)  # all outputs alike: label 0 is said of all
+    part = bench.test.part(slice(0, 40), theta, cell.protocol.evaluations[0], Draws(Stream("x")))
+    assert part.hits[:, 0, 0].tolist() == [2] * 40
+    assert not part.hits[:, 1:, 0].any()
+    drawn = bench.sampler.sample(
+        episode_stream(bench.task, cell.protocol.evaluations[0]), 0, 40,
+        cell.protocol.evaluations[0], "test",
+    )  # fmt: skip
+    assert np.array_equal(part.classes, drawn.classes)
+    whole = pooled([part])
+    for name, count, right in zip(*vars(whole.by_class).values(), strict=True):
+        assert count == (drawn.classes == name).sum()
+        assert right[0] == 2 * (drawn.classes[:, 0] == name).sum()
+    scores = arrays["scores/test"].astype(np.float64)
+    assert np.allclose(hits.sum(0), 6 * scores.sum(0))
+    assert record.results.evaluations["test"].mean == pytest.approx(scores.mean(0))
+
+
+def test_a_regression_has_no_hits():
+    cell = make()
+    test = cell.protocol.evaluations[0].model_copy(update={"by_class": True})
+    protocol = cell.protocol.model_copy(update={"evaluations": (test,)})
+    with pytest.raises(UserError, match="'test' is a regression and has no classes"):
+        check(cell.model_copy(update={"protocol": protocol}), None, torch.device("cpu"))
 
 
 @pytest.mark.parametrize("loss", ["mean", "per_shot"])

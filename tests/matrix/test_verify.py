@@ -63,6 +63,34 @@ def fewer(values, arrays):
     arrays["scores/test"] = arrays["scores/test"][:4]
 
 
+def luckier(values, arrays):
+    arrays["by-class/test/hits"] = arrays["by-class/test/hits"] + 1
+
+
+def test_hits_by_class_must_be_those_of_the_scores(results):
+    shape = "ways = 3, shots = 2, query_shots = 2"
+    (results / "tiny.toml").write_text(
+        f"""
+description = "x"
+seeds = [0]
+[[experiments]]
+name = "letters"
+task = {{ name = "glyphs" }}
+model = {{ name = "mlp", hidden = [6] }}
+train = {{ {shape}, meta_batch = 2, steps = 3 }}
+evaluations = [{{ name = "test", {shape}, episodes = 6, steps = 2, by_class = true }}]
+[experiments.algorithms.maml]
+"""
+    )
+    said = run(results)
+    assert said.exit_code == 0, said.output
+    assert run(results, "verify").exit_code == 0
+    rewritten(results, luckier)
+    said = run(results, "verify")
+    assert said.exit_code == 1
+    assert "its hits by class of 'test' are not those of its scores" in said.output
+
+
 def gone(values, arrays):
     del arrays["scores/test"]
 

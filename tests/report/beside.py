@@ -38,11 +38,11 @@ def scores(of, mean, spread=0.0):
     """Return scores around a mean, the same after every step; ``mean`` may be by step, or test."""
     found = {}
     for test in of.protocol.evaluations:
-        values = np.full((test.episodes, test.steps + 1), np.nan)
+        values = np.full((test.episodes, len(test.scored_steps)), np.nan)
         here = mean.get(test.name, mean) if isinstance(mean, dict) else mean
         around = np.linspace(-spread, spread, test.episodes)
-        for step in range(test.steps + 1):
-            values[:, step] = around + (here.get(step, 0.5) if isinstance(here, dict) else here)
+        for place, step in enumerate(test.scored_steps):
+            values[:, place] = around + (here.get(step, 0.5) if isinstance(here, dict) else here)
         found[test.name] = values
     return found
 

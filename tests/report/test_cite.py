@@ -38,7 +38,7 @@ def test_a_whole_run_names_what_made_it_and_what_it_stands_beside(tmp_path):
         r"profile demo of the fewshot-suite \cite{fewshot-suite}, version 0.1.0 (results version",
         "commit 0123456789)",
         r"on Xeon\_8 \& co (2 cores)",
-        "with seeds 0 to 2 and 600 test episodes.",
+        "with seeds 0 to 2 and 600, 10000 test episodes.",
         r"Algorithms: first-order MAML \cite{maml} and MAML \cite{maml}.",
         r"published settings: sinusoid/maml, beside Table 2 of \cite{maml}.",
         "Protocols without a published number: sinusoid/fomaml.",

@@ -48,8 +48,8 @@ def test_a_published_number_and_its_verdict(tmp_path, means, verdict):
     headers, printed = brief([row])
     assert dict(zip(headers, printed[0], strict=True))["published"] == "98.7 ± 0.4"
     if verdict == "matches":  # a verdict says what it leans on
-        assert "task.split_seed" in row.verdict.assuming
-        assert any("split_seed 1 (unknown" in note for note in table.notes)
+        assert "task.split_by_seed" in row.verdict.assuming
+        assert any("split_by_seed yes (unknown" in note for note in table.notes)
 
 
 def test_the_paper_reads_one_inner_step(tmp_path):
@@ -57,7 +57,7 @@ def test_the_paper_reads_one_inner_step(tmp_path):
     made = []
     for seed in range(4):
         values = scores(of, 0.5)
-        values["test"][:, 3] = 0.987
+        values["test"][:, 3] = values["test-10k"][:, 3] = 0.987
         made.append(record(of.model_copy(update={"seed": seed}), values))
     _, (row,) = collected(tmp_path, *made)
     assert row.result.step == 3
@@ -103,7 +103,7 @@ def test_one_item_that_differs_makes_it_incomparable(path, value):
     if part in ("model", "task", "algorithm"):
         cell = cell.model_copy(update={part: {**getattr(cell, part), name: value}})
     else:
-        train, (test,) = cell.protocol.train, cell.protocol.evaluations
+        train, test = cell.protocol.train, cell.protocol.evaluations[0]
         if part == "train":
             train = train.model_copy(update={name: value})
         else:
@@ -227,13 +227,15 @@ def test_devices_and_experiments_are_told_apart(tmp_path):
         ("omniglot-5w1s@5000/maml", "cuda"),
     ]
     assert [line[0] for line in brief(found)[1]] == [
-        "omniglot-5w1s/maml test cpu",
+        "omniglot-5w1s/maml test-10k cpu",
         "omniglot-5w1s@5000/maml test cuda",
     ]
 
 
 def test_a_setting_without_a_published_number_says_so(tmp_path):
     _, found = collected(tmp_path, *seeds(PAPER["sinusoid/fomaml"], (0.4, 0.5)))
+    _, oracle = collected(tmp_path / "oracle", *seeds(PAPER["sinusoid/oracle"], (0.4, 0.5)))
+    assert [row.test for row in oracle] == ["5-shot"]
     assert [row.verdict.kind for row in found] == ["no published value"]
     collection, found = collected(tmp_path / "short", *seeds(short("sinusoid/fomaml", 2), (0.4,)))
     table = comparison(collection, found)
@@ -305,7 +307,7 @@ def test_an_item_without_effect_is_worth_no_row(tmp_path):
     )
     collection, _ = collected(tmp_path, *seeds(of, (0.9, 0.9)), *seeds(other, (0.8, 0.8)))
     found = lines(items(collection))
-    assert {line["item"] for line in found} == {"test.batch_norm", "test.report_step"}
+    assert {line["item"] for line in found} == {"test.batch_norm"}
 
 
 def test_the_protocol_that_leans_on_less_is_the_base_and_each_is_read_elsewhere(tmp_path):
@@ -328,3 +330,71 @@ def test_profiles_without_a_published_protocol_have_no_such_table(tmp_path):
     of = TRAPS["omniglot-5w1s-training", "xavier-head"]
     other = TRAPS["omniglot-5w1s-training", "mean-loss"]
     assert items(collected(tmp_path, *seeds(of, (0.9,)), *seeds(other, (0.8,)))[0]) is None
+
+
+def test_what_nobody_can_run_without_data_of_his_own_says_so(tmp_path):
+    collection, found = collected(tmp_path, *seeds("omniglot-5w1s/maml", (0.98,)), profile="paper")
+    said = {row.number.id: row.verdict.reason for row in found if row.verdict.kind == "not run"}
+    needs = "needs the images of mini-imagenet, which the user must bring"
+    assert said["maml.table1.miniimagenet-5w1s.maml"] == needs
+    assert said["maml.table1.omniglot-20w1s.maml"] == ""
+    table = comparison(collection, found)
+    assert any(needs in row[-1] for row in table.rows)
+
+
+def test_a_number_is_read_from_the_larger_of_two_like_tests(tmp_path):
+    """Of 10,000 fresh episodes where the paper's tasks are not known, else of the paper's."""
+    means = {"test": 0.5, "test-10k": 0.987}
+    _, (row,) = collected(tmp_path, *seeds("omniglot-5w1s/maml", (means,) * 4))
+    assert (row.test, row.verdict.difference) == ("test-10k", pytest.approx(0, abs=1e-4))
+    means = {"5-shot": 0.67, "5-shot-10k": 9.0, "10-shot": 9.0, "10-shot-10k": 9.0}
+    _, found = collected(tmp_path / "sinusoid", *seeds("sinusoid/maml", (means,) * 4))
+    assert [(row.test, row.step) for row in found] == [("5-shot", step) for step in (1, 5, 10)]
+    # Where nothing is comparable, unlike tests stay and like ones do not double.
+    of = altered("sinusoid/maml", model={"init": "torch"})
+    _, found = collected(tmp_path / "other", *seeds(of, (0.7,) * 4))
+    assert sorted((row.test, row.step) for row in found) == [
+        (test, step) for test in ("5-shot", "5-shot-10k") for step in (1, 5, 10)
+    ]
+
+
+def test_an_item_left_at_its_default_keeps_no_base_from_its_rows(tmp_path):
+    """Four trainings: the protocol's epsilon, its tasks, both left, and one item more."""
+    training = {v: c for (e, v), c in TRAPS.items() if e == "omniglot-5w1s-training"}
+    worth = {"maml": 0.9, "tensorflow-epsilon": 0.92, "drawn-once": 0.89, "mean-loss": 0.8}
+    made = [r for v, mean in worth.items() for r in seeds(training[v], (mean,) * 4, spread=0.05)]
+    table = items(collected(tmp_path, *made)[0])
+    found = {line["item"]: line for line in lines(table) if line["touches"] == "training"}
+    assert {item: (x["base"], x["other"]) for item, x in found.items()} == {
+        "algorithm.outer_epsilon": ("tensorflow-epsilon", "maml"),
+        "train.tasks": ("drawn-once", "maml"),
+        "train.loss": ("maml", "mean-loss"),
+    }
+    assert float(found["algorithm.outer_epsilon"]["difference"]) == pytest.approx(-0.02, abs=1e-6)
+    assert (found["train.tasks"]["protocol"], found["train.tasks"]["instead"]) == (
+        "1333",
+        "default",
+    )
+    assert sum("leave at their defaults" in note for note in table.notes) == 1
+
+
+def test_a_split_for_every_seed_is_another_item_and_its_episodes_are_not_paired(tmp_path):
+    one = TRAPS["omniglot-5w1s-splits", "maml"]
+    other = TRAPS["omniglot-5w1s-training", "maml"]
+    made = [
+        made
+        for seed, mean in enumerate((0.9, 0.8))
+        for of in (one, other)
+        for made in [
+            record(
+                of.model_copy(update={"seed": seed}),
+                scores(of, mean, 0.05),
+                episodes=("ab"[seed] if of is one else "a") * 64,
+            )
+        ]
+    ]
+    (line,) = [
+        x for x in lines(items(collected(tmp_path, *made)[0])) if x["item"] == "task.split_by_seed"
+    ]
+    assert line["paired_episodes"] == "false"
+    assert (line["protocol"], line["instead"], line["seeds"]) == ("yes", "default", "2")

@@ -144,7 +144,7 @@ def test_with_few_seeds_the_interval_is_that_of_the_episodes(tmp_path):
     table = tables(tmp_path, *seeds("omniglot-5w1s/maml", (0.95, 0.95), spread=0.05))[
         "maml-table-1"
     ]
-    width = 1.96 * 100 * np.linspace(-0.05, 0.05, 600).std(ddof=1) / 600**0.5
+    width = 1.96 * 100 * np.linspace(-0.05, 0.05, 10000).std(ddof=1) / 10000**0.5
     assert under(table, "MAML")["ours"][0] == f"95.00 (± {width:.2f}) ∼", "two give no verdict"
     assert "with fewer than 4 seeds, in parentheses" in note(table, "Ours")
 
@@ -193,7 +193,7 @@ def test_what_is_not_comparable_says_why(tmp_path):
     of = altered("omniglot-5w1s/maml", model={"head_init": "same"})
     table = tables(tmp_path, *seeds(of, (0.98,) * 4))["maml-table-1"]
     assert under(table, "MAML")["ours"][0] == "98.00 ± 0.00 ≠"
-    told = note(table, "≠ omniglot-5w1s/maml (step 3)")
+    told = note(table, "≠ omniglot-5w1s/maml test-10k (step 3)")
     assert "model.head_init same, not normal" in told
 
 
@@ -259,7 +259,7 @@ def test_a_protocol_is_told_in_one_line(tmp_path):
         *("step 3 read at test", "meta-batch 32", "60,000 outer steps", "(transductive)"),
         *("query shots in training: 1", "query shots at test: 1", "split random_1100"),
         *("rotated at random, at test too", "inferred: task.resize nearest"),
-        *("unknown: task.split_seed 1", "which checkpoint was tested", "200,000 training tasks"),
+        *("unknown: task.split_by_seed yes", "which checkpoint was tested"),
     ):
         assert text in maml
     assert note(table, "ᵇ omniglot-5w5s/maml").startswith("ᵇ omniglot-5w5s/maml: as a, but ")
@@ -297,8 +297,8 @@ def test_provenance_is_that_of_the_results_shown(tmp_path):
     assert "Abacus" not in note(found["maml-table-2"], "Hardware")
     assert "Abacus" in note(found["maml-table-1"], "Hardware")
     assert "commit ffffffffff" in note(found["maml-table-1"], "Suite 0.1.0")
-    assert note(found["maml-table-1"], "Seeds 0; 600 test episodes")
-    assert note(found["maml-table-2"], "Seeds 0, 1; 600 test episodes")
+    assert note(found["maml-table-1"], "Seeds 0; 600, 10000 test episodes")
+    assert note(found["maml-table-2"], "Seeds 0, 1; 600, 10000 test episodes")
 
 
 def test_csv_has_a_line_for_each_result_and_each_number_without_one(tmp_path):

@@ -7,7 +7,7 @@ from scipy.stats import chisquare
 
 from suite.errors import UserError
 from suite.streams import Stream
-from suite.tasks.base import EpisodeShape
+from suite.tasks.base import EpisodeShape, hits
 from suite.tasks.images import ImageData, ImageSampler, ImageTask
 
 CPU = torch.device("cpu")
@@ -239,3 +239,44 @@ def test_rotations_that_the_task_is_not_set_up_for_are_refused():
     turned = shape().model_copy(update={"rotations": "episode"})
     with pytest.raises(UserError, match="set its rotations"):
         sampler(Toy()).sample(Stream("e"), 0, 1, turned, "train")
+
+
+@pytest.mark.parametrize("rotations", ["none", "episode", "classes"])
+def test_tasks_that_are_drawn_once_come_again_and_are_turned_anew(rotations):
+    """As in MAML's code: images, labels and their roles stay; each pass has its own rotations."""
+    source = sampler(Toy(rotations=rotations))
+    size = shape()
+    new = source.sample(Stream("s"), 0, 4, size, "train")
+    again = source.sample(Stream("s"), 0, 60, size.model_copy(update={"tasks": 4}), "train")
+    first, later = parts(new, size), parts(again, size)
+    which = np.arange(60) % 4
+    for one, two in zip(first, later, strict=True):
+        if one is not first[1]:
+            assert np.array_equal(two, one[which])
+    assert np.array_equal(first[1], later[1][:4])
+    turned = not np.array_equal(later[1], first[1][which])
+    assert turned == (rotations == "episode")
+    if turned:  # all four, alike often
+        assert chisquare(np.bincount(later[1].reshape(-1), minlength=4)).pvalue > 1e-3
+
+
+def test_tasks_of_a_paper_and_joint_training_on_tasks_are_refused():
+    with pytest.raises(UserError, match="no tasks of 'maml' are known of toy"):
+        sampler().check(shape().model_copy(update={"tasks": "maml"}), "test")
+    with pytest.raises(UserError, match="joint training draws images"):
+        sampler().joint(Stream("s"), 0, 1, 2, shape().model_copy(update={"tasks": 3}))
+
+
+def test_episodes_say_the_class_of_each_label():
+    size = shape()
+    episodes = sampler().sample(Stream("s"), 0, 9, size, "train")
+    assert np.array_equal(episodes.classes, parts(episodes, size)[0])
+    assert np.array_equal(episodes[3:5].classes, episodes.classes[3:5])
+    assert np.array_equal(episodes.to(CPU, torch.float64).classes, episodes.classes)
+
+
+def test_hits_are_counted_by_label():
+    y = torch.tensor([[1, 0, 2, 0], [2, 2, 1, 0]])
+    guess = torch.tensor([[1, 2, 2, 0], [2, 1, 0, 0]])
+    outputs = torch.nn.functional.one_hot(guess, 3).float()
+    assert hits(outputs, y, 3).tolist() == [[1, 1, 1], [1, 0, 1]]

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from suite import registry
+from suite.errors import UserError
 from suite.streams import Stream
 from suite.tasks.base import EpisodeShape
 
@@ -68,3 +69,56 @@ def test_the_oracle_sees_amplitude_and_phase_of_the_same_curves():
         two.query.y[..., 0].double(), amplitude * torch.sin(x - phase), atol=1e-5, rtol=1e-5
     )
     assert oracle.load(None, torch.device("cpu")).probe() is None
+
+
+def papers(points, count=600):
+    """MAML's test tasks as its code draws them: numpy's global generator, a task at a time."""
+    before = np.random.get_state()  # noqa: NPY002
+    np.random.seed(1)  # noqa: NPY002
+    rows = []
+    for _ in range(count):
+        amplitude = np.random.uniform(0.1, 5.0, [1])  # noqa: NPY002
+        phase = np.random.uniform(0, np.pi, [1])  # noqa: NPY002
+        x = np.random.uniform(-5.0, 5.0, [points, 1])  # noqa: NPY002
+        rows.append(np.concatenate([amplitude, phase, x[:, 0]]))
+    np.random.set_state(before)  # noqa: NPY002
+    return np.array(rows)
+
+
+@pytest.mark.parametrize("shots", [5, 10])
+def test_the_papers_own_test_tasks_are_drawn_again(shots):
+    sampler = registry.tasks.get("sinusoid")().load(None, CPU)
+    shape = EpisodeShape(shots=shots, query_shots=shots, tasks="maml")
+    whole = sampler.sample(Stream("any"), 0, 600, shape, "test")
+    truth = papers(2 * shots)
+    assert np.array_equal(whole.draws, truth)
+    assert truth[0, 0] == pytest.approx(0.1 + 4.9 * 0.417022004702574, abs=1e-15)
+    y = truth[:, :1] * np.sin(truth[:, 2:] - truth[:, 1:2])
+    assert np.array_equal(whole.support.x[..., 0].numpy(), truth[:, 2 : 2 + shots].astype("f4"))
+    assert np.array_equal(whole.query.y[..., 0].numpy(), y[:, shots:].astype("f4"))
+    part = sampler.sample(Stream("other"), 590, 7, shape, "test")
+    assert np.array_equal(part.draws, truth[590:597])
+
+
+@pytest.mark.parametrize(
+    ("changes", "split", "said"),
+    [
+        ({"tasks": "reptile"}, "test", "known are maml"),
+        ({"query_shots": 15}, "test", "as many query as support points"),
+        ({}, "validation", "are test tasks"),
+    ],
+)
+def test_other_tasks_of_a_paper_are_refused(changes, split, said):
+    sampler = registry.tasks.get("sinusoid")().load(None, CPU)
+    shape = EpisodeShape(**{"shots": 5, "query_shots": 5, "tasks": "maml", **changes})
+    with pytest.raises(UserError, match=said):
+        sampler.check(shape, split)
+
+
+def test_tasks_that_are_drawn_once_come_again():
+    sampler = registry.tasks.get("sinusoid")().load(None, CPU)
+    shape = EpisodeShape(shots=3, query_shots=2)
+    new = sampler.sample(Stream("s"), 0, 8, shape, "train")
+    again = sampler.sample(Stream("s"), 2, 8, shape.model_copy(update={"tasks": 4}), "train")
+    assert np.array_equal(again.draws, new.draws[np.arange(2, 10) % 4])
+    assert torch.equal(again.query.y, new.query.y[torch.arange(2, 10) % 4])
