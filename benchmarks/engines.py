@@ -29,15 +29,15 @@ from torch import nn
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.workloads import WORKLOADS, Workload
-from suite import allocator, registry
-from suite.algorithms.base import Draws, Outer
-from suite.crew import Crew
+from suite.cell.meta_gradient import Shares
+from suite.cell.timing import PeakMemory, synchronise
+from suite.core import allocator, registry
+from suite.core.episodes import Draws, Outer
+from suite.core.process_pool import Crew
+from suite.core.streams import Stream
 from suite.engines.base import Engine, averaged, episode_losses
 from suite.engines.capture import OFTEN, Capture, outer_work, pays
-from suite.provenance import processor, usable_cores
-from suite.shares import Shares
-from suite.streams import Stream
-from suite.timing import PeakMemory, synchronise
+from suite.records.provenance import processor, usable_cores
 
 ALGORITHMS = ("maml", "fomaml", "reptile")
 PLAIN, SPLIT = "plain loop", "explicit"

@@ -42,10 +42,10 @@ def run(executor: str, words: dict[str, Any]) -> dict[str, Any]:
 
     from rich.console import Console
 
-    from suite.matrix import choice
+    from suite.config.profile import expand, load_profile
+    from suite.executors import factory as choice
     from suite.matrix.progress import Progress
     from suite.matrix.run import run_matrix
-    from suite.profile import expand, load_profile
     from suite.records.store import Store
 
     class Clocked(Progress):
@@ -82,7 +82,7 @@ def run(executor: str, words: dict[str, Any]) -> dict[str, Any]:
 
 def measured(executor: str, words: dict[str, Any]) -> dict[str, Any]:
     """Return what `run` says in a process of its own."""
-    from suite.allocator import SETTINGS
+    from suite.core.allocator import SETTINGS
 
     done = subprocess.run(
         [sys.executable, __file__, "--only", executor, "--words", json.dumps(words)],

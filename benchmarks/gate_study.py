@@ -39,21 +39,21 @@ PLACES = {
         "suite/tasks/sinusoid.py", "        amplitude = uniform(heads[:, :1], *AMPLITUDE)", 1,
     ),
     "glyphs-5w1s/maml/test": (
-        "suite/evaluation.py", "    if batch_norm == \"transductive\":", 11,
+        "suite/cell/evaluation.py", "    if batch_norm == \"transductive\":", 11,
     ),
     "glyphs-5w1s/maml/outer step": (
-        "suite/training.py", "        self.carried = None if outer.carried is None", 1,
+        "suite/cell/training.py", "        self.carried = None if outer.carried is None", 1,
     ),
 }  # fmt: skip
 #: The same for what is exact: another line there.
 EXACT = {
     "allocated": (
-        "glyphs-5w1s/maml/outer step", "suite/training.py",
+        "glyphs-5w1s/maml/outer step", "suite/cell/training.py",
         "        outer = self._meta_gradient(step, self.source.step(step))",
         "        held = torch.ones({bytes} // 4)  # noqa: F841",
     ),
     "synchronisations": (
-        "sinusoid/maml/outer step", "suite/training.py",
+        "sinusoid/maml/outer step", "suite/cell/training.py",
         "        self.carried = None if outer.carried is None", "        float(outer.loss)",
     ),
     "operators": (

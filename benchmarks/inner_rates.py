@@ -20,11 +20,11 @@ from tabulate import tabulate
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from suite import protocols
-from suite.algorithms.base import Draws
-from suite.config import Cell
-from suite.matrix.bench import set_up
-from suite.profile import expand, load_profile
+from suite.cell.setup import set_up
+from suite.config import presets as protocols
+from suite.config.cell import Cell
+from suite.config.profile import expand, load_profile
+from suite.core.episodes import Draws
 from suite.records.store import Store
 
 EPISODES = 600

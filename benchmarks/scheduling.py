@@ -21,12 +21,12 @@ from tabulate import tabulate
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from suite.config import Cell
+from suite.config.cell import Cell
+from suite.config.profile import expand, load_profile
 from suite.matrix.cost import cost
 from suite.matrix.estimates import Estimates
 from suite.matrix.progress import duration
 from suite.matrix.schedule import makespan
-from suite.profile import expand, load_profile
 from suite.records.schema import Record
 from suite.records.store import Store
 

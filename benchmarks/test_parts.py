@@ -15,13 +15,13 @@ from functools import lru_cache
 
 import pytest
 
-from suite import devices, registry
-from suite.config import Cell
-from suite.errors import UserError
+from suite.cell.timing import synchronise
+from suite.config.cell import Cell
+from suite.config.profile import expand, load_profile
+from suite.core import devices, registry
+from suite.core.errors import UserError
 from suite.gate.cases import AHEAD, PARTS, START, Case, Plan, build, one_process
 from suite.gate.counts import count
-from suite.profile import expand, load_profile
-from suite.timing import synchronise
 
 PLAIN = "plain"
 

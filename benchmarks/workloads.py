@@ -13,9 +13,9 @@ from suite.algorithms.base import Algorithm
 from suite.algorithms.fomaml import FOMAML
 from suite.algorithms.maml import MAML
 from suite.algorithms.reptile import Reptile
-from suite.episodes import Episodes, Examples
+from suite.core.episodes import Episodes, Examples
+from suite.core.streams import Stream
 from suite.models.base import build
-from suite.streams import Stream
 
 
 @dataclass(frozen=True)

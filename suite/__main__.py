@@ -1,6 +1,6 @@
 """``python -m suite``: the command line."""
 
-from suite.allocator import restart_with_settings
+from suite.core.allocator import restart_with_settings
 
 
 def main() -> None:

@@ -9,12 +9,14 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from suite import devices, protocols, registry, stop
-from suite.config import Cell
-from suite.errors import UserError
-from suite.profile import expand, load_profile
+from suite.config import presets as protocols
+from suite.config.cell import Cell
+from suite.config.profile import expand, load_profile
+from suite.core import devices, registry
+from suite.core import signals as stop
+from suite.core.errors import UserError
+from suite.core.version import __version__
 from suite.records.store import Store
-from suite.version import __version__
 
 console = Console(highlight=False)
 
@@ -175,7 +177,8 @@ def _data(options: dict) -> Path | None:
 
 
 def _run(**options) -> None:
-    from suite.matrix import choice, listing
+    from suite.executors import factory as choice
+    from suite.matrix import listing
     from suite.matrix.progress import Progress
     from suite.matrix.run import run_matrix
     from suite.matrix.schedule import shard

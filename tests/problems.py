@@ -7,12 +7,12 @@ from typing import Any
 
 import torch
 
-from suite import registry
-from suite.algorithms.base import Algorithm, Draws, Outer
+from suite.algorithms.base import Algorithm
+from suite.core import registry
+from suite.core.episodes import Draws, Episodes, Examples, Outer
+from suite.core.streams import Stream
 from suite.engines.base import Engine
-from suite.episodes import Episodes, Examples
 from suite.models.base import build
-from suite.streams import Stream
 
 IMAGE = (1, 20, 18)
 

@@ -51,10 +51,10 @@ def words(profile: Path, results: Path, *more: str) -> list[str]:
 
 
 def _main(words: list[str], log: Path, phase: Any, largest_file: int | None) -> None:
-    from suite import timing
+    from suite.cell import timing
+    from suite.cell.training import OuterLoop
     from suite.cli import cli
     from suite.records import checkpoint, store
-    from suite.training import OuterLoop
 
     timing.BUDGET, timing.REPETITIONS = 0.0, (1, 1)  # timings are not what is tested
     if largest_file is not None:

@@ -13,7 +13,7 @@ import torch
 
 from benchmarks import engines, gate_study, scheduling
 from benchmarks.workloads import WORKLOADS
-from suite.algorithms.base import Outer
+from suite.core.episodes import Outer
 from suite.matrix.estimates import Estimates
 from tests.matrix.test_cell import make
 from tests.matrix.test_estimates import told

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from suite.profile import expand, load_profile
-from suite.streams import Stream
+from suite.config.profile import expand, load_profile
+from suite.core.streams import Stream
 
 
 def images(cell):

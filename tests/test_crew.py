@@ -10,7 +10,7 @@ import time
 import pytest
 import torch
 
-from suite.crew import Crew, shared
+from suite.core.process_pool import Crew, shared
 from tests.matrix.workers import alive
 
 

@@ -10,11 +10,11 @@ import json
 import pytest
 import torch
 
-from suite import registry
-from suite.config import Cell, EvaluationProtocol, Numerics, Protocol, TrainProtocol
-from suite.matrix.cell import run_cell
+from suite.cell.run import run_cell
+from suite.config.cell import Cell, EvaluationProtocol, Numerics, Protocol, TrainProtocol
+from suite.core import registry
+from suite.core.streams import Stream
 from suite.models.base import options_of
-from suite.streams import Stream
 from suite.tasks import omniglot, omniglot_data
 from suite.tasks.base import EpisodeShape
 from suite.tasks.glyphs import Glyphs

@@ -16,9 +16,10 @@ from click.testing import CliRunner
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from suite import registry, timing
+from suite.cell import timing
 from suite.cli import cli
-from suite.errors import UserError
+from suite.core import registry
+from suite.core.errors import UserError
 from suite.records.store import Store
 from suite.tasks import omniglot_data
 from tests.tasks import test_omniglot as omniglot

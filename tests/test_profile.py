@@ -6,14 +6,14 @@ import json
 
 import pytest
 
-from suite import protocols
-from suite.component import Component, later, validated
-from suite.config import EvaluationProtocol, Protocol
-from suite.errors import UserError
-from suite.evaluation import episode_stream
+from suite.cell.evaluation import episode_stream
+from suite.config import presets as protocols
+from suite.config.cell import EvaluationProtocol, Protocol
+from suite.config.profile import SHORT_TEST, Profile, expand, load_profile, shortened
+from suite.core.component import Component, later, validated
+from suite.core.errors import UserError
 from suite.matrix.progress import Progress
 from suite.matrix.run import run_matrix
-from suite.profile import SHORT_TEST, Profile, expand, load_profile, shortened
 from suite.published.counterpart import BUDGET, differing
 from suite.records.store import Store
 from tests.matrix.test_cell import make

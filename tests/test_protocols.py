@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from suite import protocols
-from suite.errors import UserError
-from suite.evaluation import episode_stream
-from suite.profile import expand, load_profile
-from suite.protocols import Preset, leaves
+from suite.cell.evaluation import episode_stream
+from suite.config import presets as protocols
+from suite.config.presets import Preset, leaves
+from suite.config.profile import expand, load_profile
+from suite.core.errors import UserError
 from suite.published.counterpart import items_of
 from suite.published.numbers import load as published
 

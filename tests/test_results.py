@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from suite import protocols
-from suite.profile import expand, load_profile
+from suite.config import presets as protocols
+from suite.config.profile import expand, load_profile
+from suite.core.version import RESULTS_VERSION
 from suite.records.store import Store
 from suite.report import write_report
 from suite.report.collect import collect
 from suite.report.tune import choose
-from suite.version import RESULTS_VERSION
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "results"

@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import nn
 
-from suite.evaluation import episode_stream
-from suite.matrix.bench import set_up
+from suite.cell.batchnorm_statistics import MOMENTUM, PASSES, RunningStatistics
+from suite.cell.evaluation import episode_stream
+from suite.cell.setup import set_up
 from suite.models.layers import EPSILON
-from suite.running import MOMENTUM, PASSES, RunningStatistics
 from tests.matrix.test_cell import make
 from tests.problems import PROBLEMS, arranged
 

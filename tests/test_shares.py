@@ -8,17 +8,17 @@ import time
 import pytest
 import torch
 
-from suite.algorithms.base import Draws
 from suite.algorithms.fomaml import FOMAML
 from suite.algorithms.maml import MAML
 from suite.algorithms.multitask import MultiTask
 from suite.algorithms.reptile import Reptile
-from suite.crew import Crew
+from suite.cell.meta_gradient import Shares
+from suite.core.episodes import Draws
+from suite.core.process_pool import Crew
+from suite.core.streams import Stream
 from suite.engines.base import averaged
 from suite.engines.capture import OFTEN, Capture
 from suite.engines.explicit import ExplicitEngine
-from suite.shares import Shares
-from suite.streams import Stream
 from tests.problems import Problem
 
 MLP = Problem("paper's", "mlp", {"hidden": (40, 40)}, (1,), "squared_error")

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from suite.statistics import (
+from suite.core.statistics import (
     episode_interval,
     median,
     paired_difference,

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
-from suite.streams import Stream, below, choose, uniform
+from suite.core.streams import Stream, below, choose, uniform
 
 KNOWN = [4274232315, 3150277142, 2106062014, 2844194095]
 
@@ -99,7 +99,7 @@ def test_a_shuffle_that_is_laid_out_draws_the_same(n, monkeypatch):
     words = Stream("shuffle").rows(0, 5, 7)
     laid_out, places = [], n
     for dense in (0, 100):
-        monkeypatch.setattr("suite.streams.DENSE", dense)
+        monkeypatch.setattr("suite.core.streams.DENSE", dense)
         laid_out.append(choose(words, places))
     assert np.array_equal(*laid_out)
 

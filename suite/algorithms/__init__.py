@@ -1,1 +1,1 @@
-"""Algorithms: one short file each, found by name through `suite.registry`."""
+"""Algorithms: one short file each, found by name through `suite.core.registry`."""

@@ -9,60 +9,16 @@ and know nothing of devices, clocks or how these are computed.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import ClassVar, Literal, NamedTuple
+from typing import ClassVar, Literal
 
-import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from suite.algorithms.adam import Epsilon
-from suite.component import Component, later
-from suite.engines.base import Engine
-from suite.episodes import Episodes, Examples
-from suite.streams import Stream, choose
-
-
-class Outer(NamedTuple):
-    """What one outer step gives: the gradient (P,) to follow and the mean loss () to report."""
-
-    gradient: Tensor
-    loss: Tensor
-    carried: Tensor | None = None
-    """The inner optimiser's state after the last episode, of an algorithm that carries one on."""
-
-
-class Draws(NamedTuple):
-    """What the inner loops of some episodes take from outside, beside weights and examples."""
-
-    stream: Stream
-    """Of their random draws."""
-    first: int = 0
-    """The number of the first episode in it."""
-    carried: Tensor | None = None
-    """The state (S,) in which the inner optimiser starts; None for a fresh one."""
-
-    def after(self, episodes: int) -> Draws:
-        """Return the draws of the episodes that follow the first ``episodes``."""
-        return self._replace(first=self.first + episodes)
-
-    def minibatches(self, data: Examples, size: int, steps: int) -> list[Examples]:
-        """Cut each episode's examples into ``steps`` mini-batches drawn without replacement.
-
-        The examples of an episode are shuffled and walked in order, reshuffled when used up; a
-        batch that meets the end goes on in the next shuffle (Reptile, reptile.py:236-248).
-        ``size`` 0, or at least the number of examples, gives the full batch every time.
-        """
-        count, n = len(data), data.x.shape[1]
-        if size == 0 or size >= n:
-            return [data] * steps
-        rounds = -(-steps * size // n)
-        orders = [
-            choose(self.stream.child("shuffle", r).rows(self.first, count, n), n)
-            for r in range(rounds)
-        ]
-        order = torch.from_numpy(np.concatenate(orders, axis=1)).to(data.x.device)
-        return [data.take(order[:, k * size : (k + 1) * size]) for k in range(steps)]
+from suite.core.component import Component, later
+from suite.core.episodes import Draws, Episodes, Examples, Outer
+from suite.core.parameters import Gradients
 
 
 class Algorithm(Component):
@@ -121,26 +77,26 @@ class Algorithm(Component):
         """What an engine's self-check runs: this, or a shorter one of the same formulas."""
         return self
 
-    def carried(self, engine: Engine) -> Tensor | None:
+    def carried(self, engine: Gradients) -> Tensor | None:
         """Return the state (S,) of an inner optimiser before any training; None if none is kept.
 
         An algorithm that carries one on from episode to episode does its meta-batch in order.
         """
         return None
 
-    def start(self, engine: Engine, theta: Tensor, count: int, draws: Draws) -> Tensor:
+    def start(self, engine: Gradients, theta: Tensor, count: int, draws: Draws) -> Tensor:
         """Return the weights (count, P) with which ``count`` episodes start their inner loop."""
         return theta.expand(count, -1)
 
     def adapt(
-        self, engine: Engine, theta: Tensor, support: Examples, steps: int, draws: Draws
+        self, engine: Gradients, theta: Tensor, support: Examples, steps: int, draws: Draws
     ) -> Iterator[Tensor]:
         """Yield theta_0 .. theta_K, each (T, P): an algorithm writes this or `descend`."""
         for theta_k, _ in self.descend(engine, theta, support, steps, draws):
             yield theta_k
 
     def descend(
-        self, engine: Engine, theta: Tensor, support: Examples, steps: int, draws: Draws
+        self, engine: Gradients, theta: Tensor, support: Examples, steps: int, draws: Draws
     ) -> Iterator[tuple[Tensor, Tensor | None]]:
         """Yield each theta_k (T, P) with the losses (T,) met on the step to it, None for theta_0.
 
@@ -157,7 +113,7 @@ class Algorithm(Component):
             yield theta, loss
 
     def each(
-        self, engine: Engine, theta: Tensor, episodes: Episodes, draws: Draws
+        self, engine: Gradients, theta: Tensor, episodes: Episodes, draws: Draws
     ) -> tuple[Tensor, Tensor]:
         """Return what each of the episodes gives, (T, P), and its loss (T,).
 
@@ -170,7 +126,7 @@ class Algorithm(Component):
         """Return the gradient (P,) that the outer optimiser follows, from what `each` returned."""
         return Outer(rows.mean(0), losses.mean())
 
-    def outer(self, engine: Engine, theta: Tensor, episodes: Episodes, draws: Draws) -> Outer:
+    def outer(self, engine: Gradients, theta: Tensor, episodes: Episodes, draws: Draws) -> Outer:
         """Return the gradient (P,) that the outer optimiser follows, averaged over the episodes.
 
         Where an algorithm writes neither this nor `each`, the query loss is differentiated through
@@ -182,7 +138,7 @@ class Algorithm(Component):
             return engine.differentiate(self, theta, episodes, draws)
         return self.gather(theta, *self.each(engine, theta, episodes, draws))
 
-    def in_order(self, engine: Engine, theta: Tensor, episodes: Episodes, draws: Draws) -> Outer:
+    def in_order(self, engine: Gradients, theta: Tensor, episodes: Episodes, draws: Draws) -> Outer:
         """Return what `outer` does where a state is carried on, one episode after the other."""
         raise NotImplementedError(f"{self.name} carries nothing from episode to episode")
 

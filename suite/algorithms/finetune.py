@@ -8,12 +8,12 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from suite import registry
-from suite.algorithms.base import Algorithm, Draws, Outer, moved
-from suite.component import later
-from suite.engines.base import Engine
-from suite.episodes import Episodes, Examples
-from suite.streams import uniform
+from suite.algorithms.base import Algorithm, moved
+from suite.core import registry
+from suite.core.component import later
+from suite.core.episodes import Draws, Episodes, Examples, Outer
+from suite.core.parameters import Gradients
+from suite.core.streams import uniform
 
 
 @registry.algorithm("finetune")
@@ -36,12 +36,12 @@ class FineTune(Algorithm):
     """Step k = 0, 1, ... of the inner loop has the rate inner_rate / (1 + k inner_decay), as
     Torch7's SGD with its learning-rate decay (pre-trained-SGD.lua:52, 88)."""
 
-    def outer(self, engine: Engine, theta: Tensor, episodes: Episodes, draws: Draws) -> Outer:
+    def outer(self, engine: Gradients, theta: Tensor, episodes: Episodes, draws: Draws) -> Outer:
         """Return the gradient of the joint loss: an ordinary supervised step on the pool."""
         loss, gradient = engine.gradient(theta[None], episodes.support)
         return Outer(gradient[0], loss[0])
 
-    def start(self, engine: Engine, theta: Tensor, count: int, draws: Draws) -> Tensor:
+    def start(self, engine: Gradients, theta: Tensor, count: int, draws: Draws) -> Tensor:
         """Give each episode of a classification task a last layer of its own."""
         theta = theta.repeat(count, 1)
         if engine.loss != "cross_entropy":
@@ -60,7 +60,7 @@ class FineTune(Algorithm):
         return theta
 
     def descend(
-        self, engine: Engine, theta: Tensor, support: Examples, steps: int, draws: Draws
+        self, engine: Gradients, theta: Tensor, support: Examples, steps: int, draws: Draws
     ) -> Iterator[tuple[Tensor, Tensor | None]]:
         """Yield theta_0 .. theta_K with the losses met: gradient descent with a decaying rate."""
         rate = self.inner_rate * engine.adapted

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from suite import registry
-from suite.algorithms.base import Algorithm, Draws
-from suite.engines.base import Engine
-from suite.episodes import Episodes
+from suite.algorithms.base import Algorithm
+from suite.core import registry
+from suite.core.episodes import Draws, Episodes
+from suite.core.parameters import Gradients
 
 
 @registry.algorithm("fomaml")
@@ -20,7 +20,7 @@ class FOMAML(Algorithm):
     """
 
     def each(
-        self, engine: Engine, theta: Tensor, episodes: Episodes, draws: Draws
+        self, engine: Gradients, theta: Tensor, episodes: Episodes, draws: Draws
     ) -> tuple[Tensor, Tensor]:
         """Return the query gradient (T, P) at theta_K and the query loss (T,) of each episode."""
         *_, theta_k = self.adapt(engine, theta, episodes.support, self.inner_steps, draws)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from suite import registry
-from suite.algorithms.base import Algorithm, Draws, moved
-from suite.engines.base import Engine
-from suite.episodes import Episodes
+from suite.algorithms.base import Algorithm, moved
+from suite.core import registry
+from suite.core.episodes import Draws, Episodes
+from suite.core.parameters import Gradients
 
 
 @registry.algorithm("maml")
@@ -26,7 +26,7 @@ class MAML(Algorithm):
     second_order = True
 
     def each(
-        self, engine: Engine, theta: Tensor, episodes: Episodes, draws: Draws
+        self, engine: Gradients, theta: Tensor, episodes: Episodes, draws: Draws
     ) -> tuple[Tensor, Tensor]:
         """Return the meta-gradient (T, P) and the query loss (T,) of each episode."""
         rate = self.inner_rate * engine.adapted

@@ -8,13 +8,13 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from suite import registry
 from suite.algorithms.adam import Epsilon, epsilon
-from suite.algorithms.base import Algorithm, Draws, Outer
-from suite.component import later
-from suite.engines.base import Engine
-from suite.episodes import Episodes
-from suite.streams import uniform
+from suite.algorithms.base import Algorithm
+from suite.core import registry
+from suite.core.component import later
+from suite.core.episodes import Draws, Episodes, Outer
+from suite.core.parameters import Gradients
+from suite.core.streams import uniform
 
 
 @registry.algorithm("multitask")
@@ -63,7 +63,7 @@ class MultiTask(Algorithm):
         return self.model_copy(update={"task_steps": min(self.task_steps, 200)})
 
     def each(
-        self, engine: Engine, theta: Tensor, episodes: Episodes, draws: Draws
+        self, engine: Gradients, theta: Tensor, episodes: Episodes, draws: Draws
     ) -> tuple[Tensor, Tensor]:
         """Return phi_i (T, P) and the loss (T,) on the last mini-batches."""
         phi = self._random(engine, theta, len(episodes), draws)  # (T, P)
@@ -85,7 +85,7 @@ class MultiTask(Algorithm):
         """Return theta - mean_i phi_i (P,)."""
         return Outer(theta - rows.mean(0), losses.mean())
 
-    def _random(self, engine: Engine, theta: Tensor, count: int, draws: Draws) -> Tensor:
+    def _random(self, engine: Gradients, theta: Tensor, count: int, draws: Draws) -> Tensor:
         """Return random weights (count, P): uniform in +-1/sqrt(fan in), a bias as its layer.
 
         A norm's scale and offset start at 1 and 0.

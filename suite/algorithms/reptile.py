@@ -9,12 +9,12 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from suite import registry
 from suite.algorithms.adam import Epsilon, epsilon
-from suite.algorithms.base import Algorithm, Draws, Outer, moved
-from suite.component import later
-from suite.engines.base import Engine
-from suite.episodes import Episodes, Examples
+from suite.algorithms.base import Algorithm, moved
+from suite.core import registry
+from suite.core.component import later
+from suite.core.episodes import Draws, Episodes, Examples, Outer
+from suite.core.parameters import Gradients
 
 
 @registry.algorithm("reptile")
@@ -58,14 +58,14 @@ class Reptile(Algorithm):
         """Adam divides by |g| + 1e-8, which magnifies a rounding error of 1e-16 to 1e-8."""
         return 1e-7 if self.inner_optimiser == "adam" else super().tolerance
 
-    def carried(self, engine: Engine) -> Tensor | None:
+    def carried(self, engine: Gradients) -> Tensor | None:
         """Return m (P,) and the number k of steps behind it, as one vector of zeros, if carried."""
         if self.inner_state == "fresh":
             return None
         return torch.zeros(engine.layout.size + 1, device=engine.device, dtype=engine.dtype)
 
     def descend(
-        self, engine: Engine, theta: Tensor, support: Examples, steps: int, draws: Draws
+        self, engine: Gradients, theta: Tensor, support: Examples, steps: int, draws: Draws
     ) -> Iterator[tuple[Tensor, Tensor | None]]:
         """Yield theta_0 .. theta_K with the losses met: inner SGD or Adam, serial mini-batches."""
         if self.inner_optimiser == "sgd":
@@ -75,7 +75,7 @@ class Reptile(Algorithm):
             yield theta_k, loss
 
     def _adam(
-        self, engine: Engine, theta: Tensor, support: Examples, steps: int, draws: Draws
+        self, engine: Gradients, theta: Tensor, support: Examples, steps: int, draws: Draws
     ) -> Iterator[tuple[Tensor, Tensor | None, Tensor]]:
         """Yield theta_k (T, P), the losses (T,) met, and m (T, P), each after k steps."""
         rate = self.inner_rate * engine.adapted
@@ -98,7 +98,7 @@ class Reptile(Algorithm):
             yield theta, loss, moment
 
     def each(
-        self, engine: Engine, theta: Tensor, episodes: Episodes, draws: Draws
+        self, engine: Gradients, theta: Tensor, episodes: Episodes, draws: Draws
     ) -> tuple[Tensor, Tensor]:
         """Return theta_i,K (T, P), and the loss (T,) on the last mini-batches.
 
@@ -111,7 +111,7 @@ class Reptile(Algorithm):
         """Return theta - mean_i theta_i,K (P,)."""
         return Outer(theta - rows.mean(0), losses.mean())
 
-    def in_order(self, engine: Engine, theta: Tensor, episodes: Episodes, draws: Draws) -> Outer:
+    def in_order(self, engine: Gradients, theta: Tensor, episodes: Episodes, draws: Draws) -> Outer:
         """Return what `outer` does; each episode's Adam goes on where the one before ended."""
         gradient, total, count = torch.zeros_like(theta), theta.new_zeros(()), len(episodes)
         for t in range(count):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from suite import registry
 from suite.algorithms.base import Algorithm
+from suite.core import registry
 
 
 @registry.algorithm("sgd")

@@ -16,10 +16,10 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor
 
-from suite.algorithms.base import Algorithm, Draws
+from suite.algorithms.base import Algorithm
+from suite.core.episodes import Draws, Episodes, Examples
 from suite.engines.base import Engine
 from suite.engines.tape import Tape, Unrecorded
-from suite.episodes import Episodes, Examples
 
 WARM_UP = 3
 #: Times from which on a recording, which takes as long as some twenty steps, is made up for.

@@ -14,14 +14,16 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from suite import registry
+from suite.core import registry
+from suite.core.episodes import Episodes, Examples
+from suite.core.parameters import Point
 from suite.engines import layers
-from suite.engines.base import Engine, Point
+from suite.engines.base import Engine
 from suite.engines.chain import Outside, compile_layers
-from suite.episodes import Episodes, Examples
 
 if TYPE_CHECKING:
-    from suite.algorithms.base import Algorithm, Draws, Outer
+    from suite.algorithms.base import Algorithm
+    from suite.core.episodes import Draws, Outer
 
 #: Numbers that the widest layer of one part may have: a megabyte in float32, for a core's cache.
 PART = 2**18

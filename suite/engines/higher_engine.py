@@ -12,13 +12,14 @@ import higher
 import torch
 from torch import Tensor, nn
 
-from suite import registry
+from suite.core import registry
+from suite.core.episodes import Episodes
 from suite.engines.base import episode_losses
 from suite.engines.reference import ReferenceEngine
-from suite.episodes import Episodes
 
 if TYPE_CHECKING:
-    from suite.algorithms.base import Algorithm, Draws, Outer
+    from suite.algorithms.base import Algorithm
+    from suite.core.episodes import Draws, Outer
 
 
 @registry.engine("higher")
@@ -40,7 +41,7 @@ class HigherEngine(ReferenceEngine):
         self, algorithm: Algorithm, theta: Tensor, episodes: Episodes, draws: Draws
     ) -> Outer:
         """Return the meta-gradient through higher's differentiable SGD, episode by episode."""
-        from suite.algorithms.base import Outer
+        from suite.core.episodes import Outer
 
         self._load(theta)
         parameters = list(self.model.parameters())

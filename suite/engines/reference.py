@@ -13,12 +13,14 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from suite import registry
-from suite.engines.base import Engine, Point, episode_losses
-from suite.episodes import Episodes, Examples
+from suite.core import registry
+from suite.core.episodes import Episodes, Examples
+from suite.core.parameters import Point
+from suite.engines.base import Engine, episode_losses
 
 if TYPE_CHECKING:
-    from suite.algorithms.base import Algorithm, Draws, Outer
+    from suite.algorithms.base import Algorithm
+    from suite.core.episodes import Draws, Outer
 
 
 class _Point(Point):
@@ -88,7 +90,7 @@ class ReferenceEngine(Engine):
 
         A meta-batch comes one episode at a time, so that memory is one inner loop's graph.
         """
-        from suite.algorithms.base import Outer
+        from suite.core.episodes import Outer
 
         leaf = theta.detach().requires_grad_()
         with torch.enable_grad():

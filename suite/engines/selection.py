@@ -18,12 +18,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from suite import registry
-from suite.algorithms.base import Algorithm, Draws
+from suite.algorithms.base import Algorithm
+from suite.core import registry
+from suite.core.episodes import Draws, Episodes, Examples
+from suite.core.errors import UserError
+from suite.core.streams import Stream
 from suite.engines.base import Engine
-from suite.episodes import Episodes, Examples
-from suite.errors import UserError
-from suite.streams import Stream
 from suite.tasks.base import EpisodeShape
 
 FAST = "explicit"

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
-from suite.dispatch import Operations
+from suite.core.dispatch import Operations
 
 #: Bytes that a tape may keep: of larger work, caches and not dispatch are what it costs.
 LARGEST = 32 * 2**20

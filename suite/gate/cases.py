@@ -1,6 +1,6 @@
 """What is measured: parts of a profile's cells, each with plain work of the same kind.
 
-A part is built from a cell set up as for a real run (`suite.matrix.bench`), in one process with one
+A part is built from a cell set up as for a real run (`suite.cell.setup`), in one process with one
 thread; nothing is timed that a run does not do.
 """
 
@@ -17,12 +17,12 @@ from typing import NamedTuple
 
 import torch
 
-from suite.algorithms.base import Draws
-from suite.config import Cell
+from suite.cell.setup import Bench, set_up
+from suite.cell.workers import Team
+from suite.config.cell import Cell
+from suite.core.episodes import Draws
 from suite.gate import plain
 from suite.gate.plain import Work
-from suite.matrix.bench import Bench, set_up
-from suite.matrix.team import Team
 
 #: Outer steps and test episodes of the part that trains and tests.
 SHORT_STEPS, SHORT_EPISODES = 8, 8

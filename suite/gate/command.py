@@ -7,8 +7,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from suite.config import Cell
-from suite.errors import UserError
+from suite.config.cell import Cell
+from suite.core.errors import UserError
 from suite.gate import show
 from suite.gate.cases import plans
 from suite.gate.files import Folder, machine

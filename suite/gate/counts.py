@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from suite.dispatch import Operations
+from suite.core.dispatch import Operations
 from suite.gate.plain import Work
 
 _ATEN = torch.ops.aten

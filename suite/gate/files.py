@@ -11,12 +11,12 @@ from typing import Annotated, Any, Literal
 import torch
 from pydantic import Field, ValidationError
 
-from suite.component import Strict
-from suite.errors import UserError
+from suite.core.component import Strict
+from suite.core.errors import UserError
 from suite.gate import plain
 from suite.gate.decide import Sample, Verdict
-from suite.provenance import processor, usable_cores
 from suite.records.files import write_atomically
+from suite.records.provenance import processor, usable_cores
 
 
 class Measured(Strict):

@@ -19,13 +19,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from suite.core.version import __version__
 from suite.gate import callgrind, plain
 from suite.gate.cases import START
 from suite.gate.decide import Sample
 from suite.gate.files import Measured, Measurement
 from suite.gate.tree import Failed, Worker
 from suite.gate.worker import Setting
-from suite.version import __version__
 
 Say = Callable[[str], None]
 Sampled = dict[str, list[list[Sample]]]

@@ -7,13 +7,13 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from suite.errors import UserError
+from suite.core.errors import UserError
 from suite.gate.decide import Count, Time, Verdict, compare, confirmed, judge, overall, ratios
 from suite.gate.files import Folder, Measured, Measurement
 from suite.gate.measure import Effort, Samples, Say, look_again, measure
 from suite.gate.tree import HERE
 from suite.gate.worker import Setting
-from suite.provenance import commit_of
+from suite.records.provenance import commit_of
 
 #: Cases that look slower and are measured again, at most, the slowest: time is short.
 LOOKS = 4

@@ -10,9 +10,9 @@ from contextlib import contextmanager
 
 import torch
 
+from suite.cell.timing import synchronise
 from suite.gate.cases import Case
 from suite.gate.plain import Work
-from suite.timing import synchronise
 
 #: Seconds that one sample takes at least: short work is repeated.
 SAMPLE = 0.01

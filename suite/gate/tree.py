@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from suite.errors import UserError
+from suite.core.errors import UserError
 from suite.gate.counts import Counts
 from suite.gate.worker import Setting
 

@@ -15,8 +15,8 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
-from suite import registry
-from suite.errors import UserError
+from suite.core import registry
+from suite.core.errors import UserError
 from suite.gate.cases import Case, Plan, build
 from suite.gate.counts import count
 from suite.gate.sampling import Sampler

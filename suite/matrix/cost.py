@@ -7,10 +7,10 @@ from functools import lru_cache
 
 import torch
 
-from suite.config import Cell
+from suite.cell.timing import count_flops
+from suite.config.cell import Cell
+from suite.core.streams import Stream
 from suite.models.base import build
-from suite.streams import Stream
-from suite.timing import count_flops
 
 #: A pass over a model for its gradient, in passes forward; what a second order adds to one.
 GRADIENT, SECOND_ORDER = 3, 2

@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from statistics import mean, median
 from typing import Any
 
-from suite.config import Cell
+from suite.config.cell import Cell
 from suite.matrix.cost import cost
-from suite.provenance import processor
+from suite.records.provenance import processor
 from suite.records.schema import Record
 
 #: FLOP/s that stand for a machine of which no record tells: for the order of cells alone.

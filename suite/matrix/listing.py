@@ -11,16 +11,16 @@ import torch
 from rich.console import Console
 from tabulate import tabulate
 
-from suite import registry
-from suite.algorithms.base import Draws
-from suite.config import Cell
-from suite.errors import UserError
-from suite.matrix.bench import set_up
+from suite.cell.setup import set_up
+from suite.cell.workers import Team
+from suite.config.cell import Cell
+from suite.config.profile import load_profile, profile_names
+from suite.core import registry
+from suite.core.episodes import Draws
+from suite.core.errors import UserError
 from suite.matrix.estimates import Estimates, kind_of
 from suite.matrix.progress import duration
 from suite.matrix.schedule import makespan
-from suite.matrix.team import Team
-from suite.profile import load_profile, profile_names
 from suite.records.schema import Record
 from suite.records.store import Store
 

@@ -10,19 +10,19 @@ from pathlib import Path
 
 import torch
 
-from suite import stop
-from suite.config import Cell
-from suite.crew import MEMORY
-from suite.errors import UserError
-from suite.matrix.bench import check, forget
-from suite.matrix.claims import Claims
+from suite.cell.setup import check, forget
+from suite.config.cell import Cell
+from suite.core import signals as stop
+from suite.core.errors import UserError
+from suite.core.process_pool import MEMORY
+from suite.executors.base import Executor, Failure, Outcome, Work
+from suite.executors.serial import Serial
 from suite.matrix.estimates import Estimates
-from suite.matrix.executor import Executor, Failure, Outcome, Work
 from suite.matrix.progress import Progress
-from suite.matrix.serial import Serial
-from suite.provenance import processor
+from suite.matrix.queue import Claims
 from suite.records.checkpoint import Checkpoint
 from suite.records.files import write_atomically
+from suite.records.provenance import processor
 from suite.records.schema import Record
 from suite.records.store import Store, file_stem
 

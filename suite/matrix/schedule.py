@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Collection, Sequence
 
-from suite.config import Cell
+from suite.config.cell import Cell
 from suite.matrix.cost import cost
 
 

@@ -9,15 +9,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from suite import devices
-from suite.config import Cell, EvaluationProtocol
-from suite.episodes import draws_sha256
-from suite.errors import UserError
-from suite.evaluation import episode_stream
-from suite.matrix.bench import load
-from suite.matrix.cell import run_cell, summarise
-from suite.provenance import provenance
+from suite.cell.evaluation import episode_stream
+from suite.cell.run import run_cell, summarise
+from suite.cell.setup import load
+from suite.config.cell import Cell, EvaluationProtocol
+from suite.core import devices
+from suite.core.episodes import draws_sha256
+from suite.core.errors import UserError
 from suite.records.files import Arrays
+from suite.records.provenance import provenance
 from suite.records.schema import ArrayNames, Record
 from suite.records.store import Store, file_stem
 

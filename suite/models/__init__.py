@@ -1,1 +1,1 @@
-"""Base learners: ordinary ``nn.Module``s, found by name through `suite.registry`."""
+"""Base learners: ordinary ``nn.Module``s, found by name through `suite.core.registry`."""

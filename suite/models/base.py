@@ -18,10 +18,10 @@ import torch
 from pydantic import BaseModel, ConfigDict, create_model
 from torch import nn
 
-from suite import registry
-from suite.component import validated
-from suite.errors import UserError
-from suite.streams import Stream
+from suite.core import registry
+from suite.core.component import validated
+from suite.core.errors import UserError
+from suite.core.streams import Stream
 
 _GIVEN = {"self", "input_shape", "outputs"}
 

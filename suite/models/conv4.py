@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 from torch import Tensor, nn
 
-from suite import registry
+from suite.core import registry
 from suite.models.layers import (
     Activation,
     HeadInit,

@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import Field
 from torch import Tensor, nn
 
-from suite import registry
+from suite.core import registry
 from suite.models.layers import (
     Activation,
     HeadInit,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from suite.component import Strict
+from suite.core.component import Strict
 
 
 class Paper(Strict):

@@ -9,9 +9,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from suite import protocols
-from suite.config import Cell, EvaluationProtocol, make_task
-from suite.protocols import Preset, Result
+from suite.config import presets as protocols
+from suite.config.cell import Cell, EvaluationProtocol, make_task
+from suite.config.presets import Preset, Result
+from suite.core.statistics import Summary, summarise
 from suite.published.counterpart import (
     BUDGET,
     Counterpart,
@@ -22,7 +23,6 @@ from suite.published.counterpart import (
 )
 from suite.published.numbers import Metric, Number, load
 from suite.published.verdicts import Verdict, judge, no_value, not_run
-from suite.statistics import Summary, summarise
 
 #: From the suite's units to the published ones.
 SCALE = {"accuracy_pct": 100.0, "mse": 1.0}

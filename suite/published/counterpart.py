@@ -10,9 +10,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from suite import protocols
-from suite.config import Cell, EvaluationProtocol
-from suite.protocols import Preset, Result, leaves
+from suite.config import presets as protocols
+from suite.config.cell import Cell, EvaluationProtocol
+from suite.config.presets import Preset, Result, leaves
 
 #: Of an evaluation: its name, how many episodes it has and which steps are scored move no score.
 _NEUTRAL = ("episodes", "steps", "report_step", "scored", "by_class")

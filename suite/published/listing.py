@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 from tabulate import tabulate
 
-from suite import protocols
+from suite.config import presets as protocols
 from suite.published.counterpart import item_value
 from suite.published.numbers import load
 

@@ -16,8 +16,8 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from suite.component import Strict, validated
-from suite.errors import UserError, unknown
+from suite.core.component import Strict, validated
+from suite.core.errors import UserError, unknown
 from suite.published.bibliography import Paper
 
 NUMBERS = Path(__file__).with_name("numbers.toml")

@@ -30,8 +30,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 from scipy import stats
 
+from suite.core.statistics import CONFIDENCE, HEADLINE_SEEDS, NORMAL_95, seed_means
 from suite.published.numbers import Number
-from suite.statistics import CONFIDENCE, HEADLINE_SEEDS, NORMAL_95, seed_means
 
 Kind = Literal[
     "matches",

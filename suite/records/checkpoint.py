@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from suite.errors import UserError
+from suite.core.errors import UserError
 from suite.records.files import Arrays, arrays_sha256, moved_aside, write_atomically
 
 _TEXT, _CHECKSUM = "state", "sha256"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from suite.errors import UserError
+from suite.core.errors import UserError
 
 Arrays = dict[str, np.ndarray]
 

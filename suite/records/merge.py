@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from suite.errors import UserError
+from suite.core.errors import UserError
 from suite.records.schema import Record
 from suite.records.store import Store, file_stem
 

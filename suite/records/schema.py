@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any, Literal
 
-from suite.component import Strict
-from suite.config import Cell, digest
+from suite.config.cell import Cell, digest
+from suite.core.component import Strict
 
 #: 2 has a hash of the whole record; 1, without one, is still read.
 SCHEMA: Literal[2] = 2

@@ -20,8 +20,8 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock, Timeout
 
-from suite.config import Cell, digest
-from suite.errors import UserError
+from suite.config.cell import Cell, digest
+from suite.core.errors import UserError
 from suite.records.files import (
     Arrays,
     arrays_sha256,

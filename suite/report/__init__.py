@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from tabulate import tabulate
 
-from suite.protocols import Preset
+from suite.config.presets import Preset
 from suite.records.files import write_atomically
 from suite.records.store import Store
 from suite.report.cite import citation

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from suite.core.statistics import HEADLINE_SEEDS
 from suite.report import format as written
 from suite.report.costs import alone, duration, milliseconds
 from suite.report.groups import Collection, Group
 from suite.report.notes import provenance, stamp
 from suite.report.render import Table
 from suite.report.scores import paired
-from suite.statistics import HEADLINE_SEEDS
 
 #: The parts whose times stand side by side, with the headings of their columns.
 PARTS = {"inner_loop": "Inner loop, ms", "outer_step": "Outer step, ms"}

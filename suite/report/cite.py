@@ -6,7 +6,8 @@ import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from suite import protocols
+from suite.config import presets as protocols
+from suite.core.version import __version__
 from suite.published.bibliography import Paper
 from suite.published.compare import Row
 from suite.published.counterpart import items_of
@@ -16,7 +17,6 @@ from suite.report.groups import Collection
 from suite.report.notes import splits, stamp
 from suite.report.own import UNLIKE, own_results
 from suite.report.render import latex_escape
-from suite.version import __version__
 
 SUITE = "fewshot-suite"
 _TITLE = "a benchmark and reproducibility suite for gradient-based few-shot meta-learning"

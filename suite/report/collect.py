@@ -5,8 +5,8 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Any
 
-from suite.config import Cell
-from suite.errors import UserError
+from suite.config.cell import Cell
+from suite.core.errors import UserError
 from suite.records.schema import Record
 from suite.records.store import Store, file_stem
 from suite.report.groups import Collection, Group, Runs

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from suite import protocols
-from suite.protocols import Preset
+from suite.config import presets as protocols
+from suite.config.presets import Preset
+from suite.core.statistics import HEADLINE_SEEDS
 from suite.published.compare import Row, compare
 from suite.published.counterpart import item_value
 from suite.published.numbers import Number, load
@@ -17,7 +18,6 @@ from suite.report.groups import Collection
 from suite.report.notes import INTERVALS, diverged_cells, provenance, stamp
 from suite.report.own import MARKS, devices, printed, signed, spread, written
 from suite.report.render import Table
-from suite.statistics import HEADLINE_SEEDS
 
 #: Differing items that a row names; the CSV file names all.
 NAMED = 3

@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
+from suite.core.statistics import seed_interval, seed_means
 from suite.report.groups import Group, Runs
 from suite.report.style import Look, handle, legend_below, panels
-from suite.statistics import seed_interval, seed_means
 
 LABELS = {"accuracy": "accuracy (%)", "mse": "mean squared error"}
 #: Above this multiple of the scores before adaptation an error is off the chart: it diverges.

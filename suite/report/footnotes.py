@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from suite.core.statistics import HEADLINE_SEEDS
 from suite.published.numbers import Number, load
 from suite.published.verdicts import MARGINS
 from suite.report.format import listed
 from suite.report.own import MARKS, Own
 from suite.report.settings import Settings
-from suite.statistics import HEADLINE_SEEDS
 
 SIGNS = {
     "matches": "=",

@@ -8,12 +8,12 @@ from functools import cached_property
 
 import numpy as np
 
-from suite.config import Cell, EvaluationProtocol
-from suite.errors import UserError
+from suite.config.cell import Cell, EvaluationProtocol
+from suite.core.errors import UserError
+from suite.core.statistics import Summary, summarise
 from suite.records.files import Arrays
 from suite.records.schema import ArrayNames, Record
 from suite.records.store import Store, file_stem
-from suite.statistics import Summary, summarise
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from suite.evaluation import episode_stream
+from suite.cell.evaluation import episode_stream
+from suite.core.statistics import HEADLINE_SEEDS, NORMAL_95, seed_interval, seed_means
 from suite.published.counterpart import (
     BUDGET,
     Counterpart,
@@ -29,7 +30,6 @@ from suite.report import format as written
 from suite.report.groups import Collection, Group, Runs
 from suite.report.notes import diverged_cells, provenance, stamp
 from suite.report.render import Table
-from suite.statistics import HEADLINE_SEEDS, NORMAL_95, seed_interval, seed_means
 
 STEP = "test.report_step"
 #: What differs in these is another problem, or another budget, and not one item.

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from suite.core.statistics import HEADLINE_SEEDS
 from suite.records.schema import Record
 from suite.report.format import NONE, listed
 from suite.report.groups import Collection
-from suite.statistics import HEADLINE_SEEDS
 
 INTERVALS = (
     "± seeds: half width of the 95 % Student t interval over seeds, each seed being the mean of "

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from suite.protocols import Result
+from suite.config.presets import Result
+from suite.core.statistics import Summary
 from suite.published.compare import Row, Tested
 from suite.published.counterpart import BUDGET
 from suite.published.numbers import Metric, Number
 from suite.published.verdicts import Verdict
 from suite.report.format import half_width, significant
-from suite.statistics import Summary
 
 #: Verdicts on unlike protocols or budgets.
 UNLIKE = ("not comparable", "shortened")

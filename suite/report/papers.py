@@ -7,6 +7,7 @@ from dataclasses import replace
 from itertools import groupby
 from typing import Any
 
+from suite.core.statistics import HEADLINE_SEEDS
 from suite.published.compare import Row, brought
 from suite.published.verdicts import not_run
 from suite.report.footnotes import assumptions, reading, reasons, reference, sign, signs
@@ -18,7 +19,6 @@ from suite.report.own import Own, decimals_of, own_results, printed, spread, wri
 from suite.report.placing import Method, methods
 from suite.report.render import RAISED, UNDER, Block, Table
 from suite.report.settings import Settings
-from suite.statistics import HEADLINE_SEEDS
 
 
 def paper_tables(collection: Collection, rows: Sequence[Row]) -> list[Table]:

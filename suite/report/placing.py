@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
-from suite import protocols
-from suite.protocols import Preset, Result
+from suite.config import presets as protocols
+from suite.config.presets import Preset, Result
 from suite.published.compare import compare
 from suite.published.numbers import Number
 from suite.report.layouts import Part

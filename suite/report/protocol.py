@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from suite.config import Cell, EvaluationProtocol
+from suite.config.cell import Cell, EvaluationProtocol
 from suite.report.format import listed
 from suite.report.groups import Collection, Runs
 from suite.report.notes import provenance, stamp

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from suite.report import format as written
-from suite.report.groups import Collection, Group
-from suite.report.notes import INTERVALS, diverged_cells, provenance, splits, stamp
-from suite.report.render import Bold, Table
-from suite.statistics import (
+from suite.core.statistics import (
     HEADLINE_SEEDS,
     Difference,
     paired_difference,
 )
+from suite.report import format as written
+from suite.report.groups import Collection, Group
+from suite.report.notes import INTERVALS, diverged_cells, provenance, splits, stamp
+from suite.report.render import Bold, Table
 
 LEVEL = 0.05
 TIED = "†"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-from suite.protocols import ASSUMED, Preset, Result
+from suite.config.presets import ASSUMED, Preset, Result
 from suite.published.counterpart import item_value
 from suite.report.format import listed
 from suite.report.render import RAISED

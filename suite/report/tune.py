@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from suite.core.statistics import Summary
 from suite.report import format as written
 from suite.report.groups import Collection, Group
 from suite.report.notes import diverged_cells, provenance, stamp
 from suite.report.render import Bold, Table
-from suite.statistics import Summary
 
 
 @dataclass(frozen=True)

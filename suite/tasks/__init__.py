@@ -1,1 +1,1 @@
-"""Task distributions: one file each, found by name through `suite.registry`."""
+"""Task distributions: one file each, found by name through `suite.core.registry`."""

@@ -17,10 +17,10 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from suite.component import Component, Strict, later
-from suite.episodes import Episodes, Examples
-from suite.errors import UserError
-from suite.streams import Stream
+from suite.core.component import Component, Strict, later
+from suite.core.episodes import Episodes, Examples
+from suite.core.errors import UserError
+from suite.core.streams import Stream
 
 Split = Literal["train", "validation", "test"]
 Rotations = Literal["none", "episode", "classes"]

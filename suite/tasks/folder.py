@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from pydantic import AfterValidator, Field
 
-from suite import registry
-from suite.errors import UserError
+from suite.core import registry
+from suite.core.errors import UserError
 from suite.tasks import folder_data, folder_lists
 from suite.tasks.images import ImageData, ImageSampler, ImageTask
 

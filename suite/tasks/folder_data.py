@@ -14,7 +14,7 @@ import numpy as np
 import PIL
 from PIL import Image
 
-from suite.errors import UserError
+from suite.core.errors import UserError
 from suite.tasks import cache, folder_lists
 from suite.tasks.folder_lists import Labels
 

@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from suite.errors import UserError
+from suite.core.errors import UserError
 from suite.tasks.base import Split
 
 SPLITS: dict[Split, tuple[str, ...]] = {

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from pydantic import Field
 
-from suite import registry
+from suite.core import registry
 from suite.tasks import glyphs_data
 from suite.tasks.images import ImageData, ImageSampler, ImageTask
 

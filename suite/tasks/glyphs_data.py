@@ -21,7 +21,7 @@ from PIL import Image, ImageFont, ImageOps, features
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from suite.streams import Stream, uniform
+from suite.core.streams import Stream, uniform
 from suite.tasks.base import Split
 from suite.tasks.cache import Arrays, cached
 

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from suite.episodes import Episodes, Examples
-from suite.errors import UserError
-from suite.streams import Integers, Stream, below, choose
+from suite.core.episodes import Episodes, Examples
+from suite.core.errors import UserError
+from suite.core.streams import Integers, Stream, below, choose
 from suite.tasks.base import EpisodeShape, Rotations, Sampler, Split, Task
 
 TURNS = 4  # rotations by multiples of 90 degrees

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from pydantic import model_validator
 
-from suite import registry
-from suite.component import later
-from suite.streams import Integers, Stream, choose
+from suite.core import registry
+from suite.core.component import later
+from suite.core.streams import Integers, Stream, choose
 from suite.tasks import omniglot_data
 from suite.tasks.base import Rotations, Split
 from suite.tasks.images import ImageData, ImageSampler, ImageTask

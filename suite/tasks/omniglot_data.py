@@ -19,7 +19,7 @@ import PIL
 from filelock import FileLock
 from PIL import Image
 
-from suite.errors import UserError
+from suite.core.errors import UserError
 from suite.tasks import cache
 from suite.tasks.torchvision_import import torchvision_datasets
 

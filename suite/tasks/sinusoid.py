@@ -11,11 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from suite import registry
-from suite.component import later
-from suite.episodes import Episodes, Examples
-from suite.errors import UserError, unknown
-from suite.streams import Stream, uniform
+from suite.core import registry
+from suite.core.component import later
+from suite.core.episodes import Episodes, Examples
+from suite.core.errors import UserError, unknown
+from suite.core.streams import Stream, uniform
 from suite.tasks.base import EpisodeShape, Sampler, Split, Task
 
 AMPLITUDE = (0.1, 5.0)

@@ -11,15 +11,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from suite import registry
-from suite.algorithms.base import Algorithm, Draws
-from suite.component import Component, validated
+from suite.algorithms.base import Algorithm
+from suite.core import registry
+from suite.core.component import Component, validated
+from suite.core.episodes import Draws, Episodes, Examples
+from suite.core.errors import UserError
+from suite.core.streams import Stream
 from suite.engines import selection
 from suite.engines.base import Engine
-from suite.episodes import Episodes, Examples
-from suite.errors import UserError
 from suite.models.base import build, check_options
-from suite.streams import Stream
 from suite.tasks.base import EpisodeShape, Sampler, Task
 
 Check = Callable[[str], None]

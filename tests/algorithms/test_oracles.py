@@ -10,16 +10,15 @@ import torch
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from suite.algorithms.base import Draws
 from suite.algorithms.finetune import FineTune
 from suite.algorithms.fomaml import FOMAML
 from suite.algorithms.maml import MAML
 from suite.algorithms.multitask import MultiTask
 from suite.algorithms.reptile import Reptile
 from suite.algorithms.sgd import SGD
-from suite.episodes import Episodes, Examples
-from suite.matrix.bench import set_up
-from suite.streams import Stream
+from suite.cell.setup import set_up
+from suite.core.episodes import Draws, Episodes, Examples
+from suite.core.streams import Stream
 from tests.matrix.test_cell import make
 from tests.problems import DRAWS, PROBLEMS, arranged, distance, meta_gradient, natural
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from suite.algorithms.base import Draws
+from suite.cell.setup import set_up
+from suite.cell.workers import Team
+from suite.core.episodes import Draws
+from suite.core.streams import Stream
 from suite.engines.capture import OFTEN, Capture
-from suite.matrix.bench import set_up
-from suite.matrix.team import Team
-from suite.streams import Stream
 from tests.matrix.test_cell import make
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]

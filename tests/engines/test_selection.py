@@ -7,11 +7,10 @@ import pytest
 import torch
 from torch import nn
 
-from suite.algorithms.base import Outer
 from suite.algorithms.maml import MAML
+from suite.core.episodes import Episodes, Examples, Outer
+from suite.core.errors import UserError
 from suite.engines import explicit, layers, selection
-from suite.episodes import Episodes, Examples
-from suite.errors import UserError
 from suite.tasks.base import EpisodeShape
 from tests.problems import PROBLEMS, Problem, distance, meta_gradient
 

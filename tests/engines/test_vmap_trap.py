@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch.func import functional_call, grad, vmap
 
-from suite.algorithms.base import Outer
 from suite.algorithms.maml import MAML
+from suite.core.episodes import Outer
 from suite.engines.base import episode_losses
 from suite.engines.reference import ReferenceEngine
 from suite.engines.selection import self_check

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from suite.cell.setup import set_up
+from suite.config.profile import expand, load_profile
 from suite.gate import plain
 from suite.gate.cases import PARTS, START, build, outer_step, plans
 from suite.gate.counts import count
 from suite.gate.sampling import Sampler
-from suite.matrix.bench import set_up
-from suite.profile import expand, load_profile
 from tests.matrix.test_cell import make
 
 CPU = torch.device("cpu")

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from suite.errors import UserError
+from suite.core.errors import UserError
 from suite.gate import plain
 from suite.gate.files import Folder, Line, Measured, Measurement, Seen, machine
 

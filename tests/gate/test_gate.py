@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from filelock import FileLock
 
 from suite.cli import cli
-from suite.errors import UserError
+from suite.core.errors import UserError
 from suite.gate import callgrind, command, measure
 from suite.gate import tree as tree_module
 from suite.gate.cases import Plan, plans

@@ -8,7 +8,7 @@ import time
 import numpy as np
 import pytest
 
-from suite.errors import UserError
+from suite.core.errors import UserError
 from suite.gate import measure, show
 from suite.gate import run as gate
 from suite.gate.cases import Plan

@@ -8,20 +8,19 @@ import numpy as np
 import pytest
 import torch
 
-from suite.algorithms.base import Draws
-from suite.config import Cell, Numerics, Protocol
-from suite.episodes import Episodes, Examples
-from suite.errors import UserError
-from suite.evaluation import episode_stream, predict
-from suite.evaluation import scores as pooled
-from suite.matrix.bench import check, set_up
-from suite.matrix.cell import run_cell, summarise
+from suite.cell.evaluation import episode_stream, predict
+from suite.cell.evaluation import scores as pooled
+from suite.cell.meta_gradient import Shares
+from suite.cell.run import run_cell, summarise
+from suite.cell.setup import check, set_up
+from suite.cell.training import Diverged, OuterLoop, curve_points, transfer
+from suite.config.cell import Cell, Numerics, Protocol
+from suite.core.episodes import Draws, Episodes, Examples
+from suite.core.errors import UserError
+from suite.core.streams import Stream
 from suite.records.files import arrays_sha256
 from suite.records.store import Store
-from suite.shares import Shares
-from suite.streams import Stream
 from suite.tasks.images import ImageSampler
-from suite.training import Diverged, OuterLoop, curve_points, transfer
 
 PROTOCOL = {
     "train": {"shots": 5, "query_shots": 5, "meta_batch": 4, "steps": 12},
@@ -130,7 +129,7 @@ def test_hash_names_what_is_computed():
 @pytest.mark.parametrize("lookahead", [1, 3])
 def test_episodes_do_not_depend_on_how_far_ahead_they_are_drawn(lookahead, monkeypatch):
     whole, _ = run(make())
-    monkeypatch.setattr("suite.training.MAX_LOOKAHEAD", lookahead)
+    monkeypatch.setattr("suite.cell.training.MAX_LOOKAHEAD", lookahead)
     assert run(make())[0].result_sha256 == whole.result_sha256
 
 
@@ -140,7 +139,7 @@ def test_episodes_do_not_depend_on_how_far_ahead_they_are_drawn(lookahead, monke
 @pytest.mark.parametrize("engine", ["explicit", "reference"])
 def test_processes_change_no_bit(algorithm, engine, monkeypatch):
     monkeypatch.setattr("suite.engines.explicit.PART", 1)  # as many parts as episodes
-    monkeypatch.setattr("suite.evaluation.PART_BYTES", 1)
+    monkeypatch.setattr("suite.cell.evaluation.PART_BYTES", 1)
     found = []
     for shards in (1, 2, 3):
         cell = make(algorithm, images=True, engine=engine, steps=2, meta_batch=3)
@@ -181,7 +180,7 @@ def test_flops_count_the_hessian_vector_products():
 
 def test_evaluation_does_not_depend_on_its_parts(monkeypatch):
     _, whole = run(make())
-    monkeypatch.setattr("suite.evaluation.PART_BYTES", 1)
+    monkeypatch.setattr("suite.cell.evaluation.PART_BYTES", 1)
     _, single = run(make())
     np.testing.assert_allclose(single["scores/test"], whole["scores/test"], rtol=1e-5)
 
@@ -196,7 +195,7 @@ def test_outer_loop_is_torch_adam_on_the_meta_gradient():
     for step in range(3):
         theta = loop.theta.clone()
         episodes = loop.source.step(step)
-        from suite.algorithms.base import Draws
+        from suite.core.episodes import Draws
 
         draws = Draws(bench.inner_draws, step * 4)
         gradient = bench.engine.meta_gradient(bench.algorithm, theta, episodes, draws).gradient
@@ -329,7 +328,7 @@ def test_store_keeps_and_checks(tmp_path):
     path.write_text(text)
     assert Store(tmp_path, "test").records() == [record]
     path.with_suffix(".npz").write_bytes(b"PK torn")
-    from suite.errors import UserError
+    from suite.core.errors import UserError
 
     with pytest.raises(UserError, match="cannot be read"):
         store.arrays(record)

@@ -6,9 +6,9 @@ import pytest
 from rich.console import Console
 
 from suite.matrix import claims as module
-from suite.matrix.claims import Claims
 from suite.matrix.estimates import Estimates
 from suite.matrix.progress import Progress
+from suite.matrix.queue import Claims
 from suite.records.store import Store
 from tests.matrix.test_cell import make
 from tests.matrix.test_estimates import told

@@ -14,17 +14,21 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from suite import cli, devices
-from suite.allocator import SETTINGS
-from suite.config import make_task
-from suite.errors import UserError
-from suite.matrix import bench, choice, node, progress
-from suite.matrix.attempt import Task
-from suite.matrix.cluster import Cluster, Share, share
-from suite.matrix.remote import Remote
-from suite.profile import expand, load_profile
+from suite import cli
+from suite.cell import setup as bench
+from suite.config.cell import make_task
+from suite.config.profile import expand, load_profile
+from suite.core import devices
+from suite.core.allocator import SETTINGS
+from suite.core.errors import UserError
+from suite.core.streams import Stream
+from suite.executors import factory as choice
+from suite.executors import ray_worker as node
+from suite.executors.attempt import Task
+from suite.executors.ray import Remote
+from suite.executors.ray_cluster import Cluster, Share, share
+from suite.matrix import progress
 from suite.records.store import Store
-from suite.streams import Stream
 from suite.tasks.base import EpisodeShape
 from tests import processes
 from tests.matrix import workers
@@ -38,7 +42,7 @@ READING = """
 import os
 from pathlib import Path
 import torch
-from suite import registry
+from suite.core import registry
 from suite.tasks.sinusoid import Sinusoid, SinusoidSampler
 
 class Shifted(SinusoidSampler):
@@ -67,7 +71,7 @@ class Reading(Sinusoid):
 WAITING = """
 import time
 from pathlib import Path
-from suite.training import OuterLoop
+from suite.cell.training import OuterLoop
 
 heard, before = Path({folder!r}) / "heard", OuterLoop.step
 

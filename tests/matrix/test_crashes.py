@@ -119,7 +119,7 @@ def test_runs_on_one_folder_share_the_cells(tmp_path, truth, runs):
 
 
 def test_a_run_waits_for_a_cell_that_another_holds_and_takes_it_over(tmp_path, truth):
-    from suite.profile import expand, load_profile
+    from suite.config.profile import expand, load_profile
     from suite.records.store import Store
 
     path = processes.profile(tmp_path)

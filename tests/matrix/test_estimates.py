@@ -6,7 +6,7 @@ import pytest
 
 from suite.matrix.cost import cost
 from suite.matrix.estimates import Estimates
-from suite.provenance import processor
+from suite.records.provenance import processor
 from tests.matrix.test_cell import make
 from tests.report.builder import record, timing
 

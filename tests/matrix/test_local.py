@@ -9,8 +9,8 @@ import time
 
 import pytest
 
-from suite.errors import UserError
-from suite.matrix.slots import core_numbers
+from suite.core.errors import UserError
+from suite.executors.slots import core_numbers
 from suite.records.store import Store
 from tests import processes
 from tests.matrix import workers

@@ -7,8 +7,8 @@ import signal
 import pytest
 import torch
 
-from suite import stop
-from suite.matrix.cell import run_cell
+from suite.cell.run import run_cell
+from suite.core import signals as stop
 from suite.records.checkpoint import Checkpoint
 from tests.matrix.test_cell import make
 
@@ -67,7 +67,7 @@ def test_a_checkpoint_at_every_step_changes_nothing(tmp_path):
 def test_a_checkpoint_of_other_versions_is_set_aside_and_said(tmp_path, monkeypatch):
     cell, path, said = make(), tmp_path / "cell.npz", []
     wanted, _ = run(cell, path, every=0)
-    monkeypatch.setattr("suite.provenance._versions", lambda: {"torch": "0.1"})
+    monkeypatch.setattr("suite.records.provenance._versions", lambda: {"torch": "0.1"})
     checkpoint = Checkpoint(path, every=0, note=said.append)
     found, _ = run_cell(cell, "test", None, torch.device("cpu"), checkpoint=checkpoint)
     assert found.result_sha256 == wanted.result_sha256

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from suite.errors import UserError
-from suite.matrix.choice import choose
-from suite.matrix.local import Local
-from suite.matrix.serial import Serial
-from suite.matrix.slots import divide
+from suite.core.errors import UserError
+from suite.executors.factory import choose
+from suite.executors.local import Local
+from suite.executors.serial import Serial
+from suite.executors.slots import divide
 
 
 def shape(slots):

@@ -7,22 +7,23 @@ from pathlib import Path
 
 from rich.console import Console
 
-from suite import registry, timing
-from suite.matrix.local import Local
+from suite.cell import timing
+from suite.config.profile import expand, load_profile
+from suite.core import registry
+from suite.executors.local import Local
+from suite.executors.slots import core_numbers, divide
 from suite.matrix.progress import Progress
 from suite.matrix.run import run_matrix
-from suite.matrix.slots import core_numbers, divide
-from suite.profile import expand, load_profile
 from suite.records.store import Store
 from tests import processes
 
 QUICK = """
-from suite import timing
+from suite.cell import timing
 timing.BUDGET, timing.REPETITIONS = 0.0, (1, 1)  # timings are not what is tested
 """
 
 EXTRA = """
-from suite import registry
+from suite.core import registry
 from suite.algorithms.sgd import SGD
 
 @registry.algorithm("midway")
@@ -36,7 +37,7 @@ SLOW = (
     + """
 import os, time
 from pathlib import Path
-from suite.training import OuterLoop
+from suite.cell.training import OuterLoop
 
 folder, inner = Path({folder!r}), OuterLoop.step
 
@@ -57,7 +58,7 @@ MORTAL = (
     + """
 import os, signal
 from pathlib import Path
-from suite.training import OuterLoop
+from suite.cell.training import OuterLoop
 
 folder, inner = Path({folder!r}), OuterLoop.step
 
@@ -80,7 +81,7 @@ ILL = (
     QUICK
     + """
 import os, signal
-from suite.matrix import attempt
+from suite.executors import attempt
 
 inner = attempt.run_cell
 
@@ -97,8 +98,8 @@ attempt.run_cell = run_cell
 )
 
 REFUSING = """
-from suite.errors import UserError
-from suite.matrix import attempt
+from suite.core.errors import UserError
+from suite.executors import attempt
 
 def run_cell(*_):
     raise UserError("no such thing; mend it.")

@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from suite.errors import UserError
+from suite.core.errors import UserError
 from suite.published.numbers import NUMBERS, Measured, Number, Reproduction, load
 
 MAML = "maml.table1.omniglot-5w1s.maml"

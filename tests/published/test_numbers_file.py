@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from suite.errors import UserError
+from suite.core.errors import UserError
 from suite.published.numbers import Measured, load, parse
 
 FILE = """

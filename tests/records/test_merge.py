@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from suite.errors import UserError
+from suite.core.errors import UserError
 from suite.records.merge import merge
 from suite.records.store import Store, file_stem
 from tests.report.builder import cell, record, write

@@ -7,10 +7,10 @@ from functools import cache
 
 import numpy as np
 
-from suite import protocols
-from suite.config import Cell, EvaluationProtocol
-from suite.profile import expand, load_profile, profile_names
-from suite.profile import shortened as shorten
+from suite.config import presets as protocols
+from suite.config.cell import Cell, EvaluationProtocol
+from suite.config.profile import expand, load_profile, profile_names
+from suite.config.profile import shortened as shorten
 from suite.report.collect import collect
 from suite.report.comparison import rows
 from tests.report.builder import record, write

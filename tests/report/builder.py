@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from suite.config import Cell, Numerics, Protocol, digest, make_algorithm, make_task
+from suite.config.cell import Cell, Numerics, Protocol, digest, make_algorithm, make_task
 from suite.models.base import check_options
 from suite.records.files import arrays_sha256
 from suite.records.schema import (

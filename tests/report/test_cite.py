@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 
-from suite import protocols
+from suite.config import presets as protocols
+from suite.core.version import __version__
 from suite.published.numbers import load
 from suite.report.cite import citation
-from suite.version import __version__
 from tests.report.beside import altered, cells, collected, seeds, short
 from tests.report.builder import cell, record
 from tests.report.typeset import compiles, needs_pdflatex

@@ -8,8 +8,8 @@ import io
 import numpy as np
 import pytest
 
-from suite import protocols
-from suite.profile import expand, load_profile, shortened
+from suite.config import presets as protocols
+from suite.config.profile import expand, load_profile, shortened
 from suite.published.counterpart import counterparts, differing
 from suite.report.cite import citation
 from suite.report.comparison import brief, comparison, rows

@@ -9,7 +9,7 @@ import re
 import numpy as np
 import pytest
 
-from suite import protocols
+from suite.config import presets as protocols
 from suite.published.numbers import load
 from suite.report.layouts import LAYOUTS
 from suite.report.papers import paper_tables

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from suite.errors import UserError
+from suite.core.errors import UserError
 from suite.records.schema import Curve
 from suite.records.store import Store
 from suite.report import write_report

@@ -13,9 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from suite import registry
-from suite.component import validated
-from suite.errors import UserError
+from suite.core import registry
+from suite.core.component import validated
+from suite.core.errors import UserError
 from suite.tasks import folder_data, folder_lists
 from suite.tasks.base import EpisodeShape
 from suite.testing import CHECKS, contracts

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from suite import registry
-from suite.component import validated
-from suite.errors import UserError
-from suite.streams import Stream
+from suite.core import registry
+from suite.core.component import validated
+from suite.core.errors import UserError
+from suite.core.streams import Stream
 from suite.tasks import cache, glyphs_data
 from suite.tasks.base import EpisodeShape
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 from scipy.stats import chisquare
 
-from suite.errors import UserError
-from suite.streams import Stream
+from suite.core.errors import UserError
+from suite.core.streams import Stream
 from suite.tasks.base import EpisodeShape, hits
 from suite.tasks.images import ImageData, ImageSampler, ImageTask
 

@@ -14,9 +14,9 @@ import pytest
 import torch
 from PIL import Image
 
-from suite import registry
-from suite.component import validated
-from suite.errors import UserError
+from suite.core import registry
+from suite.core.component import validated
+from suite.core.errors import UserError
 from suite.tasks import omniglot_data
 from suite.tasks.base import EpisodeShape
 from suite.tasks.omniglot import split_classes

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from suite import registry
-from suite.errors import UserError
-from suite.streams import Stream
+from suite.core import registry
+from suite.core.errors import UserError
+from suite.core.streams import Stream
 from suite.tasks.base import EpisodeShape
 
 CPU = torch.device("cpu")

@@ -1,0 +1,1 @@
+"""One cell: set up, meta-train, meta-test, time, record."""

@@ -1,0 +1,235 @@
+"""Meta-test: adapt to episodes and score the query set after every inner step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from suite.algorithms.base import Algorithm
+from suite.cell.batchnorm_statistics import RunningStatistics
+from suite.config.cell import EvaluationProtocol
+from suite.core.episodes import Draws, Episodes, Examples, draws_sha256
+from suite.core.streams import Stream
+from suite.engines.base import Engine
+from suite.tasks.base import Sampler, Task, hits, score
+
+#: Bytes of adapted weights and inputs that the test episodes adapted at once may take.
+PART_BYTES = 16 * 2**20
+#: The same on a GPU, where dispatch is what a part costs.
+GPU_PART_BYTES = 1024 * 2**20
+
+
+class Part(NamedTuple):
+    """The scores of some test episodes after each of the steps that are scored."""
+
+    values: np.ndarray  # (T, steps)
+    draws: np.ndarray  # (T, d), of the episodes
+    classes: np.ndarray | None  # (T, ways), of each label
+    hits: np.ndarray | None  # (T, ways, steps), queries classified right; None if not asked for
+
+
+@dataclass(frozen=True)
+class ByClass:
+    """How often the queries of each class were classified right."""
+
+    classes: np.ndarray  # (n,) indices into the sorted names of all classes of the task
+    episodes: np.ndarray  # (n,) in which a class occurs
+    hits: np.ndarray  # (n, steps), over all its queries
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Scores (episodes, steps) after each of the steps that are scored, and of which episodes."""
+
+    values: np.ndarray
+    episodes_sha256: str
+    by_class: ByClass | None = None
+
+
+def episode_stream(task: Task, protocol: EvaluationProtocol) -> Stream:
+    """Return the stream of the test episodes.
+
+    Its names are data, split, ways and shots alone: no setting of an algorithm, no seed and no
+    device redraws the test set, and one query image is a prefix of fifteen.
+    """
+    identity = ",".join(f"{k}={v}" for k, v in sorted(task.data_identity().items()))
+    return Stream("test", identity, protocol.split, protocol.ways, protocol.shots)
+
+
+def at_test(algorithm: Algorithm, protocol: EvaluationProtocol) -> Algorithm:
+    """Return the algorithm with what a meta-test sets apart from training."""
+    if protocol.inner_batch is None:
+        return algorithm
+    return algorithm.model_copy(update={"inner_batch": protocol.inner_batch})
+
+
+def predict(engine: Engine, theta: Tensor, episodes: Episodes, batch_norm: str) -> Tensor:
+    """Return the outputs (T, Q, outputs) for the query sets at weights ``theta`` (T, P).
+
+    ``transductive``: all query examples are one batch. ``support``: each is the last of a batch
+    that holds the whole support set, so no query example sees another.
+    """
+    if batch_norm == "transductive":
+        return engine.outputs(theta, episodes.query.x)
+    support, query = episodes.support.x, episodes.query.x
+    return torch.cat(
+        [
+            engine.outputs(theta, torch.cat([support, query[:, q : q + 1]], dim=1))[:, -1:]
+            for q in range(query.shape[1])
+        ],
+        dim=1,
+    )
+
+
+@dataclass(frozen=True)
+class MetaTest:
+    """Adapts weights to test episodes and scores them."""
+
+    engine: Engine
+    algorithm: Algorithm
+    task: Task
+    sampler: Sampler
+    seen: Callable[[], Iterable[Tensor]] = tuple
+    """Gives the support sets (n, *input_shape) behind running statistics."""
+
+    def part(
+        self,
+        part: slice,
+        theta: Tensor,
+        protocol: EvaluationProtocol,
+        draws: Draws,
+        last: bool = False,
+    ) -> Part:
+        """Return the scores of some of the test episodes; with ``last`` only of the last step."""
+        stream, count = episode_stream(self.task, protocol), part.stop - part.start
+        drawn = self.sampler.sample(stream, part.start, count, protocol, protocol.split)
+        episodes = drawn.to(self.engine.device, self.engine.dtype)
+        steps = list(self.steps(theta, episodes, protocol, draws.after(part.start), last))
+        values = torch.stack([value for value, _ in steps], dim=1).to("cpu", torch.float32)
+        right = [found.cpu() for _, found in steps if found is not None]
+        return Part(
+            values.numpy(),
+            drawn.draws,
+            drawn.classes,
+            torch.stack(right, dim=2).numpy() if right else None,
+        )
+
+    @torch.no_grad()
+    def steps(
+        self,
+        theta: Tensor,
+        episodes: Episodes,
+        protocol: EvaluationProtocol,
+        draws: Draws,
+        last: bool = False,
+    ) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """Yield the scores (T,) of the query sets, inner steps from ``theta`` (P,) apart.
+
+        That is after every step that the protocol scores, or with ``last`` after K alone. With
+        them come the hits (T, ways) of each label, where the protocol asks for them.
+        """
+        scored = (protocol.steps,) if last else protocol.scored_steps
+        rule = at_test(self.algorithm, protocol)
+        path = rule.adapt(self.engine, theta, episodes.support, protocol.steps, draws)
+        running = None
+        if protocol.batch_norm == "running":
+            running = RunningStatistics(self.engine, len(episodes), theta, self.seen())
+        for k, theta_k in enumerate(path):
+            outputs = None
+            if k in scored:
+                outputs = (
+                    predict(self.engine, theta_k, episodes, protocol.batch_norm)
+                    if running is None
+                    else running.outputs(theta_k, episodes.query.x)
+                )
+            if running is not None:
+                running.update(theta_k, episodes.support.x)  # the pass of the next inner step
+            if outputs is None:
+                continue
+            values = score(self.task.kind, outputs, episodes.query.y)
+            # A label always comes out of argmax, also out of NaN: such an episode has diverged.
+            whole = outputs.isfinite().flatten(1).all(-1)
+            right = None
+            if protocol.by_class:
+                right = hits(outputs, episodes.query.y, protocol.ways) * whole[:, None]
+            yield torch.where(whole, values, torch.nan), right
+
+    def parts(self, protocol: EvaluationProtocol) -> list[slice]:
+        """Cut the test episodes into parts adapted at once: a function of shapes and device."""
+        image = math.prod(self.task.input_shape)
+        examples = max(protocol.support_size, protocol.query_size)
+        most = GPU_PART_BYTES if self.engine.device.type == "cuda" else PART_BYTES
+        size = max(1, most // (4 * 4 * max(self.engine.layout.size, examples * image)))
+        return [
+            slice(i, min(i + size, protocol.episodes)) for i in range(0, protocol.episodes, size)
+        ]
+
+
+def scores(parts: Iterable[Part]) -> Scores:
+    """Return the scores of all test episodes from those of its parts, in their order."""
+    values, draws, classes, right = zip(*parts, strict=True)
+    by_class = None
+    if right[0] is not None and classes[0] is not None:
+        by_class = _by_class(np.concatenate(classes), np.concatenate(right))
+    return Scores(np.concatenate(values), draws_sha256(np.concatenate(draws)), by_class)
+
+
+def _by_class(classes: np.ndarray, right: np.ndarray) -> ByClass:
+    """Add up the hits (T, ways, steps) of labels that are of one class (T, ways)."""
+    found, place, count = np.unique(classes, return_inverse=True, return_counts=True)
+    total = np.zeros((len(found), right.shape[2]), dtype=np.int32)
+    np.add.at(total, place.reshape(-1), right.reshape(-1, right.shape[2]))
+    return ByClass(found.astype(np.int32), count.astype(np.int32), total)
+
+
+def probe(
+    engine: Engine,
+    algorithm: Algorithm,
+    theta: Tensor,
+    task: Task,
+    sampler: Sampler,
+    protocol: EvaluationProtocol,
+    draws: Draws,
+    episodes: int = 3,
+) -> dict[str, np.ndarray]:
+    """Return what a figure shows of single test episodes, as arrays (see `ArrayNames`).
+
+    Regression: the model over its inputs before and after adaptation. Images: one episode.
+    """
+    shown = sampler.sample(episode_stream(task, protocol), 0, episodes, protocol, protocol.split)
+    inputs = sampler.probe()
+    if inputs is None:
+        return _pictures(shown, protocol) if len(task.input_shape) == 3 else {}
+    shown = shown.to(engine.device, engine.dtype)
+    x = inputs.to(engine.device, engine.dtype).expand(episodes, *inputs.shape)
+    wanted = sorted({0, 1, 10, protocol.headline, protocol.steps})
+    with torch.no_grad():
+        rule = at_test(algorithm, protocol)
+        path = rule.adapt(engine, theta, shown.support, protocol.steps, draws)
+        found = [engine.outputs(t, x)[..., 0] for k, t in enumerate(path) if k in wanted]
+    arrays = {
+        "x": inputs[:, 0],
+        "before_after": torch.stack(found, dim=1),
+        "support_x": shown.support.x[..., 0],
+        "support_y": shown.support.y[..., 0],
+        "truth": torch.from_numpy(sampler.truth(shown, inputs)),
+    }
+    named = {f"probe/{k}": v.to("cpu", torch.float32).numpy() for k, v in arrays.items()}
+    return {**named, "probe/steps": np.array([k for k in wanted if k <= protocol.steps])}
+
+
+def _pictures(shown: Episodes, protocol: EvaluationProtocol) -> dict[str, np.ndarray]:
+    def grid(examples: Examples, shots: int) -> np.ndarray:
+        pixels = (examples.x[0] * 255).round().to("cpu", torch.uint8).numpy()
+        return pixels.reshape(protocol.ways, shots, *pixels.shape[1:])
+
+    return {
+        "pictures/support": grid(shown.support, protocol.shots),
+        "pictures/query": grid(shown.query, protocol.query_shots),
+    }

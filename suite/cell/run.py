@@ -1,0 +1,302 @@
+"""Run one cell: load, meta-train, meta-test, time, and say it all in a record."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from suite.cell.evaluation import probe
+from suite.cell.setup import Bench, set_up
+from suite.cell.timed_parts import time_parts
+from suite.cell.timing import Clock, synchronise
+from suite.cell.training import Curves, Diverged, OuterLoop, curve_points
+from suite.cell.workers import Team
+from suite.config.cell import Cell, EvaluationProtocol
+from suite.core import signals as stop
+from suite.core.episodes import Draws
+from suite.core.errors import UserError
+from suite.records.checkpoint import Checkpoint
+from suite.records.files import Arrays, arrays_sha256
+from suite.records.provenance import provenance, source_sha256
+from suite.records.schema import (
+    ArrayNames,
+    Curve,
+    EvaluationResult,
+    Provenance,
+    Record,
+    Results,
+    result_sha256,
+)
+
+#: Called with (outer steps done, outer steps in all, phase) while a cell runs.
+Report = Callable[[int, int, str], None]
+
+
+#: Seconds of training that are written down at its end, whatever the interval.
+WORTH_KEEPING = 5.0
+
+
+def silent(done: int, steps: int, phase: str) -> None:
+    """Report nothing."""
+
+
+def run_cell(
+    cell: Cell,
+    profile: str,
+    data: Path | None,
+    device: torch.device,
+    report: Report = silent,
+    alone: bool = True,
+    checkpoint: Checkpoint | None = None,
+) -> tuple[Record, Arrays]:
+    """Compute a cell, from its ``checkpoint`` on if there is one, and return record and arrays.
+
+    Raises:
+        UserError: the cell cannot be computed with these data on this device.
+        Stopped: a signal came; where one is asked for, the checkpoint is written.
+    """
+    came_from = provenance(device, cell.numerics.threads)
+    bench = set_up(cell, data, device)
+    with Team(bench) as team:
+        threads = cell.numerics.threads * len(team)
+        came_from = came_from.model_copy(update={"threads": threads})
+        keeper = checkpoint or Checkpoint()
+        keeper.identity = _identity(bench, came_from)
+        return _run(bench, team, profile, came_from, report, alone, keeper)
+
+
+def _identity(bench: Bench, came_from: Provenance) -> dict[str, Any]:
+    """Return all that decides bits: a run goes on from a checkpoint that shares it."""
+    libraries = ("python", "torch", "numpy", "cuda", "higher")
+    parts = (bench.algorithm, bench.task, bench.trainer.model)
+    return {
+        "training": bench.cell.curve_sha256(),
+        "engine": bench.use.used,
+        "processor": came_from.processor,
+        "accelerator": came_from.accelerator,
+        "libraries": [came_from.versions.get(name) for name in libraries],
+        "source": source_sha256(*parts),
+        "initial weights": _sha256(bench.initial),
+        "data": bench.sampler.data_sha256,
+    }
+
+
+def _run(
+    bench: Bench,
+    team: Team,
+    profile: str,
+    came_from: Provenance,
+    report: Report,
+    alone: bool,
+    checkpoint: Checkpoint,
+) -> tuple[Record, Arrays]:
+    cell, curves = bench.cell, Curves()
+    base: dict[str, Any] = {
+        "profile": profile,
+        "sha256": cell.sha256(),
+        "training_sha256": cell.training_sha256(),
+        "cell": cell,
+        "engine": bench.use,
+        "provenance": came_from,
+    }
+    try:
+        theta, carried, seconds = _train(bench, team, curves, report, checkpoint)
+    except Diverged as reason:
+        nothing: dict[str, Any] = {
+            "results": None,
+            "result_sha256": None,
+            "timing": None,
+            "memory": team.peak(),
+        }
+        return Record(status="diverged", reason=str(reason), **base, **nothing), {}
+    base["provenance"] = came_from.model_copy(update={"resumed": curves.resumed})
+    trained = time.perf_counter()
+    draws = Draws(bench.inner_draws.child("test"), carried=carried)
+    arrays, evaluations = _evaluate(bench, team, theta, draws, report)
+    evaluated = time.perf_counter()
+    results = Results(
+        evaluations=evaluations,
+        curve=Curve(
+            steps=curves.steps,
+            train_loss=curves.train_loss,
+            validation=curves.validation,
+            validation_split=(
+                "validation" if any(v is not None for v in curves.validation) else None
+            ),
+        ),
+        parameters=bench.engine.layout.size,
+        initial_sha256=_sha256(bench.engine.layout.natural(bench.initial[None])),
+        weights_sha256=_sha256(bench.engine.layout.natural(theta[None])),
+        data_sha256=bench.sampler.data_sha256,
+        arrays_sha256=arrays_sha256(arrays),
+    )
+    memory = team.peak()  # before parts are timed and the ceiling, which take memory of their own
+    timing = time_parts(bench, team, theta, draws, seconds, evaluated - trained, alone)
+    record = Record(
+        status="done",
+        **base,
+        results=results,
+        result_sha256=result_sha256(results),
+        timing=timing.model_copy(update={"matrix_product_rate": team.ceiling()}),
+        memory=memory,
+    )
+    return record, arrays
+
+
+def _train(
+    bench: Bench, team: Team, curves: Curves, report: Report, checkpoint: Checkpoint
+) -> tuple[Tensor, Tensor | None, float]:
+    """Meta-train.
+
+    Returns:
+        The weights (P,) that episodes adapt, the state that their inner optimiser starts in, and
+        the seconds without curves.
+    """
+    protocol, steps = bench.cell.protocol, bench.cell.protocol.train.steps
+    if not bench.trains:
+        return bench.initial, bench.algorithm.carried(bench.engine), 0.0
+    loop = bench.outer_loop(team.outers)
+    points = set(curve_points(steps, protocol.curve_points))
+    watched = sorted(points | set(curve_points(steps, 100)))
+    validation = _validation(bench)
+    clock = _resume(loop, curves, checkpoint)
+    began = clock.seconds
+
+    def visit(done: int, losses: Tensor | None) -> None:
+        report(done, steps, "training")
+        if losses is not None:
+            curves.window.append(losses)
+        if done and done not in points:
+            return
+        with clock.stopped():
+            curves.steps.append(done)
+            curves.train_loss.append(float(torch.cat(curves.window).mean()) if done else None)
+            curves.window.clear()
+            curves.validation.append(
+                None if validation is None else _validate(bench, team, loop, validation)
+            )
+
+    def save() -> None:
+        synchronise(bench.device)  # steps under way are training
+        with clock.stopped():
+            state, arrays = curves.state()
+            arrays |= {f"loop/{name}": value.numpy() for name, value in loop.state().items()}
+            checkpoint.save({"done": loop.done, "seconds": clock.seconds, **state}, arrays)
+
+    def pause() -> None:
+        if checkpoint.due() or stop.wished():
+            save()
+            stop.answer()
+
+    with stop.waiting():
+        loop.run(watched, visit, pause)
+        if checkpoint.keep or clock.seconds - began >= min(checkpoint.every, WORTH_KEEPING):
+            save()  # what comes next may be stopped, too
+    return bench.adapted_from(loop.theta), loop.carried, clock.seconds
+
+
+def _resume(loop: OuterLoop, curves: Curves, checkpoint: Checkpoint) -> Clock:
+    """Take up what a checkpoint holds, and return a clock that shows the time spent before it."""
+    found = checkpoint.load()
+    if found is None:
+        return Clock()
+    state, arrays = found
+    tensors = {name: torch.from_numpy(value) for name, value in arrays.items()}
+    loop.restore(
+        state["done"],
+        {k.removeprefix("loop/"): v for k, v in tensors.items() if k.startswith("loop/")},
+    )
+    curves.restore(state, tensors["window"].to(loop.engine.device))
+    return Clock(state["seconds"])
+
+
+def _validation(bench: Bench) -> EvaluationProtocol | None:
+    """Return the evaluation behind the learning curve, where the task has such a split."""
+    protocol = bench.cell.protocol
+    if protocol.curve_points == 0:
+        return None
+    # As at test: what a learning curve compares must be one thing for all algorithms.
+    like = protocol.evaluations[0]
+    validation = EvaluationProtocol(
+        name="validation",
+        split="validation",
+        ways=like.ways,
+        shots=like.shots,
+        query_shots=like.query_shots,
+        episodes=max(2, protocol.curve_episodes),
+        steps=like.headline,
+        batch_norm=like.batch_norm,
+        inner_batch=like.inner_batch,
+        rotations=like.rotations,
+    )
+    try:
+        bench.sampler.check(validation, "validation")
+    except UserError:
+        return None
+    return validation
+
+
+def _validate(
+    bench: Bench, team: Team, loop: OuterLoop, protocol: EvaluationProtocol
+) -> float | None:
+    draws = Draws(bench.inner_draws.child("validation"), carried=loop.carried)
+    scores = team.scores(bench.adapted_from(loop.theta), protocol, draws, last=True)
+    return _finite(float(scores.values[:, -1].mean(dtype=np.float64)))
+
+
+def _evaluate(
+    bench: Bench, team: Team, theta: Tensor, draws: Draws, report: Report
+) -> tuple[Arrays, dict[str, EvaluationResult]]:
+    steps = bench.cell.protocol.train.steps
+    arrays: Arrays = {}
+    found: dict[str, EvaluationResult] = {}
+    for protocol in bench.cell.protocol.evaluations:
+        report(steps, steps, f"evaluating {protocol.name}")
+        scores = team.scores(theta, protocol, draws)
+        arrays[ArrayNames.SCORES + protocol.name] = scores.values
+        if scores.by_class is not None:
+            arrays |= {
+                f"{ArrayNames.BY_CLASS}{protocol.name}/{name}": values
+                for name, values in vars(scores.by_class).items()
+            }
+        found[protocol.name] = summarise(
+            bench.task.metric, protocol, scores.values, scores.episodes_sha256
+        )
+    first = bench.cell.protocol.evaluations[0]
+    arrays |= probe(bench.engine, bench.algorithm, theta, bench.task, bench.sampler, first, draws)
+    return arrays, found
+
+
+def summarise(
+    metric: str, protocol: EvaluationProtocol, scores: np.ndarray, episodes_sha256: str
+) -> EvaluationResult:
+    """Return the summary of scores (episodes, scored steps) that the record's JSON holds."""
+    values = scores.astype(np.float64)
+    with np.errstate(invalid="ignore", over="ignore"):
+        columns = [values.mean(0), np.median(values, axis=0), values.std(0, ddof=1)]
+    mean, median, std = ([_finite(float(v)) for v in column] for column in columns)
+    return EvaluationResult(
+        metric=metric,  # type: ignore[arg-type]
+        episodes=len(scores),
+        episodes_sha256=episodes_sha256,
+        headline_step=protocol.headline,
+        mean=mean,
+        median=median,
+        std=std,
+        diverged=(~np.isfinite(values)).sum(0).tolist(),
+    )
+
+
+def _sha256(tensor: Tensor) -> str:
+    return hashlib.sha256(tensor.detach().cpu().contiguous().numpy().tobytes()).hexdigest()
+
+
+def _finite(value: float) -> float | None:
+    return value if np.isfinite(value) else None

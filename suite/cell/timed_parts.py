@@ -1,0 +1,73 @@
+"""Time the parts of one cell apart: sampling, inner loop, outer step, evaluation."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from suite.cell.setup import Bench
+from suite.cell.timing import count_flops, measure
+from suite.cell.workers import Team
+from suite.core.episodes import Draws
+from suite.records.schema import Duration, Timing
+
+
+def time_parts(
+    bench: Bench,
+    team: Team,
+    theta: Tensor,
+    draws: Draws,
+    training: float,
+    evaluation: float,
+    alone: bool,
+) -> Timing:
+    """Time the parts of the cell again, each apart, on its own first meta-batch.
+
+    Args:
+        bench, team: the cell set up, and its processes.
+        theta, draws: with which test episodes begin.
+        training, evaluation: the seconds that the whole phases took.
+        alone: whether the cell has the device to itself.
+    """
+    train, device = bench.cell.protocol.train, bench.device
+    sampling = outer = inner = flops = None
+    if bench.trains:
+        ahead = max(1, min(bench.source.lookahead(), train.steps))
+        drawn = measure(
+            f"drawing {ahead} meta-batches in one go, divided by {ahead}",
+            lambda: bench.source.draw(0, ahead),
+            device,
+        )
+        sampling = _divided(drawn, ahead)
+        loop = bench.outer_loop(team.outers)
+        outer = measure("one outer step: meta-gradient and optimiser", lambda: loop.step(0), device)
+        flops = count_flops(lambda: bench.outer_loop(capture=False).step(0))
+    if bench.algorithm.inner_steps:
+        inner = measure(
+            f"adaptation of {train.meta_batch} episodes by {bench.algorithm.inner_steps} steps",
+            team.adapt,
+            device,
+        )
+    protocol = bench.cell.protocol.evaluations[0]
+    shards = len(team)
+    parts = [slice(2 * i, 2 * i + 2) for i in range(shards)]
+    tested = measure(
+        f"drawing {2 * shards} test episodes and adapting to them by {protocol.steps} steps, "
+        f"scored at every step, divided by {2 * shards}",
+        lambda: team.score(parts, theta, protocol, draws),
+        device,
+    )
+    return Timing(
+        inner_loop=inner,
+        outer_step=outer,
+        sampling=sampling,
+        evaluation=_divided(tested, 2 * shards),
+        training_seconds=training,
+        evaluation_seconds=evaluation,
+        flops_per_outer_step=flops,
+        alone=alone,
+    )
+
+
+def _divided(duration: Duration, by: int) -> Duration:
+    parts = {key: getattr(duration, key) / by for key in ("median", "q1", "q3")}
+    return duration.model_copy(update=parts)

@@ -1,0 +1,1 @@
+"""From profiles and presets to validated cells."""

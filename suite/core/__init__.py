@@ -1,0 +1,1 @@
+"""What every part uses: errors, random streams, the registry, parallel processes."""

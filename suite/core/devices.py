@@ -1,0 +1,46 @@
+"""Device names -> devices that this machine has."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from suite.core.errors import UserError, unknown
+
+
+def available() -> list[str]:
+    """Return the kinds of device that this machine has, ``cpu`` first."""
+    return ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+
+
+def resolve(names: Sequence[str], cluster: Sequence[str] | None = None) -> list[str]:
+    """Return the device kinds that ``names`` ask for; ``all`` is every one there is.
+
+    Args:
+        names: the user's.
+        cluster: kinds that a cluster has, where cells run on one and not on this machine.
+
+    Raises:
+        UserError: an unknown device, or one that is not there.
+    """
+    there = available() if cluster is None else cluster
+    found: list[str] = []
+    for name in names:
+        if name == "all":
+            found += there
+        elif name not in ("cpu", "cuda"):
+            raise unknown("device", name, ["all", "cpu", "cuda"])
+        elif name not in there and cluster is not None:
+            raise UserError(
+                f"the device {name!r} was asked for, but the Ray cluster has {', '.join(there)} "
+                "only; leave --device out, or add a node with a GPU."
+            )
+        elif name not in there:
+            raise UserError(
+                f"the device {name!r} was asked for, but this machine has {', '.join(there)} "
+                "only; leave --device out, or install a torch that sees your GPU."
+            )
+        else:
+            found.append(name)
+    return list(dict.fromkeys(found))

@@ -1,0 +1,117 @@
+"""Batches of few-shot episodes, what inner loops take beside them, and what an outer step gives."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from suite.core.streams import Stream, choose
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Labelled examples of T problems, n each.
+
+    ``x`` has shape (T, n, *input_shape); ``y`` is (T, n) int64 for classification and
+    (T, n, outputs) float for regression. ``memo`` is an engine's to keep what depends on ``x``
+    alone (the unfolded images of a first convolution), and is never part of the value.
+    """
+
+    x: Tensor
+    y: Tensor
+    memo: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
+
+    def __len__(self) -> int:
+        return self.x.shape[0]
+
+    def __getitem__(self, episodes: slice) -> Examples:
+        return Examples(self.x[episodes], self.y[episodes])
+
+    def take(self, index: Tensor) -> Examples:
+        """Return the examples ``index`` (T, b) of each episode: a mini-batch."""
+        row = torch.arange(len(self), device=self.x.device)[:, None]
+        return Examples(self.x[row, index], self.y[row, index])
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> Examples:
+        """Return the examples on ``device``, floating-point values as ``dtype``."""
+        y = self.y.to(device, dtype) if self.y.is_floating_point() else self.y.to(device)
+        return Examples(self.x.to(device, dtype), y)
+
+
+@dataclass(frozen=True)
+class Episodes:
+    """T episodes: support and query sets, and the integers and parameters they were drawn as."""
+
+    support: Examples
+    query: Examples
+    draws: np.ndarray  # (T, d), one row an episode: its identity
+    classes: np.ndarray | None = None  # (T, ways), which class each label is, where there are any
+
+    def __len__(self) -> int:
+        return len(self.support)
+
+    def __getitem__(self, episodes: slice) -> Episodes:
+        classes = None if self.classes is None else self.classes[episodes]
+        return Episodes(self.support[episodes], self.query[episodes], self.draws[episodes], classes)
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> Episodes:
+        """Return the episodes on ``device``, floating-point values as ``dtype``."""
+        support, query = self.support.to(device, dtype), self.query.to(device, dtype)
+        return Episodes(support, query, self.draws, self.classes)
+
+    def sha256(self) -> str:
+        """Return the hash of the draws: equal hashes are the same episodes of the same data."""
+        return draws_sha256(self.draws)
+
+
+def draws_sha256(draws: np.ndarray) -> str:
+    """Return the hash of episodes' draws (T, d)."""
+    draws = np.ascontiguousarray(draws)
+    return hashlib.sha256(str(draws.dtype).encode() + draws.tobytes()).hexdigest()
+
+
+class Outer(NamedTuple):
+    """What one outer step gives: the gradient (P,) to follow and the mean loss () to report."""
+
+    gradient: Tensor
+    loss: Tensor
+    carried: Tensor | None = None
+    """The inner optimiser's state after the last episode, of an algorithm that carries one on."""
+
+
+class Draws(NamedTuple):
+    """What the inner loops of some episodes take from outside, beside weights and examples."""
+
+    stream: Stream
+    """Of their random draws."""
+    first: int = 0
+    """The number of the first episode in it."""
+    carried: Tensor | None = None
+    """The state (S,) in which the inner optimiser starts; None for a fresh one."""
+
+    def after(self, episodes: int) -> Draws:
+        """Return the draws of the episodes that follow the first ``episodes``."""
+        return self._replace(first=self.first + episodes)
+
+    def minibatches(self, data: Examples, size: int, steps: int) -> list[Examples]:
+        """Cut each episode's examples into ``steps`` mini-batches drawn without replacement.
+
+        The examples of an episode are shuffled and walked in order, reshuffled when used up; a
+        batch that meets the end goes on in the next shuffle (Reptile, reptile.py:236-248).
+        ``size`` 0, or at least the number of examples, gives the full batch every time.
+        """
+        count, n = len(data), data.x.shape[1]
+        if size == 0 or size >= n:
+            return [data] * steps
+        rounds = -(-steps * size // n)
+        orders = [
+            choose(self.stream.child("shuffle", r).rows(self.first, count, n), n)
+            for r in range(rounds)
+        ]
+        order = torch.from_numpy(np.concatenate(orders, axis=1)).to(data.x.device)
+        return [data.take(order[:, k * size : (k + 1) * size]) for k in range(steps)]

@@ -1,0 +1,201 @@
+"""Processes that share out the episodes of one cell, one core each.
+
+Python dispatches operations from one thread at a time, and few-shot batches are too small to keep
+the library's own threads busy: on episodes, processes pay where threads do not. They are forked
+from the process that has set the cell up and so hold its data, models and random streams already;
+what travels is which episodes to do, the weights, and what came of them. Who computes a part
+changes nothing in it, and results come back in the order of the parts: how many processes there
+are changes no bit.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import itertools
+import mmap
+import multiprocessing
+import select
+import signal
+import sys
+import time
+import traceback
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from multiprocessing.connection import Connection
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from suite.core import signals as stop
+from suite.core.errors import UserError
+
+#: What running out of memory raises.
+MEMORY = (MemoryError, torch.OutOfMemoryError)
+#: PR_SET_PDEATHSIG of Linux: the signal that a process gets when its parent ends.
+_DEATH_SIGNAL = 1
+#: Seconds for which a process that waits for another stays awake. To wake one up takes 0.05 to 0.1
+#: ms, which an outer step of a small network would notice.
+AWAKE = 1e-3
+#: Called with a part and the arguments of the call; both, and what it returns, must pickle.
+Job = Callable[..., Any]
+
+
+def available() -> bool:
+    """Return whether this system can fork a process that computes."""
+    return sys.platform == "linux"  # elsewhere libraries do not survive it, or there is none
+
+
+def shared(*shape: int, dtype: torch.dtype) -> Tensor:
+    """Return zeros in memory that processes forked from this one write for each other."""
+    count = torch.Size(shape).numel()
+    return torch.frombuffer(mmap.mmap(-1, count * dtype.itemsize), dtype=dtype).view(shape)
+
+
+def runs(count: int, processes: int) -> list[slice]:
+    """Cut so many things into one run for each process, the first ones no shorter than others."""
+    # Rounded up: what cannot be shared evenly, or at all, stays with the first process.
+    bounds = [-(-count * i // processes) for i in range(processes + 1)]
+    return [slice(a, b) for a, b in itertools.pairwise(bounds)]
+
+
+class Crew:
+    """This process and ``others`` forked from it, doing ``jobs`` together, one thread each.
+
+    Whatever goes wrong in one of them ends the others: half an answer must not meet the next call.
+
+    Args:
+        jobs: called in every process, once, for the jobs by name; what it closes over is as it was
+            at the fork.
+        others: processes beside this one; 0 leaves all to this one.
+    """
+
+    def __init__(self, jobs: Callable[[], Mapping[str, Job]], others: int = 0) -> None:
+        self._members: list[tuple[Any, Connection]] = []
+        with self._or_end():
+            for _ in range(others if available() else 0):
+                self._members.append(_forked(jobs))
+            self._jobs = jobs()
+
+    def __len__(self) -> int:
+        return 1 + len(self._members)
+
+    def map(self, job: str, parts: Sequence[Any], *arguments: Any) -> list[Any]:
+        """Return what ``job`` makes of each part, in their order; each process does a run of them.
+
+        Raises:
+            RuntimeError: another process ended or its job raised; says its traceback.
+        """
+        shares = [parts[run] for run in runs(len(parts), len(self))]
+        busy = [(c, s) for (_, c), s in zip(self._members, shares[1:], strict=True) if s]
+        with self._or_end():
+            for connection, share in busy:
+                _send(connection, (job, share, arguments))
+            found = [self._jobs[job](part, *arguments) for part in shares[0]]
+            for connection, _ in busy:
+                found += _received(connection)
+        return found
+
+    def everyone(self, job: str) -> list[Any]:
+        """Return what ``job`` says in every process, asked all at once."""
+        with self._or_end():
+            for _, connection in self._members:
+                _send(connection, (job, [None], ()))
+            found = [self._jobs[job](None)]
+            for _, connection in self._members:
+                found += _received(connection)
+        return found
+
+    @contextmanager
+    def _or_end(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """End the other processes."""
+        for process, connection in self._members:
+            connection.close()
+            process.kill()  # a polite signal they leave to this process
+            process.join()
+        self._members = []
+
+
+def _send(connection: Connection, message: Any) -> None:
+    try:
+        connection.send(message)
+    except OSError:
+        raise RuntimeError("a process of the cell has ended") from None
+
+
+def _forked(jobs: Callable[[], Mapping[str, Job]]) -> tuple[Any, Connection]:
+    """Return a process that does jobs, and this end of the pipe to it."""
+    context = multiprocessing.get_context("fork")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_serve, args=(theirs, ours, jobs), daemon=True)
+    with warnings.catch_warnings():
+        # Python warns of threads that a fork does not copy. Of the library's the fork uses none;
+        # the display's holds no lock that it needs.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        with stop.blocked():
+            process.start()
+    theirs.close()
+    return process, ours
+
+
+def _await(connection: Connection) -> None:
+    """Wait for a message, wide awake at first."""
+    waiting = select.poll()
+    waiting.register(connection, select.POLLIN)
+    end = time.perf_counter() + AWAKE
+    while not waiting.poll(0) and time.perf_counter() < end:
+        pass
+
+
+def _received(connection: Connection) -> list[Any]:
+    _await(connection)
+    try:
+        how, found = connection.recv()
+    except (EOFError, OSError):
+        raise RuntimeError("a process of the cell ended before its share was done") from None
+    if how == "refused":
+        raise UserError(found)
+    if how == "memory":
+        raise MemoryError(found)
+    if how == "failed":
+        raise RuntimeError(f"a process of the cell failed: {found}")
+    return found
+
+
+def _serve(
+    connection: Connection, parents: Connection, jobs: Callable[[], Mapping[str, Job]]
+) -> None:
+    """Do what comes through the pipe until it closes, as it does when the parent is gone."""
+    parents.close()
+    # A share may take minutes: where the parent is killed, do not finish it for nobody.
+    ctypes.CDLL(None).prctl(_DEATH_SIGNAL, signal.SIGKILL)
+    stop.ignore()
+    torch.set_num_threads(1)  # the parent's threads were not forked, and may not be waited for
+    mine = jobs()
+    while True:
+        _await(connection)
+        try:
+            job, share, arguments = connection.recv()
+        except (EOFError, OSError):
+            return
+        found: Any
+        try:
+            how, found = "done", [mine[job](part, *arguments) for part in share]
+        except UserError as error:
+            how, found = "refused", str(error)
+        except MEMORY as error:
+            how, found = "memory", str(error)
+        except Exception:
+            how, found = "failed", traceback.format_exc()
+        try:
+            connection.send((how, found))
+        except OSError:
+            return

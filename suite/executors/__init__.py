@@ -1,0 +1,1 @@
+"""Where and when cells are computed: serial, local workers, Ray."""

@@ -1,0 +1,52 @@
+"""One attempt at a cell, in another process than the one that keeps records."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from suite.cell.run import Report, run_cell
+from suite.config.cell import Cell
+from suite.core import signals as stop
+from suite.core.errors import UserError
+from suite.executors.base import failure_of
+from suite.records.checkpoint import Checkpoint
+
+
+class Task(NamedTuple):
+    """A cell to compute; ``path``, ``every`` and ``keep`` are its `Checkpoint`'s."""
+
+    cell: Cell
+    alone: bool
+    path: Path | None
+    every: float
+    keep: bool
+
+
+def attempt(
+    task: Task,
+    profile: str,
+    data: Path | None,
+    device: torch.device,
+    report: Report,
+    note: Callable[[str], None],
+) -> tuple[Any, ...]:
+    """Compute a cell and return what to answer; arguments as in `run_cell` and `Checkpoint`.
+
+    One of ``("done", record, arrays)``, ``("failed", Failure)``, ``("refused", text)`` for a
+    `UserError`, and ``("stopped",)``.
+    """
+    keeper = Checkpoint(task.path, every=task.every, keep=task.keep, note=note)
+    try:
+        record, arrays = run_cell(task.cell, profile, data, device, report, task.alone, keeper)
+    except UserError as error:
+        return "refused", str(error)
+    except stop.Stopped:
+        return ("stopped",)
+    except Exception as error:  # one broken cell must not cost the others
+        return "failed", failure_of(error, traceback.format_exc())
+    return "done", record, arrays

@@ -1,0 +1,183 @@
+"""The local executor: one worker process for each slot of this machine, several cells at once.
+
+Workers are spawned, not forked: CUDA does not survive a fork. They inherit the environment, and so
+the allocator's settings. A worker that dies, of a signal or of the system's want of memory, has its
+cell run again by a fresh one, from its checkpoint.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import suppress
+from multiprocessing import resource_tracker
+from multiprocessing.connection import wait
+from pathlib import Path
+from typing import Any
+
+from suite.config.cell import Cell
+from suite.core import signals as stop
+from suite.core.errors import UserError
+from suite.executors.attempt import Task
+from suite.executors.base import Outcome, Queue, Work
+from suite.executors.local_worker import STOP, serve
+from suite.executors.slots import Slot
+from suite.executors.supervision import TICK, Deaths, drive, outcome_of
+
+
+class Local:
+    """Computes cells in workers, one on each slot; see `suite.executors.base`.
+
+    Args:
+        slots: of this machine.
+        plugins: files that every worker loads.
+    """
+
+    elsewhere = True
+    sees_files = True
+
+    def __init__(self, slots: Sequence[Slot], plugins: Sequence[Path] = ()) -> None:
+        self._slots, self._plugins = slots, plugins
+
+    @property
+    def lanes(self) -> list[tuple[str]]:
+        """The kind of device of each slot."""
+        return [(slot.device.type,) for slot in self._slots]
+
+    @property
+    def cores(self) -> int:
+        """Cores of a CPU slot; they are of one size."""
+        return max((len(s.cores) for s in self._slots if s.device.type == "cpu"), default=1)
+
+    def run(self, cells: Queue, work: Work) -> Generator[Outcome]:
+        """Yield outcomes as workers finish; a first signal waits for their checkpoints."""
+        crowd = _Crowd(self._slots, self._plugins, work)
+        try:
+            yield from drive(crowd, cells)
+        finally:
+            crowd.end()
+
+
+class _Worker:
+    """A worker process as its parent sees it."""
+
+    def __init__(
+        self, slot: Slot, profile: str, data: Path | None, plugins: Sequence[Path]
+    ) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.connection, theirs = context.Pipe()
+        arguments = (theirs, slot, profile, data, tuple(plugins))
+        # No daemon, for it has children of its own.
+        self.process = context.Process(target=serve, args=arguments, daemon=False)
+        try:
+            self.process.start()
+        except OSError as error:
+            raise UserError(f"cannot start a worker ({error}); take fewer --workers.") from error
+        theirs.close()
+        self.cell: Cell | None = None
+        self.told = False
+
+    def send(self, message: Task | str) -> None:
+        with suppress(OSError):  # it is dead, which is seen elsewhere
+            self.connection.send(message)
+
+    def end(self) -> str:
+        """End the process, and return how it has ended."""
+        self.connection.close()
+        self.process.kill()
+        self.process.join()
+        code = self.process.exitcode or 0
+        return f"{signal.strsignal(-code)}" if code < 0 else f"exit status {code}"
+
+
+class _Crowd:
+    """The workers of one run, and the cells that they compute."""
+
+    def __init__(self, slots: Sequence[Slot], plugins: Sequence[Path], work: Work) -> None:
+        self._slots, self._plugins, self._work = slots, plugins, work
+        self._workers: dict[int, _Worker] = {}  # by the number of the slot
+        self._deaths = Deaths(work.note, "if memory ran out, take fewer --workers")
+        if os.name == "posix":  # now: its start would let signals through to a worker
+            resource_tracker.ensure_running()
+
+    @property
+    def busy(self) -> bool:
+        return any(worker.cell for worker in self._workers.values())
+
+    def begin(self, cells: Queue) -> None:
+        """Give a cell to every slot that has none, as far as there are any."""
+        for number, slot in enumerate(self._slots):
+            worker = self._workers.get(number)
+            if worker is None or worker.cell is None:
+                cell = cells.take((slot.device.type,))
+                if cell is not None:
+                    self._give(number, cell)
+
+    def _give(self, number: int, cell: Cell) -> None:
+        slot, work = self._slots[number], self._work
+        if number not in self._workers:
+            with stop.blocked():
+                worker = _Worker(slot, work.profile, work.data, self._plugins)
+                self._workers[number] = worker
+        worker = self._workers[number]
+        worker.cell = cell
+        keeper = work.checkpoint(cell)
+        alone = slot.alone and work.alone()
+        worker.send(Task(cell, alone, keeper.path, keeper.every, keeper.keep))
+
+    def stop(self) -> None:
+        """Ask every worker to end as soon as its checkpoint is written."""
+        for worker in self._workers.values():
+            if not worker.told:
+                worker.send(STOP)
+                worker.told = True
+
+    def outcomes(self) -> Iterator[Outcome]:
+        """Hear the workers for a moment; yield what they have finished."""
+        heard: dict[Any, int] = {}
+        for number, worker in self._workers.items():
+            heard |= {worker.connection: number, worker.process.sentinel: number}
+        for number in sorted({heard[ready] for ready in wait(list(heard), TICK)}):
+            outcome = self._hear(number)
+            if outcome is not None:
+                yield outcome
+
+    def _hear(self, number: int) -> Outcome | None:
+        """Take what a worker says, up to the end of its cell, and see whether it lives."""
+        worker = self._workers[number]
+        alive = worker.process.is_alive()  # first: what it has said before it died still counts
+        cell = worker.cell
+        try:
+            while cell is not None and worker.connection.poll():
+                match worker.connection.recv():
+                    case "step", done, steps, phase:
+                        self._work.step(cell.label, done, steps, phase)
+                    case "note", text:
+                        self._work.note(text)
+                    case answer:
+                        worker.cell = None
+                        return outcome_of(cell, answer)
+        except (EOFError, OSError):
+            alive = False
+        return None if alive else self._died(number)
+
+    def _died(self, number: int) -> Outcome | None:
+        """Bury a worker; begin its cell again, or give up on that one."""
+        worker = self._workers.pop(number)
+        worker.process.join(1)  # its pipe closes a moment before it has ended
+        how, cell = worker.end(), worker.cell
+        if cell is None or stop.wished():
+            return None
+        failed = self._deaths.count(cell, how)
+        if failed is None:
+            self._give(number, cell)
+        return failed
+
+    def end(self) -> None:
+        """End all workers at once."""
+        with stop.blocked():
+            for worker in self._workers.values():
+                worker.end()
+            self._workers.clear()

@@ -1,0 +1,86 @@
+"""A worker: a process that computes cells on one slot for `suite.executors.local`, one at a time.
+
+It writes checkpoints and nothing else; records travel to the parent. When the pipe to the parent
+closes it ends at once, whatever it does: a checkpoint is whole or not there.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import signal
+import threading
+from collections.abc import Sequence
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from suite.core import registry
+from suite.core import signals as stop
+from suite.core.errors import UserError
+from suite.executors.attempt import Task, attempt
+from suite.executors.slots import Slot
+
+#: What the parent sends beside tasks: end, with a checkpoint where weights are trained.
+STOP = "stop"
+
+
+def serve(
+    connection: Connection, slot: Slot, profile: str, data: Path | None, plugins: Sequence[Path]
+) -> None:
+    """Compute the tasks that come through the pipe, until it closes.
+
+    Answers are tuples: ``("step", done, steps, phase)`` and ``("note", text)`` meanwhile, then one
+    of `suite.executors.attempt.attempt`.
+    """
+    stop.ignore()
+    if slot.cores and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, slot.cores)
+    if slot.device.type == "cuda":
+        torch.cuda.set_device(slot.device)  # for what asks for "the" device
+    line = _Line(connection)
+    try:
+        for plugin in plugins:
+            registry.load_plugin(plugin)
+    except UserError as error:
+        line.say("refused", str(error))
+
+    def report(done: int, steps: int, phase: str) -> None:
+        line.say("step", done, steps, phase)
+
+    def note(text: str) -> None:
+        line.say("note", text)
+
+    while True:
+        line.say(*attempt(line.tasks.get(), profile, data, slot.device, report, note))
+
+
+class _Line:
+    """The pipe to the parent, listened to while a cell is computed."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.tasks: queue.SimpleQueue[Task] = queue.SimpleQueue()
+        self._connection = connection
+        self._saying = threading.Lock()
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def say(self, *answer: Any) -> None:
+        try:
+            with self._saying:
+                self._connection.send(answer)
+        except OSError:
+            os._exit(1)
+
+    def _listen(self) -> None:
+        while True:
+            try:
+                message = self._connection.recv()
+            except (EOFError, OSError):
+                os._exit(1)  # the parent is gone; what it held may be another run's by now
+            if message != STOP:
+                self.tasks.put(message)
+            elif not stop.wish(signal.SIGTERM):
+                with self._saying:  # an answer on its way arrives
+                    os._exit(0)

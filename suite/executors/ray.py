@@ -1,0 +1,264 @@
+"""The executor ray: each cell a task on a node of a Ray cluster that has its cores and device.
+
+What a task needs travels to it, and its record travels back: nodes need the suite installed and
+nothing else of this machine. Data are read here and put into Ray's object store, which copies them
+to a node once. A task whose worker or node dies is begun again, from its checkpoint where there is
+a folder for those.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from suite.cell import setup as bench
+from suite.config.cell import Cell
+from suite.core import signals as stop
+from suite.core.errors import UserError
+from suite.core.process_pool import MEMORY
+from suite.executors import ray_worker as node
+from suite.executors.attempt import Task
+from suite.executors.base import Outcome, Queue, Work
+from suite.executors.ray_cluster import PATIENCE, Cluster, Share, first_line, share
+from suite.executors.ray_progress import Desk
+from suite.executors.supervision import TICK, Deaths, drive, outcome_of
+from suite.records.files import temporary_beside, write_atomically
+from suite.records.provenance import source_sha256
+
+KINDS = ("cuda", "cpu")
+#: How a task ended that has no answer, by Ray's name for it.
+HOW = {
+    "WorkerCrashedError": "its process was killed",
+    "NodeDiedError": "its node is gone",
+    "OutOfMemoryError": "its node had no memory left",
+}
+
+
+class Remote:
+    """Computes cells on a Ray cluster; see `suite.executors.base`.
+
+    Args:
+        cluster: to compute on.
+        plugins: files that every worker loads.
+        cores: of a CPU cell, as far as `lanes` is to know.
+    """
+
+    elsewhere = True
+    #: Of a CPU cell, if nobody says otherwise: the same on every cluster, and so its description.
+    cores = 1
+
+    def __init__(self, cluster: Cluster, plugins: Sequence[Path] = (), cores: int = 1) -> None:
+        self._cluster, self._plugins, self._share = cluster, plugins, Share(cores, 0)
+
+    @property
+    def lanes(self) -> list[tuple[str]]:
+        """A kind of device for each cell that the cluster computes at one time, if all is free."""
+        room = self._cluster.room
+        # One for the CPU at least: where no node takes such cells, the run says so.
+        return [("cuda",)] * room(Share(1, 1)) + [("cpu",)] * max(1, room(self._share))
+
+    @property
+    def sees_files(self) -> bool:
+        """Whether workers see this machine's files."""
+        return self._cluster.own
+
+    def run(self, cells: Queue, work: Work) -> Generator[Outcome]:
+        """Yield outcomes as tasks finish; a first signal waits for checkpoints, if there are any.
+
+        Also raises `UserError` where no living node can compute a cell.
+        """
+        try:
+            crowd = _Crowd(self._cluster, self._plugins, work)
+            try:
+                yield from drive(crowd, cells)
+            finally:
+                crowd.end()
+        except self._cluster.errors as error:
+            raise UserError(
+                f"the Ray cluster fails ({first_line(error)}); what is done is kept, and the same "
+                "command goes on."
+            ) from error
+        finally:
+            self._cluster.close()
+
+
+class _Crowd:
+    """The tasks of one run."""
+
+    def __init__(self, cluster: Cluster, plugins: Sequence[Path], work: Work) -> None:
+        ray = self._ray = cluster.connect()
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        self._cluster, self._work = cluster, work
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        self._desk = ray.remote(Desk).options(num_cpus=0, scheduling_strategy=here).remote()
+        self._news = self._desk.hear.remote()
+        read = tuple(node.Plugin(path.resolve(), _content(path)) for path in plugins)
+        self._common = node.Common(work.profile, source_sha256(), read)
+        # Dead workers are counted here, where it can be said. A process that has begun to use a
+        # GPU cannot go to another one, so it computes one cell.
+        always = {"max_retries": 0, "scheduling_strategy": "SPREAD"}
+        self._compute = {
+            "cpu": ray.remote(**always)(node.compute),
+            "cuda": ray.remote(num_gpus=1, max_calls=1, **always)(node.compute),
+        }
+        self._running: dict[Any, Cell] = {}  # by the reference to the task's answer
+        self._shares = {"cpu": Share(1, 0), "cuda": Share(1, 1)}
+        self._data: dict[str, Any] = {}  # references to samplers, by the task's identity
+        self._deaths = Deaths(
+            work.note, "if memory ran out, let a node take fewer at a time: give it fewer cores"
+        )
+        self._begun: set[str] = set()  # labels of cells whose tasks are past waiting for room
+        self._marks: set[Path] = set()
+        self._told = False
+        ray.get(self._desk.open.remote())  # before any cell: what cannot be told to stop is cut off
+
+    @property
+    def busy(self) -> bool:
+        return bool(self._running)
+
+    def begin(self, cells: Queue) -> None:
+        """Have as many tasks as the nodes have room for: others would only wait there."""
+        for kind in KINDS:
+            while self._count(kind) < self._cluster.room(self._shares[kind]):
+                cell = cells.take((kind,))
+                if cell is None:
+                    break
+                self._shares[kind] = share(cell)
+                self._give(cell)
+        if any(self._cluster.room(share(cell)) for cell in self._running.values()):
+            return
+        left = None if self._running else cells.take(KINDS)
+        if left is not None and self._cluster.room(share(left)):
+            self._give(left)  # another run has let go of it just now
+        else:
+            self._lost(left or next(iter(self._running.values()), None))
+
+    def _count(self, kind: str) -> int:
+        return sum(cell.numerics.device == kind for cell in self._running.values())
+
+    def _lost(self, cell: Cell | None) -> None:
+        """Raise `UserError` where there is such a cell, which no node can compute."""
+        if cell is not None:
+            cores, accelerators = share(cell)
+            raise UserError(
+                f"no node of the cluster has what {cell.label} takes ({cores} cores, "
+                f"{accelerators} GPUs); add one, or take a smaller --shards or another --device."
+            )
+
+    def _give(self, cell: Cell) -> None:
+        wanted, work = share(cell), self._work
+        keeper = work.checkpoint(cell)
+        path = None if keeper.path is None else keeper.path.resolve()
+        # Others may be on a CPU cell's node, and no cores there are its own.
+        alone = wanted.accelerators > 0 and work.alone()
+        task = Task(cell, alone, path, keeper.every, keeper.keep)
+        compute = self._compute[cell.numerics.device].options(num_cpus=wanted.cores)
+        mark = None if path is None else self._marked(path.parent)
+        answer = compute.remote(task, self._common, self._sent(cell), self._desk, mark)
+        self._running[answer] = cell
+
+    def _marked(self, folder: Path) -> Path:
+        """Return a file of this run's in a folder, by which nodes see that it is the same one."""
+        mark = temporary_beside(folder / "mark")
+        if mark not in self._marks:
+            write_atomically(mark, b"")
+            self._marks.add(mark)
+        return mark
+
+    def _sent(self, cell: Cell) -> list[Any]:
+        """Return a reference to the data of a cell, if it has any: one for all cells of a task."""
+        if not cell.make_task().reads_data:
+            return []
+        task = cell.data_key()
+        if task not in self._data:
+            sampler = bench.load(cell, self._work.data, torch.device("cpu"))
+            try:
+                self._data[task] = self._ray.put(sampler)
+            except Exception as error:  # whatever pickling raises
+                raise UserError(
+                    f"the data of {cell.label} cannot be sent to other machines "
+                    f"({first_line(error)}); take another executor, or mend the sampler."
+                ) from error
+            bench.forget()
+        return [self._data[task]]
+
+    def stop(self) -> None:
+        """Ask tasks to stop at a checkpoint; give up at once those that have none to write."""
+        if self._told:
+            return
+        self._told = True
+        self._desk.stop.remote()
+        for answer, cell in list(self._running.items()):
+            if self._work.checkpoint(cell).path is None or cell.label not in self._begun:
+                self._ray.cancel(answer, force=True)
+                del self._running[answer]
+
+    def outcomes(self) -> Iterator[Outcome]:
+        """Hear the tasks for a moment; yield what one of them has finished."""
+        ready, _ = self._ray.wait([*self._running, self._news], num_returns=1, timeout=TICK)
+        for reference in ready:
+            if reference == self._news:
+                self._hear()
+            elif outcome := self._finished(reference):
+                yield outcome
+
+    def _hear(self) -> None:
+        labels = {cell.label for cell in self._running.values()}
+        for label, step, notes in self._ray.get(self._news):
+            for note in notes:
+                self._work.note(note)
+            if label in labels:  # else it is finished, and this came late
+                self._begun.add(label)
+                if step is not None:
+                    self._work.step(label, *step)
+        self._news = self._desk.hear.remote()
+
+    def _finished(self, reference: Any) -> Outcome | None:
+        """Take a task's answer; where it died, begin its cell again, or give up on that one."""
+        errors, cell = self._ray.exceptions, self._running.pop(reference)
+        self._begun.discard(cell.label)
+        try:
+            return outcome_of(cell, self._ray.get(reference))
+        except errors.RayTaskError as error:
+            if isinstance(error.cause, (errors.RayError, *MEMORY)):  # trouble of one node
+                return self._again(cell, type(error.cause).__name__)
+            raise UserError(
+                f"a node cannot run the suite ({type(error.cause).__name__}: "
+                f"{first_line(error.cause)}); install the same version of it on all nodes."
+            ) from error
+        except errors.LocalRayletDiedError:  # the node of this process: no cell would fare better
+            raise
+        except errors.RayError as error:
+            return self._again(cell, type(error).__name__)
+
+    def _again(self, cell: Cell, name: str) -> Outcome | None:
+        """Begin a cell again whose task failed by no fault of its own, unless too often."""
+        self._cluster.forget()
+        failed = None if stop.wished() else self._deaths.count(cell, HOW.get(name, name))
+        if failed is None and not stop.wished():
+            self._give(cell)
+        return failed
+
+    def end(self) -> None:
+        """Leave no task unfinished: as it ends, Ray prints an error for each."""
+        for mark in self._marks:
+            with suppress(OSError):
+                mark.unlink(missing_ok=True)
+        with suppress(self._cluster.errors):
+            for answer in self._running:
+                self._ray.cancel(answer, force=True)
+            self._ray.kill(self._desk)
+            left = [*self._running, self._news]
+            self._ray.wait(left, num_returns=len(left), timeout=PATIENCE)
+
+
+def _content(plugin: Path) -> bytes:
+    try:
+        return plugin.read_bytes()
+    except OSError as error:
+        raise UserError(f"the plug-in {str(plugin)!r} cannot be read: {error.strerror}.") from error

@@ -1,0 +1,189 @@
+"""A Ray cluster: one that runs already, or a local one that ends with the run.
+
+Ray is an extra, imported when it is used.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import threading
+import time
+from typing import Any, NamedTuple
+
+import torch
+
+from suite.config.cell import Cell
+from suite.core import devices
+from suite.core.allocator import SETTINGS
+from suite.core.errors import UserError
+from suite.records.provenance import VARIABLES, usable_cores
+
+#: Seconds in which a cluster must answer, and tasks that are cancelled end.
+PATIENCE = 5.0
+#: Seconds for which what is known of the nodes counts.
+FRESH = 1.0
+
+
+class Share(NamedTuple):
+    """What a cell takes of a node."""
+
+    cores: int
+    accelerators: int
+
+    def of(self, resources: dict[str, float]) -> int:
+        """Return how often a node with these resources, by Ray's names, has this share."""
+        times = resources.get("CPU", 0) // self.cores
+        if self.accelerators:
+            times = min(times, resources.get("GPU", 0) // self.accelerators)
+        return int(times)
+
+
+def share(cell: Cell) -> Share:
+    """Return a core for each thread of each process, and a whole device where the cell is on one.
+
+    A CUDA cell's one core is for the process that feeds the device.
+    """
+    if cell.numerics.device == "cuda":
+        return Share(1, 1)
+    return Share(cell.numerics.threads * cell.numerics.shards, 0)
+
+
+class Cluster:
+    """A Ray cluster, as its driver sees it.
+
+    Args:
+        address: of one that runs, ``HOST:PORT`` or ``auto`` for the one that this machine is in;
+            None has one of this machine alone, started at the first `connect`.
+
+    Raises:
+        UserError: Ray is not installed, or no cluster answers.
+    """
+
+    def __init__(self, address: str | None = None) -> None:
+        self.own = address is None
+        self._ray = _imported()
+        self._address = address
+        self._known: tuple[float, list[dict[str, float]]] = (float("-inf"), [])
+        if not self.own:
+            self.connect()
+
+    @property
+    def errors(self) -> type[Exception]:
+        """The class of Ray's own errors."""
+        return self._ray.exceptions.RayError
+
+    @property
+    def kinds(self) -> list[str]:
+        """The kinds of device of its nodes, ``cpu`` first."""
+        if not self._ray.is_initialized():
+            return devices.available()
+        return ["cpu", *(["cuda"] if self.room(Share(1, 1)) else [])]
+
+    def room(self, share: Share) -> int:
+        """Return how many cells of such a share all living nodes compute at once, if all is free.
+
+        A local cluster that is not started yet is what it will be.
+        """
+        if not self._ray.is_initialized():
+            here = {"CPU": usable_cores(), "GPU": torch.cuda.device_count()}
+            return share.of({name: float(count) for name, count in here.items()})
+        since, nodes = self._known
+        if time.monotonic() - since > FRESH:
+            nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
+            self._known = time.monotonic(), nodes
+        return sum(share.of(node) for node in nodes)
+
+    def forget(self) -> None:
+        """Ask for the nodes anew: one may have died."""
+        self._known = (float("-inf"), [])
+
+    def connect(self) -> Any:
+        """Start or join the cluster, where that is not done, and return the module ``ray``.
+
+        Workers get the settings of memory and libraries that are this process's.
+        """
+        if self._ray.is_initialized():
+            return self._ray
+        own = {name: os.environ[name] for name in VARIABLES if name in os.environ}
+        options: dict[str, Any] = {
+            "runtime_env": {"env_vars": {**SETTINGS, **own}},
+            "log_to_driver": False,
+            "logging_level": logging.CRITICAL,
+        }
+        if self.own:
+            options |= {
+                "address": "local",
+                "num_cpus": usable_cores(),
+                "num_gpus": torch.cuda.device_count(),
+                "include_dashboard": False,
+            }
+        else:
+            _probe(self._address or "")
+            options["address"] = self._address
+        before = signal.getsignal(signal.SIGTERM)
+        try:
+            self._ray.init(**options)
+        except Exception as error:  # Ray's own, the system's, and those of many libraries
+            raise UserError(self._trouble(error)) from error
+        finally:
+            if threading.current_thread() is threading.main_thread():
+                signal.signal(
+                    signal.SIGTERM, before or signal.SIG_DFL
+                )  # Ray's would end this process at once
+        return self._ray
+
+    def _trouble(self, error: Exception) -> str:
+        first = first_line(error).rstrip(".")
+        if self.own:
+            return f"Ray cannot be started here ({first})."
+        return (
+            f"no Ray cluster can be joined at {self._address!r} ({first}); start one with `ray "
+            "start --head`, or correct --address."
+        )
+
+    def close(self) -> None:
+        """Leave the cluster, whose workers for this process then end; end it if it is a local one.
+
+        It can be joined, or started, again.
+        """
+        self._ray.shutdown()
+        self.forget()
+
+
+def _imported() -> Any:
+    # Read when Ray is imported: no news of this run to its makers, and arrays that all workers of
+    # a node see in one place.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ENABLE_ZERO_COPY_TORCH_TENSORS", "1")
+    try:
+        import ray
+    except ImportError as error:
+        raise UserError(
+            "the executor ray needs Ray, which cannot be imported "
+            f'({error}); run pip install -e ".[cluster]".'
+        ) from error
+    return ray
+
+
+def _probe(address: str) -> None:
+    """Raise `UserError` now where nothing listens: Ray itself would try for minutes."""
+    if address == "auto":
+        return
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal() or "/" in host:
+        raise UserError(f"--address takes HOST:PORT or auto, not {address!r}.")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), PATIENCE).close()
+    except (OSError, OverflowError, ValueError) as error:
+        raise UserError(
+            f"no Ray cluster answers at {address!r} ({error}); start one with `ray start --head`, "
+            "or correct --address."
+        ) from error
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -1,0 +1,55 @@
+"""The serial executor: one cell after the other in this process, each alone on its device."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Generator
+from functools import partial
+
+import torch
+
+from suite.cell.run import run_cell
+from suite.config.cell import Cell
+from suite.core import signals as stop
+from suite.core.errors import UserError
+from suite.executors.base import Outcome, Queue, Work, failure_of
+from suite.records.provenance import usable_cores
+
+KINDS = ("cpu", "cuda")
+
+
+class Serial:
+    """Computes cells in this process; see `suite.executors.base`."""
+
+    lanes = (KINDS,)
+    elsewhere = False
+    sees_files = True
+
+    @property
+    def cores(self) -> int:
+        """Cores of this process."""
+        return usable_cores()
+
+    def run(self, cells: Queue, work: Work) -> Generator[Outcome]:
+        """Yield the outcome of each cell; the next is taken after that."""
+        while cells.left():
+            stop.answer()
+            cell = cells.take(KINDS)
+            if cell is None:
+                cells.wait()
+            else:
+                yield _outcome(cell, work)
+
+
+def _outcome(cell: Cell, work: Work) -> Outcome:
+    device, keeper = torch.device(cell.numerics.device), work.checkpoint(cell)
+    report = partial(work.step, cell.label)
+    try:
+        record, arrays = run_cell(
+            cell, work.profile, work.data, device, report, work.alone(), keeper
+        )
+    except UserError:
+        raise
+    except Exception as error:  # one broken cell must not cost the others
+        return Outcome(cell, None, {}, failure_of(error, traceback.format_exc()))
+    return Outcome(cell, record, arrays, None)

@@ -1,0 +1,117 @@
+"""The cells of a run that are to do, each held against other runs while it is computed here."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Sequence
+from contextlib import ExitStack
+from types import TracebackType
+from typing import NamedTuple
+
+from suite.config.cell import Cell
+from suite.matrix.estimates import Estimates
+from suite.matrix.progress import Progress
+from suite.matrix.schedule import makespan
+from suite.records.schema import Record
+from suite.records.store import Store
+
+#: Seconds between two looks at the cells that other runs hold.
+POLL = 0.5
+
+
+class _Held(NamedTuple):
+    cell: Cell
+    since: float
+    claim: ExitStack
+
+
+class Claims:
+    """A `Queue` of cells on a results folder that other runs may share.
+
+    A context: what is still held is let go of at its end.
+
+    Args:
+        todo: cells that had no record when this run began.
+        store: where their records go.
+        progress: told as cells begin, and when another run has done one.
+        estimates: of the seconds of cells: the longest is taken first.
+    """
+
+    def __init__(
+        self, todo: Sequence[Cell], store: Store, progress: Progress, estimates: Estimates
+    ) -> None:
+        self._waiting = list(todo)
+        self._store, self._progress, self._estimates = store, progress, estimates
+        self._held: dict[str, _Held] = {}
+        self._sort()
+        self._looked: dict[frozenset[str], float] = {}
+        #: Records of cells that another run has done in the meantime.
+        self.found: list[Record] = []
+        #: Whether another run holds or held cells: timings are not this run's alone.
+        self.met_others = False
+
+    def __enter__(self) -> Claims:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:  # fmt: skip
+        for held in self._held.values():
+            held.claim.close()
+
+    def left(self) -> bool:
+        """Return whether there are cells that are neither done nor taken here."""
+        return bool(self._waiting)
+
+    def take(self, devices: Collection[str]) -> Cell | None:
+        """Hold and return the next cell for such a device that no other run holds, or None."""
+        kinds = frozenset(devices)
+        if time.monotonic() - self._looked.get(kinds, float("-inf")) < POLL:
+            return None  # others let go of cells seldom, and to ask costs a lock each
+        for cell in [cell for cell in self._waiting if cell.numerics.device in kinds]:
+            with ExitStack() as held:
+                if not held.enter_context(self._store.claim(cell)):
+                    self.met_others = True
+                    self._looked[kinds] = time.monotonic()
+                    continue
+                self._waiting.remove(cell)
+                record = self._store.find(cell)
+                if record is None:
+                    for path in self._store.make_room(cell):
+                        self._progress.note(f"no whole record, set aside: {path}")
+                    self._held[cell.label] = _Held(cell, time.monotonic(), held.pop_all())
+                    self._progress.begin(cell.label)
+                    return cell
+                self.found.append(record)
+                self._estimates.learn(record)
+                self._progress.finished(cell.label, "done by another run")
+        return None
+
+    def release(self, cell: Cell, record: Record | None) -> None:
+        """Let go of a cell: its outcome is kept; what it tells of the others is learned."""
+        self._held.pop(cell.label).claim.close()
+        if record is not None:
+            self._estimates.learn(record)
+            self._sort()
+
+    def seconds_left(self, lanes: Sequence[Collection[str]]) -> float | None:
+        """Return about how long the cells take that are not done; None if no record tells."""
+        now, cells = time.monotonic(), []
+        for cell, since in [
+            *((held.cell, held.since) for held in self._held.values()),
+            *((cell, now) for cell in self._waiting),
+        ]:
+            seconds = self._estimates.seconds(cell)
+            if seconds is None:
+                return None
+            cells.append((cell.numerics.device, max(0.0, seconds - (now - since))))
+        return makespan(cells, lanes)
+
+    def _sort(self) -> None:
+        self._waiting.sort(key=self._estimates.order, reverse=True)
+
+    def wait(self) -> None:
+        """Say that other runs hold what is left, and sleep a moment."""
+        self._progress.waits(f"{len(self._waiting)} cells are being done by other runs")
+        time.sleep(POLL)

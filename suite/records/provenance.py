@@ -1,0 +1,117 @@
+"""Where, when and by what code a record was made."""
+
+from __future__ import annotations
+
+import datetime
+import functools
+import hashlib
+import os
+import platform
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import torch
+
+from suite.core.version import __version__
+from suite.records.schema import Provenance
+
+PACKAGES = ("torch", "torchvision", "higher", "numpy", "scipy", "pillow", "matplotlib", "pydantic")
+VARIABLES = (
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "MALLOC_MMAP_THRESHOLD_",
+    "MALLOC_TRIM_THRESHOLD_",
+    "MALLOC_TOP_PAD_",
+    "THP_MEM_ALLOC_ENABLE",
+    "CUBLAS_WORKSPACE_CONFIG",
+    "MKL_CBWR",
+)
+_ROOT = Path(__file__).resolve().parents[2]
+
+
+def provenance(device: torch.device, threads: int) -> Provenance:
+    """Return the provenance of a cell that starts now on ``device``."""
+    commit, dirty = commit_of(_ROOT)
+    cuda = device.type == "cuda"
+    return Provenance(
+        suite_version=__version__,
+        commit=commit,
+        dirty=dirty,
+        started=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        versions=_versions(),
+        platform=f"{platform.system()} {platform.release()}",
+        processor=processor(),
+        cores=usable_cores(),
+        accelerator=torch.cuda.get_device_name(device) if cuda else None,
+        threads=threads,
+        environment={name: os.environ[name] for name in VARIABLES if name in os.environ},
+    )
+
+
+@functools.cache
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[package] = "none"
+    found["cuda"] = torch.version.cuda or "none"
+    return found
+
+
+def usable_cores() -> int:
+    """Return how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+@functools.cache
+def processor() -> str:
+    """Return the processor's model name."""
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text(errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def source_sha256(*parts: object) -> str:
+    """Return the hash of the code that decides numbers: the suite's, and that of other parts."""
+    package = Path(__file__).resolve().parents[1]
+    files = set(package.rglob("*.py"))
+    for beside in ("report", "gate"):  # these read what others compute
+        files -= set((package / beside).rglob("*.py"))
+    for part in parts:
+        file = getattr(sys.modules.get(type(part).__module__), "__file__", None)
+        files |= {Path(file).resolve()} if file else set()
+    total = hashlib.sha256()
+    for path in sorted(files):
+        total.update(path.name.encode() + b"\0" + path.read_bytes())
+    return total.hexdigest()
+
+
+@functools.cache
+def commit_of(root: Path) -> tuple[str | None, bool | None]:
+    """Return the commit of a checkout and whether its code differs from it; Nones outside git.
+
+    Results are no code: a run that writes records does not make the tree dirty.
+    """
+
+    def git(*words: str) -> str:
+        run = subprocess.run(
+            ["git", "-C", str(root), *words], capture_output=True, text=True, check=True
+        )
+        return run.stdout.strip()
+
+    try:
+        if Path(git("rev-parse", "--show-toplevel")).resolve() != root.resolve():
+            return None, None
+        changed = git("status", "--porcelain", "--", ".", ":(exclude)results")
+        return git("rev-parse", "HEAD"), bool(changed)
+    except (OSError, subprocess.CalledProcessError):
+        return None, None
