@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from suite.cell.evaluation import episode_stream
+from suite.config.cell import episode_stream
 from suite.config import presets as protocols
 from suite.config.cell import EvaluationProtocol, Protocol
 from suite.config.profile import SHORT_TEST, Profile, expand, load_profile, shortened

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from suite.cell.evaluation import episode_stream
+from suite.config.cell import episode_stream
 from suite.config import presets as protocols
 from suite.config.presets import Preset, leaves
 from suite.config.profile import expand, load_profile

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from suite.algorithms.base import Algorithm
 from suite.cell.batchnorm_statistics import RunningStatistics
-from suite.config.cell import EvaluationProtocol
+from suite.config.cell import EvaluationProtocol, episode_stream
 from suite.core.episodes import Draws, Episodes, Examples, draws_sha256
 from suite.core.streams import Stream
 from suite.engines.base import Engine
@@ -50,16 +50,6 @@ class Scores:
     values: np.ndarray
     episodes_sha256: str
     by_class: ByClass | None = None
-
-
-def episode_stream(task: Task, protocol: EvaluationProtocol) -> Stream:
-    """Return the stream of the test episodes.
-
-    Its names are data, split, ways and shots alone: no setting of an algorithm, no seed and no
-    device redraws the test set, and one query image is a prefix of fifteen.
-    """
-    identity = ",".join(f"{k}={v}" for k, v in sorted(task.data_identity().items()))
-    return Stream("test", identity, protocol.split, protocol.ways, protocol.shots)
 
 
 def at_test(algorithm: Algorithm, protocol: EvaluationProtocol) -> Algorithm:

@@ -15,6 +15,7 @@ from suite.algorithms.base import Algorithm
 from suite.core import registry
 from suite.core.component import Strict, later, validated
 from suite.core.errors import UserError
+from suite.core.streams import Stream
 from suite.core.version import RESULTS_VERSION
 from suite.tasks.base import EpisodeShape, Split, Task
 
@@ -89,6 +90,16 @@ class EvaluationProtocol(EpisodeShape):
     def column(self, step: int) -> int:
         """Return the place of an inner step among those that are scored."""
         return self.scored_steps.index(step)
+
+
+def episode_stream(task: Task, protocol: EvaluationProtocol) -> Stream:
+    """Return the stream of the test episodes.
+
+    Its names are data, split, ways and shots alone: no setting of an algorithm, no seed and no
+    device redraws the test set, and one query image is a prefix of fifteen.
+    """
+    identity = ",".join(f"{k}={v}" for k, v in sorted(task.data_identity().items()))
+    return Stream("test", identity, protocol.split, protocol.ways, protocol.shots)
 
 
 class Protocol(Strict):

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from suite.cell.evaluation import episode_stream
+from suite.config.cell import episode_stream
 from suite.cell.run import run_cell, summarise
 from suite.cell.setup import load
 from suite.config.cell import Cell, EvaluationProtocol

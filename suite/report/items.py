@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from suite.cell.evaluation import episode_stream
+from suite.config.cell import episode_stream
 from suite.core.statistics import HEADLINE_SEEDS, NORMAL_95, seed_interval, seed_means
 from suite.published.counterpart import (
     BUDGET,

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from suite.cell.evaluation import episode_stream, predict
+from suite.cell.evaluation import predict
+from suite.config.cell import episode_stream
 from suite.cell.evaluation import scores as pooled
 from suite.cell.meta_gradient import Shares
 from suite.cell.run import run_cell, summarise
