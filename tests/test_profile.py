@@ -6,9 +6,8 @@ import json
 
 import pytest
 
-from suite.config.cell import episode_stream
 from suite.config import presets as protocols
-from suite.config.cell import EvaluationProtocol, Protocol
+from suite.config.cell import EvaluationProtocol, Protocol, episode_stream
 from suite.config.profile import SHORT_TEST, Profile, expand, load_profile, shortened
 from suite.core.component import Component, later, validated
 from suite.core.errors import UserError

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from suite.config.cell import episode_stream
 from suite.config import presets as protocols
+from suite.config.cell import episode_stream
 from suite.config.presets import Preset, leaves
 from suite.config.profile import expand, load_profile
 from suite.core.errors import UserError

@@ -15,7 +15,6 @@ from suite.algorithms.base import Algorithm
 from suite.cell.batchnorm_statistics import RunningStatistics
 from suite.config.cell import EvaluationProtocol, episode_stream
 from suite.core.episodes import Draws, Episodes, Examples, draws_sha256
-from suite.core.streams import Stream
 from suite.engines.base import Engine
 from suite.tasks.base import Sampler, Task, hits, score
 

@@ -27,7 +27,7 @@ from suite.executors.ray_cluster import PATIENCE, Cluster, Share, first_line, sh
 from suite.executors.ray_progress import Desk
 from suite.executors.supervision import TICK, Deaths, drive, outcome_of
 from suite.records.files import temporary_beside, write_atomically
-from suite.records.provenance import source_sha256
+from suite.records.provenance import suite_sha256
 
 KINDS = ("cuda", "cpu")
 #: How a task ended that has no answer, by Ray's name for it.
@@ -98,7 +98,7 @@ class _Crowd:
         self._desk = ray.remote(Desk).options(num_cpus=0, scheduling_strategy=here).remote()
         self._news = self._desk.hear.remote()
         read = tuple(node.Plugin(path.resolve(), _content(path)) for path in plugins)
-        self._common = node.Common(work.profile, source_sha256(), read)
+        self._common = node.Common(work.profile, suite_sha256(), read)
         # Dead workers are counted here, where it can be said. A process that has begun to use a
         # GPU cannot go to another one, so it computes one cell.
         always = {"max_retries": 0, "scheduling_strategy": "SPREAD"}

@@ -27,7 +27,7 @@ from suite.core.errors import UserError
 from suite.executors.attempt import Task, attempt
 from suite.executors.ray_progress import News
 from suite.records.files import write_atomically
-from suite.records.provenance import source_sha256
+from suite.records.provenance import suite_sha256
 from suite.tasks import cache
 
 #: Seconds between two messages to the desk.
@@ -83,7 +83,7 @@ def compute(
 
 @functools.cache
 def _check(source: str) -> None:
-    if source != source_sha256():
+    if source != suite_sha256():
         raise UserError(
             f"the node {platform.node()!r} has another version of the suite's code than the "
             "machine that asks it; install the same on all nodes."

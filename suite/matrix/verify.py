@@ -9,10 +9,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from suite.config.cell import episode_stream
 from suite.cell.run import run_cell, summarise
 from suite.cell.setup import load
-from suite.config.cell import Cell, EvaluationProtocol
+from suite.config.cell import Cell, EvaluationProtocol, episode_stream
 from suite.core import devices
 from suite.core.episodes import draws_sha256
 from suite.core.errors import UserError

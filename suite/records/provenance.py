@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import datetime
 import functools
 import hashlib
@@ -28,6 +29,8 @@ VARIABLES = (
     "CUBLAS_WORKSPACE_CONFIG",
     "MKL_CBWR",
 )
+#: The packages whose code decides numbers; the others read, store, show or schedule.
+COMPUTING = ("algorithms", "cell", "config", "core", "engines", "models", "tasks")
 _ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -81,18 +84,57 @@ def processor() -> str:
 
 
 def source_sha256(*parts: object) -> str:
-    """Return the hash of the code that decides numbers: the suite's, and that of other parts."""
-    package = Path(__file__).resolve().parents[1]
-    files = set(package.rglob("*.py"))
-    for beside in ("report", "gate"):  # these read what others compute
-        files -= set((package / beside).rglob("*.py"))
-    for part in parts:
-        file = getattr(sys.modules.get(type(part).__module__), "__file__", None)
-        files |= {Path(file).resolve()} if file else set()
-    total = hashlib.sha256()
-    for path in sorted(files):
-        total.update(path.name.encode() + b"\0" + path.read_bytes())
+    """Return the hash of the code that decides numbers.
+
+    It covers the suite's packages that compute and the files that define ``parts`` (plug-ins). It
+    ignores comments, docstrings and layout: a change of wording voids no checkpoint.
+    """
+    total = hashlib.sha256(package_sha256(_ROOT / "suite").encode())
+    files = {getattr(sys.modules.get(type(part).__module__), "__file__", None) for part in parts}
+    for path in sorted(Path(file).resolve() for file in files if file):
+        total.update(code_of(path).encode())
     return total.hexdigest()
+
+
+@functools.cache
+def package_sha256(package: Path) -> str:
+    """Return the hash of the code below ``package``, of the parts that compute."""
+    total = hashlib.sha256()
+    for part in COMPUTING:
+        for path in sorted((package / part).rglob("*.py")):
+            total.update(f"{path.relative_to(package).as_posix()}\0{code_of(path)}\0".encode())
+    return total.hexdigest()
+
+
+@functools.cache
+def suite_sha256() -> str:
+    """Return the hash of all of the suite's code: two machines that share it run the same."""
+    total = hashlib.sha256()
+    for path in sorted((_ROOT / "suite").rglob("*.py")):
+        total.update(path.relative_to(_ROOT).as_posix().encode() + b"\0" + path.read_bytes())
+    return total.hexdigest()
+
+
+def code_of(path: Path) -> str:
+    """Return the syntax tree of a Python file without docstrings, as text.
+
+    Comments and layout are not part of a syntax tree. A string that stands alone as a statement is
+    a docstring, of a module, class, function or field.
+    """
+    tree = ast.parse(path.read_bytes())
+    for node in ast.walk(tree):
+        for name, value in ast.iter_fields(node):
+            if isinstance(value, list):
+                setattr(node, name, [item for item in value if not _is_docstring(item)])
+    return ast.dump(tree)
+
+
+def _is_docstring(node: object) -> bool:
+    return (
+        isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Constant)
+        and isinstance(node.value.value, str)
+    )
 
 
 @functools.cache

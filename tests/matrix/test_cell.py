@@ -9,13 +9,12 @@ import pytest
 import torch
 
 from suite.cell.evaluation import predict
-from suite.config.cell import episode_stream
 from suite.cell.evaluation import scores as pooled
 from suite.cell.meta_gradient import Shares
 from suite.cell.run import run_cell, summarise
 from suite.cell.setup import check, set_up
 from suite.cell.training import Diverged, OuterLoop, curve_points, transfer
-from suite.config.cell import Cell, Numerics, Protocol
+from suite.config.cell import Cell, Numerics, Protocol, episode_stream
 from suite.core.episodes import Draws, Episodes, Examples
 from suite.core.errors import UserError
 from suite.core.streams import Stream

@@ -338,7 +338,7 @@ def test_another_version_of_the_code_is_refused(tmp_path):
 def test_a_node_that_does_not_see_the_folder_of_checkpoints_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(node, "LATE", 0.0)
     task = Task(workers.cells(tmp_path)[0], False, tmp_path / "cell.npz", 60.0, False)
-    here = node.Common("small", node.source_sha256(), ())
+    here = node.Common("small", node.suite_sha256(), ())
     answer = node.compute(task, here, [], None, tmp_path / "mark")
     assert answer[0] == "refused"
     assert "does not see the driver's files" in answer[1]
