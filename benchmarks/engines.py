@@ -32,11 +32,11 @@ from benchmarks.workloads import WORKLOADS, Workload
 from suite.cell.meta_gradient import Shares
 from suite.cell.timing import PeakMemory, synchronise
 from suite.core import allocator, registry
-from suite.core.episodes import Draws, Outer
-from suite.core.process_pool import Crew
+from suite.core.episodes import EpisodeContext, OuterGradient
+from suite.core.process_pool import ForkPool
 from suite.core.streams import Stream
 from suite.engines.base import Engine, averaged, episode_losses
-from suite.engines.capture import OFTEN, Capture, outer_work, pays
+from suite.engines.capture import MIN_STEPS, Capture, outer_work, worth_recording
 from suite.records.provenance import processor, usable_cores
 
 ALGORITHMS = ("maml", "fomaml", "reptile")
@@ -74,17 +74,17 @@ def _meta_step(
 ) -> Iterator[Ready]:
     rule, episodes = workload.algorithm(algorithm), workload.episodes()
     episodes = episodes.to(made.device, made.dtype)
-    theta, draws = made.layout.flatten(made.model), Draws(Stream("bench"))
+    theta, draws = made.layout.flatten(made.model), EpisodeContext(Stream("bench"))
     work = outer_work(made, rule)
     capture = Capture(work, made.device)
-    recorded = recorded and pays(made, rule, made.parts(rule, episodes), OFTEN)
-    shares = Shares(made, rule, lambda _: episodes[:], lambda _: draws, OFTEN)
+    recorded = recorded and worth_recording(made, rule, made.parts(rule, episodes), MIN_STEPS)
+    shares = Shares(made, rule, lambda _: episodes[:], lambda _: draws, MIN_STEPS)
 
     def jobs() -> dict[str, Any]:
         memory = PeakMemory(made.device)
         return {**shares.jobs(), "peak": lambda _: memory.read().peak_bytes}
 
-    crew = Crew(jobs, shards - 1)
+    crew = ForkPool(jobs, shards - 1)
     outers = shares.outers(crew)
 
     def split() -> Any:
@@ -93,22 +93,22 @@ def _meta_step(
 
     @torch.no_grad()
     def whole() -> Any:
-        return Outer(*(capture if recorded else work)(theta, episodes[:], draws))
+        return OuterGradient(*(capture if recorded else work)(theta, episodes[:], draws))
 
     try:
         yield Ready(
             split if outers else whole,
-            lambda: sum(crew.everyone("peak")),
+            lambda: sum(crew.broadcast("peak")),
             lambda gradient: made.layout.natural(gradient[None])[0],
         )
     finally:
         crew.close()
 
 
-def _left_in(model: nn.Module, count: int, losses: list[torch.Tensor]) -> Outer:
+def _left_in(model: nn.Module, count: int, losses: list[torch.Tensor]) -> OuterGradient:
     """Return the mean outer gradient and loss that a peer has left in the model."""
     found = [p.grad.flatten() for p in model.parameters() if p.grad is not None]
-    return Outer(torch.cat(found) / count, torch.stack(losses).mean().detach())
+    return OuterGradient(torch.cat(found) / count, torch.stack(losses).mean().detach())
 
 
 @contextmanager
@@ -142,7 +142,7 @@ def torchopt(workload: Workload, _: str) -> Iterator[Ready]:
     def loss(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         return episode_losses(workload.loss, model(x)[None], y[None])[0]
 
-    def step() -> Outer:
+    def step() -> OuterGradient:
         model.zero_grad()
         losses = []
         start = library.extract_state_dict(model, by="reference")
@@ -169,7 +169,7 @@ def learn2learn(workload: Workload, _: str) -> Iterator[Ready]:
     wrapped = library.algorithms.MAML(model, lr=workload.algorithm("maml").inner_rate)
     memory = PeakMemory(CPU)
 
-    def step() -> Outer:
+    def step() -> OuterGradient:
         model.zero_grad()
         losses = []
         for t in range(len(episodes)):

@@ -24,7 +24,7 @@ from suite.cell.setup import set_up
 from suite.config import presets as protocols
 from suite.config.cell import Cell
 from suite.config.profile import expand, load_profile
-from suite.core.episodes import Draws
+from suite.core.episodes import EpisodeContext
 from suite.records.store import Store
 
 EPISODES = 600
@@ -33,11 +33,11 @@ EPISODES = 600
 def score(cell: Cell, weights: torch.Tensor, rate: float) -> float:
     """Return the mean score after the last step, from trained weights (P,), at an inner rate."""
     other = cell.model_copy(update={"algorithm": {**cell.algorithm, "inner_rate": rate}})
-    bench = set_up(other, None, torch.device("cpu"))
+    setup = set_up(other, None, torch.device("cpu"))
     test = cell.protocol.evaluations[0].model_copy(update={"split": "validation"})
-    draws = Draws(bench.inner_draws.child("validation"))
+    draws = EpisodeContext(setup.inner_draws.child("validation"))
     part = slice(0, EPISODES)
-    values = bench.test.part(part, bench.adapted_from(weights), test, draws, last=True).values
+    values = setup.test.part(part, setup.adapted_from(weights), test, draws, last=True).values
     return float(values.mean(dtype=np.float64))
 
 

@@ -12,8 +12,7 @@ from rich.console import Console
 from suite.config import presets as protocols
 from suite.config.cell import Cell
 from suite.config.profile import expand, load_profile
-from suite.core import devices, registry
-from suite.core import signals as stop
+from suite.core import devices, registry, signals
 from suite.core.errors import UserError
 from suite.core.version import __version__
 from suite.records.store import Store
@@ -51,12 +50,12 @@ class _Group(click.Group):
 
     def main(self, *args, **kwargs):
         try:
-            with stop.listening():
+            with signals.listening():
                 return super().main(*args, **kwargs)
         except UserError as error:
             click.echo(f"error: {error}", err=True)
             sys.exit(2)
-        except stop.Stopped as signal:
+        except signals.Stopped as signal:
             click.echo(f"stopped by {signal}; {signal.work}.", err=True)
             sys.exit(128 + signal.number)
 
@@ -360,8 +359,8 @@ def gate(options: dict, fast: bool, against: str | None, update: bool, only: str
             update=update,
             only=only,
         )
-    except stop.Stopped as signal:
-        raise stop.Stopped(signal.number, "the gate begins anew next time") from None
+    except signals.Stopped as signal:
+        raise signals.Stopped(signal.number, "the gate begins anew next time") from None
     click.echo(text, nl=False)
     click.echo(f"all of it is in {folder}.", err=True)
     if any(result.verdict == "slower" for result in outcome.results):

@@ -9,7 +9,7 @@ import torch
 
 from suite.algorithms.base import Algorithm
 from suite.core import registry
-from suite.core.episodes import Draws, Episodes, Examples, Outer
+from suite.core.episodes import EpisodeContext, Episodes, Examples, OuterGradient
 from suite.core.streams import Stream
 from suite.engines.base import Engine
 from suite.models.base import build
@@ -101,7 +101,7 @@ def _problems() -> list[Problem]:
 
 
 PROBLEMS = {problem.name: problem for problem in _problems()}
-DRAWS = Draws(Stream("draws"))
+DRAWS = EpisodeContext(Stream("draws"))
 
 
 def arranged(engine: Engine, theta: torch.Tensor) -> torch.Tensor:
@@ -116,11 +116,11 @@ def natural(engine: Engine, theta: torch.Tensor) -> torch.Tensor:
 
 def meta_gradient(
     engine: Engine, rule: Algorithm, theta: torch.Tensor, episodes: Episodes
-) -> Outer:
+) -> OuterGradient:
     """The engine's outer gradient at ``theta`` (P,), both in the parameters' own order."""
     draws = DRAWS._replace(carried=rule.carried(engine))
     gradient, loss, _ = engine.meta_gradient(rule, arranged(engine, theta), episodes, draws)
-    return Outer(natural(engine, gradient), loss)
+    return OuterGradient(natural(engine, gradient), loss)
 
 
 def distance(a: torch.Tensor, b: torch.Tensor) -> float:

@@ -13,7 +13,7 @@ import torch
 
 from benchmarks import engines, gate_study, scheduling
 from benchmarks.workloads import WORKLOADS
-from suite.core.episodes import Outer
+from suite.core.episodes import OuterGradient
 from suite.matrix.estimates import Estimates
 from tests.matrix.test_cell import make
 from tests.matrix.test_estimates import told
@@ -38,7 +38,7 @@ def test_variants_compute_the_same_gradient(name, algorithm, monkeypatch):
             # A sinusoid may fit into memory that the process already has.
             assert peak() > 0 or name == "S5"
         if outer is not None:  # the supervised step has no meta-gradient
-            found[variant] = Outer(natural(outer.gradient), outer.loss)
+            found[variant] = OuterGradient(natural(outer.gradient), outer.loss)
     assert set(found) >= {engines.PLAIN, engines.SPLIT, "explicit, one process"}
     truth = found[engines.PLAIN]
     assert truth.gradient.norm() > 0

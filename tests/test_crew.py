@@ -10,7 +10,7 @@ import time
 import pytest
 import torch
 
-from suite.core.process_pool import Crew, shared
+from suite.core.process_pool import ForkPool, shared
 from tests.matrix.workers import alive
 
 
@@ -28,7 +28,7 @@ def crew():
 
         return {"write": write, "fail": fail, "who": lambda _: os.getpid()}
 
-    made = Crew(jobs, 2)
+    made = ForkPool(jobs, 2)
     yield made, rows
     made.close()
 
@@ -40,7 +40,7 @@ def test_parts_come_back_in_order_from_every_process(crew):
     assert len({process for _, process in found}) == 3
     assert torch.equal(rows, torch.arange(0.0, 15, 3, dtype=torch.float64)[:, None].expand(5, 2))
     assert crew.map("write", range(1), 1.0) == [(0, os.getpid())]  # one part is not sent away
-    assert len(set(crew.everyone("who"))) == 3
+    assert len(set(crew.broadcast("who"))) == 3
 
 
 def test_a_failing_share_is_an_error_here(crew):
@@ -55,7 +55,7 @@ def test_anothers_failing_share_names_the_error():
         if os.getpid() != here:
             raise ValueError("broken there")
 
-    crew = Crew(lambda: {"fail": fail}, 1)
+    crew = ForkPool(lambda: {"fail": fail}, 1)
     with pytest.raises(RuntimeError, match=r"(?s)in fail.*ValueError: broken there"):
         crew.map("fail", range(2))
     assert len(crew) == 1  # the others were ended: their answers must not meet the next call
@@ -63,15 +63,15 @@ def test_anothers_failing_share_names_the_error():
 
 def test_a_killed_process_is_noticed(crew):
     crew, _ = crew
-    other = crew.everyone("who")[1]
+    other = crew.broadcast("who")[1]
     os.kill(other, signal.SIGKILL)
     with pytest.raises(RuntimeError, match="ended"):
         crew.map("who", range(3))
 
 
 def test_processes_end_with_the_crew():
-    crew = Crew(lambda: {"who": lambda _: os.getpid()}, 1)
-    other = crew.everyone("who")[1]
+    crew = ForkPool(lambda: {"who": lambda _: os.getpid()}, 1)
+    other = crew.broadcast("who")[1]
     crew.close()
     with pytest.raises(ProcessLookupError):
         os.kill(other, 0)
@@ -82,7 +82,7 @@ def _lead(connection):
         connection.send(os.getpid())
         time.sleep(60)
 
-    Crew(lambda: {"sleep": sleep}, 1).map("sleep", range(2))
+    ForkPool(lambda: {"sleep": sleep}, 1).map("sleep", range(2))
 
 
 def test_a_busy_process_ends_with_its_killed_parent():

@@ -9,7 +9,7 @@ import pytest
 from suite.config import presets as protocols
 from suite.config.cell import EvaluationProtocol, Protocol, episode_stream
 from suite.config.profile import SHORT_TEST, Profile, expand, load_profile, shortened
-from suite.core.component import Component, later, validated
+from suite.core.component import Component, added_field, validated
 from suite.core.errors import UserError
 from suite.matrix.progress import Progress
 from suite.matrix.run import run_matrix
@@ -74,7 +74,7 @@ class _Old(Component):
 
 
 class _New(_Old):
-    extra: int = later(3)
+    extra: int = added_field(3)
 
 
 def test_an_item_added_later_leaves_old_descriptions_as_they_were():

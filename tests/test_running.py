@@ -70,10 +70,10 @@ def test_a_cell_can_be_tested_with_running_statistics():
         update={"name": "running", "batch_norm": "running"}
     )
     protocol = cell.protocol.model_copy(update={"evaluations": (running,)})
-    bench = set_up(cell.model_copy(update={"protocol": protocol}), None, torch.device("cpu"))
-    seen = list(bench._seen())
+    setup = set_up(cell.model_copy(update={"protocol": protocol}), None, torch.device("cpu"))
+    seen = list(setup._seen())
     assert len(seen) == PASSES
-    assert all(torch.equal(a, b) for a, b in zip(seen, bench._seen(), strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(seen, setup._seen(), strict=True))
     # Which batch norm a test uses is no reason for other test episodes.
-    names = episode_stream(bench.task, running).names
-    assert names == episode_stream(bench.task, cell.protocol.evaluations[0]).names
+    names = episode_stream(setup.task, running).names
+    assert names == episode_stream(setup.task, cell.protocol.evaluations[0]).names

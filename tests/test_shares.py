@@ -13,11 +13,11 @@ from suite.algorithms.maml import MAML
 from suite.algorithms.multitask import MultiTask
 from suite.algorithms.reptile import Reptile
 from suite.cell.meta_gradient import Shares
-from suite.core.episodes import Draws
-from suite.core.process_pool import Crew
+from suite.core.episodes import EpisodeContext
+from suite.core.process_pool import ForkPool
 from suite.core.streams import Stream
 from suite.engines.base import averaged
-from suite.engines.capture import OFTEN, Capture
+from suite.engines.capture import MIN_STEPS, Capture
 from suite.engines.explicit import ExplicitEngine
 from tests.problems import Problem
 
@@ -38,9 +38,9 @@ class Shared:
         self.engine = problem.engine("explicit", torch.float32)
         self.rule, self.theta = rule, problem.theta(torch.float32)
         self.count, self.problem, self.seed = count, problem, seed
-        self.shares = Shares(self.engine, rule, self.batch, self.draws, OFTEN)
+        self.shares = Shares(self.engine, rule, self.batch, self.draws, MIN_STEPS)
         self.workers = set()
-        self.crew = Crew(self._jobs, processes - 1)
+        self.crew = ForkPool(self._jobs, processes - 1)
         self.outers = self.shares.outers(self.crew)
 
     def _jobs(self):
@@ -62,7 +62,7 @@ class Shared:
         return episodes[step * self.count : (step + 1) * self.count]
 
     def draws(self, step):
-        return Draws(Stream("shares"), step * self.count)
+        return EpisodeContext(Stream("shares"), step * self.count)
 
     def outer(self, step):
         parts = self.shares.parts
@@ -79,10 +79,10 @@ def test_shares_by_episode_are_the_bits_of_the_whole(name, processes, monkeypatc
     monkeypatch.setattr(Shares, "_faster", lambda *_: True)
     shared = Shared(RULES[name], processes, count=16 * processes - 7)
     assert len(shared.shares.parts) == 1
-    before = dict(shared.crew.everyone("seen"))
+    before = dict(shared.crew.broadcast("seen"))
     found, whole = shared.outer(2), shared.whole(2)
-    after = dict(shared.crew.everyone("seen"))
-    recorded = shared.crew.everyone("recorded")
+    after = dict(shared.crew.broadcast("seen"))
+    recorded = shared.crew.broadcast("recorded")
     shared.crew.close()
     assert recorded == processes * [name in ("maml", "fomaml")]  # the others draw
     assert whole.gradient.norm() > 0

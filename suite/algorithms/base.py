@@ -16,9 +16,9 @@ from pydantic import Field
 from torch import Tensor
 
 from suite.algorithms.adam import Epsilon
-from suite.core.component import Component, later
-from suite.core.episodes import Draws, Episodes, Examples, Outer
-from suite.core.parameters import Gradients
+from suite.core.component import Component, added_field
+from suite.core.episodes import EpisodeContext, Episodes, Examples, OuterGradient
+from suite.core.parameters import Primitives
 
 
 class Algorithm(Component):
@@ -45,7 +45,7 @@ class Algorithm(Component):
     outer_schedule: Literal["constant", "linear", "harmonic"] = "constant"
     """``linear`` anneals the outer rate from its value to 0 over the run; ``harmonic`` divides it
     by 1, 2, 3, ..., which makes of SGD a mean over the steps so far."""
-    outer_epsilon: Epsilon = later("pytorch")
+    outer_epsilon: Epsilon = added_field("pytorch")
     """Where the outer Adam's epsilon stands, see `suite.algorithms.adam`."""
 
     @property
@@ -59,8 +59,8 @@ class Algorithm(Component):
         return self.inner_steps, self.inner_batch
 
     @property
-    def by_episode(self) -> bool:
-        """Whether the outer gradient is what `gather` makes of `each`, and nothing else."""
+    def is_separable(self) -> bool:
+        """Whether the outer gradient is what `combine` makes of `each`, and nothing else."""
         return self._writes_each and type(self).outer is Algorithm.outer
 
     @property
@@ -73,30 +73,40 @@ class Algorithm(Component):
         return type(self).each is not Algorithm.each
 
     @property
-    def rehearsed(self) -> Algorithm:
+    def for_self_check(self) -> Algorithm:
         """What an engine's self-check runs: this, or a shorter one of the same formulas."""
         return self
 
-    def carried(self, engine: Gradients) -> Tensor | None:
+    def carried(self, engine: Primitives) -> Tensor | None:
         """Return the state (S,) of an inner optimiser before any training; None if none is kept.
 
         An algorithm that carries one on from episode to episode does its meta-batch in order.
         """
         return None
 
-    def start(self, engine: Gradients, theta: Tensor, count: int, draws: Draws) -> Tensor:
+    def start(self, engine: Primitives, theta: Tensor, count: int, draws: EpisodeContext) -> Tensor:
         """Return the weights (count, P) with which ``count`` episodes start their inner loop."""
         return theta.expand(count, -1)
 
     def adapt(
-        self, engine: Gradients, theta: Tensor, support: Examples, steps: int, draws: Draws
+        self,
+        engine: Primitives,
+        theta: Tensor,
+        support: Examples,
+        steps: int,
+        draws: EpisodeContext,
     ) -> Iterator[Tensor]:
         """Yield theta_0 .. theta_K, each (T, P): an algorithm writes this or `descend`."""
         for theta_k, _ in self.descend(engine, theta, support, steps, draws):
             yield theta_k
 
     def descend(
-        self, engine: Gradients, theta: Tensor, support: Examples, steps: int, draws: Draws
+        self,
+        engine: Primitives,
+        theta: Tensor,
+        support: Examples,
+        steps: int,
+        draws: EpisodeContext,
     ) -> Iterator[tuple[Tensor, Tensor | None]]:
         """Yield each theta_k (T, P) with the losses (T,) met on the step to it, None for theta_0.
 
@@ -113,7 +123,7 @@ class Algorithm(Component):
             yield theta, loss
 
     def each(
-        self, engine: Gradients, theta: Tensor, episodes: Episodes, draws: Draws
+        self, engine: Primitives, theta: Tensor, episodes: Episodes, draws: EpisodeContext
     ) -> tuple[Tensor, Tensor]:
         """Return what each of the episodes gives, (T, P), and its loss (T,).
 
@@ -122,11 +132,13 @@ class Algorithm(Component):
         """
         raise NotImplementedError(f"{self.name} does not say what each episode gives")
 
-    def gather(self, theta: Tensor, rows: Tensor, losses: Tensor) -> Outer:
+    def combine(self, theta: Tensor, rows: Tensor, losses: Tensor) -> OuterGradient:
         """Return the gradient (P,) that the outer optimiser follows, from what `each` returned."""
-        return Outer(rows.mean(0), losses.mean())
+        return OuterGradient(rows.mean(0), losses.mean())
 
-    def outer(self, engine: Gradients, theta: Tensor, episodes: Episodes, draws: Draws) -> Outer:
+    def outer(
+        self, engine: Primitives, theta: Tensor, episodes: Episodes, draws: EpisodeContext
+    ) -> OuterGradient:
         """Return the gradient (P,) that the outer optimiser follows, averaged over the episodes.
 
         Where an algorithm writes neither this nor `each`, the query loss is differentiated through
@@ -136,9 +148,11 @@ class Algorithm(Component):
             return self.in_order(engine, theta, episodes, draws)
         if not self._writes_each:
             return engine.differentiate(self, theta, episodes, draws)
-        return self.gather(theta, *self.each(engine, theta, episodes, draws))
+        return self.combine(theta, *self.each(engine, theta, episodes, draws))
 
-    def in_order(self, engine: Gradients, theta: Tensor, episodes: Episodes, draws: Draws) -> Outer:
+    def in_order(
+        self, engine: Primitives, theta: Tensor, episodes: Episodes, draws: EpisodeContext
+    ) -> OuterGradient:
         """Return what `outer` does where a state is carried on, one episode after the other."""
         raise NotImplementedError(f"{self.name} carries nothing from episode to episode")
 

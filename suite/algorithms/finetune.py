@@ -10,9 +10,9 @@ from torch import Tensor
 
 from suite.algorithms.base import Algorithm, moved
 from suite.core import registry
-from suite.core.component import later
-from suite.core.episodes import Draws, Episodes, Examples, Outer
-from suite.core.parameters import Gradients
+from suite.core.component import added_field
+from suite.core.episodes import EpisodeContext, Episodes, Examples, OuterGradient
+from suite.core.parameters import Primitives
 from suite.core.streams import uniform
 
 
@@ -32,16 +32,18 @@ class FineTune(Algorithm):
     """Of an episode of classification. ``zero`` favours no class: the first step turns each class
     vector to the mean features of its examples. ``random`` is uniform in +-1/sqrt(fan in)."""
 
-    inner_decay: float = later(0.0, ge=0)
+    inner_decay: float = added_field(0.0, ge=0)
     """Step k = 0, 1, ... of the inner loop has the rate inner_rate / (1 + k inner_decay), as
     Torch7's SGD with its learning-rate decay (pre-trained-SGD.lua:52, 88)."""
 
-    def outer(self, engine: Gradients, theta: Tensor, episodes: Episodes, draws: Draws) -> Outer:
+    def outer(
+        self, engine: Primitives, theta: Tensor, episodes: Episodes, draws: EpisodeContext
+    ) -> OuterGradient:
         """Return the gradient of the joint loss: an ordinary supervised step on the pool."""
         loss, gradient = engine.gradient(theta[None], episodes.support)
-        return Outer(gradient[0], loss[0])
+        return OuterGradient(gradient[0], loss[0])
 
-    def start(self, engine: Gradients, theta: Tensor, count: int, draws: Draws) -> Tensor:
+    def start(self, engine: Primitives, theta: Tensor, count: int, draws: EpisodeContext) -> Tensor:
         """Give each episode of a classification task a last layer of its own."""
         theta = theta.repeat(count, 1)
         if engine.loss != "cross_entropy":
@@ -60,7 +62,12 @@ class FineTune(Algorithm):
         return theta
 
     def descend(
-        self, engine: Gradients, theta: Tensor, support: Examples, steps: int, draws: Draws
+        self,
+        engine: Primitives,
+        theta: Tensor,
+        support: Examples,
+        steps: int,
+        draws: EpisodeContext,
     ) -> Iterator[tuple[Tensor, Tensor | None]]:
         """Yield theta_0 .. theta_K with the losses met: gradient descent with a decaying rate."""
         rate = self.inner_rate * engine.adapted

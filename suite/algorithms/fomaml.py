@@ -6,8 +6,8 @@ from torch import Tensor
 
 from suite.algorithms.base import Algorithm
 from suite.core import registry
-from suite.core.episodes import Draws, Episodes
-from suite.core.parameters import Gradients
+from suite.core.episodes import EpisodeContext, Episodes
+from suite.core.parameters import Primitives
 
 
 @registry.algorithm("fomaml")
@@ -20,7 +20,7 @@ class FOMAML(Algorithm):
     """
 
     def each(
-        self, engine: Gradients, theta: Tensor, episodes: Episodes, draws: Draws
+        self, engine: Primitives, theta: Tensor, episodes: Episodes, draws: EpisodeContext
     ) -> tuple[Tensor, Tensor]:
         """Return the query gradient (T, P) at theta_K and the query loss (T,) of each episode."""
         *_, theta_k = self.adapt(engine, theta, episodes.support, self.inner_steps, draws)

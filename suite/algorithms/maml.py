@@ -6,8 +6,8 @@ from torch import Tensor
 
 from suite.algorithms.base import Algorithm, moved
 from suite.core import registry
-from suite.core.episodes import Draws, Episodes
-from suite.core.parameters import Gradients
+from suite.core.episodes import EpisodeContext, Episodes
+from suite.core.parameters import Primitives
 
 
 @registry.algorithm("maml")
@@ -26,7 +26,7 @@ class MAML(Algorithm):
     second_order = True
 
     def each(
-        self, engine: Gradients, theta: Tensor, episodes: Episodes, draws: Draws
+        self, engine: Primitives, theta: Tensor, episodes: Episodes, draws: EpisodeContext
     ) -> tuple[Tensor, Tensor]:
         """Return the meta-gradient (T, P) and the query loss (T,) of each episode."""
         rate = self.inner_rate * engine.adapted

@@ -11,9 +11,9 @@ from torch import Tensor
 from suite.algorithms.adam import Epsilon, epsilon
 from suite.algorithms.base import Algorithm
 from suite.core import registry
-from suite.core.component import later
-from suite.core.episodes import Draws, Episodes, Outer
-from suite.core.parameters import Gradients
+from suite.core.component import added_field
+from suite.core.episodes import EpisodeContext, Episodes, OuterGradient
+from suite.core.parameters import Primitives
 from suite.core.streams import uniform
 
 
@@ -41,7 +41,7 @@ class MultiTask(Algorithm):
     task_rate: float = Field(1e-3, gt=0)
     task_batch: int = Field(0, ge=0)
     """Examples of a mini-batch of a task's own training; 0 is the whole support set."""
-    task_epsilon: Epsilon = later("pytorch")
+    task_epsilon: Epsilon = added_field("pytorch")
     """Where Adam's epsilon stands, see `suite.algorithms.adam`."""
     anchor: Literal["none", "zero", "mean"] = "none"
     weight: float = Field(0.0, ge=0)
@@ -58,12 +58,12 @@ class MultiTask(Algorithm):
         return self.task_steps, self.task_batch
 
     @property
-    def rehearsed(self) -> MultiTask:
+    def for_self_check(self) -> MultiTask:
         """The same with a short training: thousands of steps of Adam magnify any rounding error."""
         return self.model_copy(update={"task_steps": min(self.task_steps, 200)})
 
     def each(
-        self, engine: Gradients, theta: Tensor, episodes: Episodes, draws: Draws
+        self, engine: Primitives, theta: Tensor, episodes: Episodes, draws: EpisodeContext
     ) -> tuple[Tensor, Tensor]:
         """Return phi_i (T, P) and the loss (T,) on the last mini-batches."""
         phi = self._random(engine, theta, len(episodes), draws)  # (T, P)
@@ -81,11 +81,13 @@ class MultiTask(Algorithm):
             phi = phi - self.task_rate * (first / (1 - 0.9**k)) / scale
         return phi, loss
 
-    def gather(self, theta: Tensor, rows: Tensor, losses: Tensor) -> Outer:
+    def combine(self, theta: Tensor, rows: Tensor, losses: Tensor) -> OuterGradient:
         """Return theta - mean_i phi_i (P,)."""
-        return Outer(theta - rows.mean(0), losses.mean())
+        return OuterGradient(theta - rows.mean(0), losses.mean())
 
-    def _random(self, engine: Gradients, theta: Tensor, count: int, draws: Draws) -> Tensor:
+    def _random(
+        self, engine: Primitives, theta: Tensor, count: int, draws: EpisodeContext
+    ) -> Tensor:
         """Return random weights (count, P): uniform in +-1/sqrt(fan in), a bias as its layer.
 
         A norm's scale and offset start at 1 and 0.

@@ -12,9 +12,9 @@ from torch import Tensor
 from suite.algorithms.adam import Epsilon, epsilon
 from suite.algorithms.base import Algorithm, moved
 from suite.core import registry
-from suite.core.component import later
-from suite.core.episodes import Draws, Episodes, Examples, Outer
-from suite.core.parameters import Gradients
+from suite.core.component import added_field
+from suite.core.episodes import EpisodeContext, Episodes, Examples, OuterGradient
+from suite.core.parameters import Primitives
 
 
 @registry.algorithm("reptile")
@@ -43,8 +43,8 @@ class Reptile(Algorithm):
     outer_schedule: Literal["constant", "linear", "harmonic"] = "linear"
     inner_optimiser: Literal["adam", "sgd"] = "adam"
     inner_beta2: float = Field(0.999, ge=0, lt=1)
-    inner_state: Literal["fresh", "carried"] = later("fresh")
-    inner_epsilon: Epsilon = later("pytorch")
+    inner_state: Literal["fresh", "carried"] = added_field("fresh")
+    inner_epsilon: Epsilon = added_field("pytorch")
     """Where Adam's epsilon stands, see `suite.algorithms.adam`."""
 
     @model_validator(mode="after")
@@ -58,14 +58,19 @@ class Reptile(Algorithm):
         """Adam divides by |g| + 1e-8, which magnifies a rounding error of 1e-16 to 1e-8."""
         return 1e-7 if self.inner_optimiser == "adam" else super().tolerance
 
-    def carried(self, engine: Gradients) -> Tensor | None:
+    def carried(self, engine: Primitives) -> Tensor | None:
         """Return m (P,) and the number k of steps behind it, as one vector of zeros, if carried."""
         if self.inner_state == "fresh":
             return None
         return torch.zeros(engine.layout.size + 1, device=engine.device, dtype=engine.dtype)
 
     def descend(
-        self, engine: Gradients, theta: Tensor, support: Examples, steps: int, draws: Draws
+        self,
+        engine: Primitives,
+        theta: Tensor,
+        support: Examples,
+        steps: int,
+        draws: EpisodeContext,
     ) -> Iterator[tuple[Tensor, Tensor | None]]:
         """Yield theta_0 .. theta_K with the losses met: inner SGD or Adam, serial mini-batches."""
         if self.inner_optimiser == "sgd":
@@ -75,7 +80,12 @@ class Reptile(Algorithm):
             yield theta_k, loss
 
     def _adam(
-        self, engine: Gradients, theta: Tensor, support: Examples, steps: int, draws: Draws
+        self,
+        engine: Primitives,
+        theta: Tensor,
+        support: Examples,
+        steps: int,
+        draws: EpisodeContext,
     ) -> Iterator[tuple[Tensor, Tensor | None, Tensor]]:
         """Yield theta_k (T, P), the losses (T,) met, and m (T, P), each after k steps."""
         rate = self.inner_rate * engine.adapted
@@ -98,7 +108,7 @@ class Reptile(Algorithm):
             yield theta, loss, moment
 
     def each(
-        self, engine: Gradients, theta: Tensor, episodes: Episodes, draws: Draws
+        self, engine: Primitives, theta: Tensor, episodes: Episodes, draws: EpisodeContext
     ) -> tuple[Tensor, Tensor]:
         """Return theta_i,K (T, P), and the loss (T,) on the last mini-batches.
 
@@ -107,11 +117,13 @@ class Reptile(Algorithm):
         *_, (theta_k, loss) = self.descend(engine, theta, episodes.support, self.inner_steps, draws)
         return theta_k, engine.losses(theta_k, episodes.support) if loss is None else loss
 
-    def gather(self, theta: Tensor, rows: Tensor, losses: Tensor) -> Outer:
+    def combine(self, theta: Tensor, rows: Tensor, losses: Tensor) -> OuterGradient:
         """Return theta - mean_i theta_i,K (P,)."""
-        return Outer(theta - rows.mean(0), losses.mean())
+        return OuterGradient(theta - rows.mean(0), losses.mean())
 
-    def in_order(self, engine: Gradients, theta: Tensor, episodes: Episodes, draws: Draws) -> Outer:
+    def in_order(
+        self, engine: Primitives, theta: Tensor, episodes: Episodes, draws: EpisodeContext
+    ) -> OuterGradient:
         """Return what `outer` does; each episode's Adam goes on where the one before ended."""
         gradient, total, count = torch.zeros_like(theta), theta.new_zeros(()), len(episodes)
         for t in range(count):
@@ -126,4 +138,4 @@ class Reptile(Algorithm):
             total += loss[0] / count
             steps = draws.carried[-1:] + self.inner_steps
             draws = draws.after(1)._replace(carried=torch.cat([moment[0], steps]))
-        return Outer(gradient, total, draws.carried)
+        return OuterGradient(gradient, total, draws.carried)

@@ -14,7 +14,7 @@ from torch import Tensor
 from suite.algorithms.base import Algorithm
 from suite.cell.batchnorm_statistics import RunningStatistics
 from suite.config.cell import EvaluationProtocol, episode_stream
-from suite.core.episodes import Draws, Episodes, Examples, draws_sha256
+from suite.core.episodes import EpisodeContext, Episodes, Examples, draws_sha256
 from suite.engines.base import Engine
 from suite.tasks.base import Sampler, Task, hits, score
 
@@ -92,7 +92,7 @@ class MetaTest:
         part: slice,
         theta: Tensor,
         protocol: EvaluationProtocol,
-        draws: Draws,
+        draws: EpisodeContext,
         last: bool = False,
     ) -> Part:
         """Return the scores of some of the test episodes; with ``last`` only of the last step."""
@@ -115,7 +115,7 @@ class MetaTest:
         theta: Tensor,
         episodes: Episodes,
         protocol: EvaluationProtocol,
-        draws: Draws,
+        draws: EpisodeContext,
         last: bool = False,
     ) -> Iterator[tuple[Tensor, Tensor | None]]:
         """Yield the scores (T,) of the query sets, inner steps from ``theta`` (P,) apart.
@@ -184,7 +184,7 @@ def probe(
     task: Task,
     sampler: Sampler,
     protocol: EvaluationProtocol,
-    draws: Draws,
+    draws: EpisodeContext,
     episodes: int = 3,
 ) -> dict[str, np.ndarray]:
     """Return what a figure shows of single test episodes, as arrays (see `ArrayNames`).

@@ -13,14 +13,14 @@ import torch
 from torch import Tensor
 
 from suite.cell.evaluation import probe
-from suite.cell.setup import Bench, set_up
+from suite.cell.setup import CellSetup, set_up
 from suite.cell.timed_parts import time_parts
 from suite.cell.timing import Clock, synchronise
 from suite.cell.training import Curves, Diverged, OuterLoop, curve_points
-from suite.cell.workers import Team
+from suite.cell.workers import CellWorkers
 from suite.config.cell import Cell, EvaluationProtocol
-from suite.core import signals as stop
-from suite.core.episodes import Draws
+from suite.core import signals
+from suite.core.episodes import EpisodeContext
 from suite.core.errors import UserError
 from suite.records.checkpoint import Checkpoint
 from suite.records.files import Arrays, arrays_sha256
@@ -63,51 +63,51 @@ def run_cell(
         Stopped: a signal came; where one is asked for, the checkpoint is written.
     """
     came_from = provenance(device, cell.numerics.threads)
-    bench = set_up(cell, data, device)
-    with Team(bench) as team:
+    setup = set_up(cell, data, device)
+    with CellWorkers(setup) as team:
         threads = cell.numerics.threads * len(team)
         came_from = came_from.model_copy(update={"threads": threads})
         keeper = checkpoint or Checkpoint()
-        keeper.identity = _identity(bench, came_from)
-        return _run(bench, team, profile, came_from, report, alone, keeper)
+        keeper.identity = _identity(setup, came_from)
+        return _run(setup, team, profile, came_from, report, alone, keeper)
 
 
-def _identity(bench: Bench, came_from: Provenance) -> dict[str, Any]:
+def _identity(setup: CellSetup, came_from: Provenance) -> dict[str, Any]:
     """Return all that decides bits: a run goes on from a checkpoint that shares it."""
     libraries = ("python", "torch", "numpy", "cuda", "higher")
-    parts = (bench.algorithm, bench.task, bench.trainer.model)
+    parts = (setup.algorithm, setup.task, setup.trainer.model)
     return {
-        "training": bench.cell.curve_sha256(),
-        "engine": bench.use.used,
+        "training": setup.cell.curve_sha256(),
+        "engine": setup.use.used,
         "processor": came_from.processor,
         "accelerator": came_from.accelerator,
         "libraries": [came_from.versions.get(name) for name in libraries],
         "source": source_sha256(*parts),
-        "initial weights": _sha256(bench.initial),
-        "data": bench.sampler.data_sha256,
+        "initial weights": _sha256(setup.initial),
+        "data": setup.sampler.data_sha256,
     }
 
 
 def _run(
-    bench: Bench,
-    team: Team,
+    setup: CellSetup,
+    team: CellWorkers,
     profile: str,
     came_from: Provenance,
     report: Report,
     alone: bool,
     checkpoint: Checkpoint,
 ) -> tuple[Record, Arrays]:
-    cell, curves = bench.cell, Curves()
+    cell, curves = setup.cell, Curves()
     base: dict[str, Any] = {
         "profile": profile,
         "sha256": cell.sha256(),
         "training_sha256": cell.training_sha256(),
         "cell": cell,
-        "engine": bench.use,
+        "engine": setup.use,
         "provenance": came_from,
     }
     try:
-        theta, carried, seconds = _train(bench, team, curves, report, checkpoint)
+        theta, carried, seconds = _train(setup, team, curves, report, checkpoint)
     except Diverged as reason:
         nothing: dict[str, Any] = {
             "results": None,
@@ -118,8 +118,8 @@ def _run(
         return Record(status="diverged", reason=str(reason), **base, **nothing), {}
     base["provenance"] = came_from.model_copy(update={"resumed": curves.resumed})
     trained = time.perf_counter()
-    draws = Draws(bench.inner_draws.child("test"), carried=carried)
-    arrays, evaluations = _evaluate(bench, team, theta, draws, report)
+    draws = EpisodeContext(setup.inner_draws.child("test"), carried=carried)
+    arrays, evaluations = _evaluate(setup, team, theta, draws, report)
     evaluated = time.perf_counter()
     results = Results(
         evaluations=evaluations,
@@ -131,14 +131,14 @@ def _run(
                 "validation" if any(v is not None for v in curves.validation) else None
             ),
         ),
-        parameters=bench.engine.layout.size,
-        initial_sha256=_sha256(bench.engine.layout.natural(bench.initial[None])),
-        weights_sha256=_sha256(bench.engine.layout.natural(theta[None])),
-        data_sha256=bench.sampler.data_sha256,
+        parameters=setup.engine.layout.size,
+        initial_sha256=_sha256(setup.engine.layout.natural(setup.initial[None])),
+        weights_sha256=_sha256(setup.engine.layout.natural(theta[None])),
+        data_sha256=setup.sampler.data_sha256,
         arrays_sha256=arrays_sha256(arrays),
     )
     memory = team.peak()  # before parts are timed and the ceiling, which take memory of their own
-    timing = time_parts(bench, team, theta, draws, seconds, evaluated - trained, alone)
+    timing = time_parts(setup, team, theta, draws, seconds, evaluated - trained, alone)
     record = Record(
         status="done",
         **base,
@@ -151,7 +151,7 @@ def _run(
 
 
 def _train(
-    bench: Bench, team: Team, curves: Curves, report: Report, checkpoint: Checkpoint
+    setup: CellSetup, team: CellWorkers, curves: Curves, report: Report, checkpoint: Checkpoint
 ) -> tuple[Tensor, Tensor | None, float]:
     """Meta-train.
 
@@ -159,13 +159,13 @@ def _train(
         The weights (P,) that episodes adapt, the state that their inner optimiser starts in, and
         the seconds without curves.
     """
-    protocol, steps = bench.cell.protocol, bench.cell.protocol.train.steps
-    if not bench.trains:
-        return bench.initial, bench.algorithm.carried(bench.engine), 0.0
-    loop = bench.outer_loop(team.outers)
+    protocol, steps = setup.cell.protocol, setup.cell.protocol.train.steps
+    if not setup.trains:
+        return setup.initial, setup.algorithm.carried(setup.engine), 0.0
+    loop = setup.outer_loop(team.outers)
     points = set(curve_points(steps, protocol.curve_points))
     watched = sorted(points | set(curve_points(steps, 100)))
-    validation = _validation(bench)
+    validation = _validation(setup)
     clock = _resume(loop, curves, checkpoint)
     began = clock.seconds
 
@@ -180,26 +180,26 @@ def _train(
             curves.train_loss.append(float(torch.cat(curves.window).mean()) if done else None)
             curves.window.clear()
             curves.validation.append(
-                None if validation is None else _validate(bench, team, loop, validation)
+                None if validation is None else _validate(setup, team, loop, validation)
             )
 
     def save() -> None:
-        synchronise(bench.device)  # steps under way are training
+        synchronise(setup.device)  # steps under way are training
         with clock.stopped():
             state, arrays = curves.state()
             arrays |= {f"loop/{name}": value.numpy() for name, value in loop.state().items()}
             checkpoint.save({"done": loop.done, "seconds": clock.seconds, **state}, arrays)
 
     def pause() -> None:
-        if checkpoint.due() or stop.wished():
+        if checkpoint.due() or signals.stop_requested():
             save()
-            stop.answer()
+            signals.raise_if_requested()
 
-    with stop.waiting():
+    with signals.deferring():
         loop.run(watched, visit, pause)
         if checkpoint.keep or clock.seconds - began >= min(checkpoint.every, WORTH_KEEPING):
             save()  # what comes next may be stopped, too
-    return bench.adapted_from(loop.theta), loop.carried, clock.seconds
+    return setup.adapted_from(loop.theta), loop.carried, clock.seconds
 
 
 def _resume(loop: OuterLoop, curves: Curves, checkpoint: Checkpoint) -> Clock:
@@ -217,9 +217,9 @@ def _resume(loop: OuterLoop, curves: Curves, checkpoint: Checkpoint) -> Clock:
     return Clock(state["seconds"])
 
 
-def _validation(bench: Bench) -> EvaluationProtocol | None:
+def _validation(setup: CellSetup) -> EvaluationProtocol | None:
     """Return the evaluation behind the learning curve, where the task has such a split."""
-    protocol = bench.cell.protocol
+    protocol = setup.cell.protocol
     if protocol.curve_points == 0:
         return None
     # As at test: what a learning curve compares must be one thing for all algorithms.
@@ -237,27 +237,27 @@ def _validation(bench: Bench) -> EvaluationProtocol | None:
         rotations=like.rotations,
     )
     try:
-        bench.sampler.check(validation, "validation")
+        setup.sampler.check(validation, "validation")
     except UserError:
         return None
     return validation
 
 
 def _validate(
-    bench: Bench, team: Team, loop: OuterLoop, protocol: EvaluationProtocol
+    setup: CellSetup, team: CellWorkers, loop: OuterLoop, protocol: EvaluationProtocol
 ) -> float | None:
-    draws = Draws(bench.inner_draws.child("validation"), carried=loop.carried)
-    scores = team.scores(bench.adapted_from(loop.theta), protocol, draws, last=True)
+    draws = EpisodeContext(setup.inner_draws.child("validation"), carried=loop.carried)
+    scores = team.scores(setup.adapted_from(loop.theta), protocol, draws, last=True)
     return _finite(float(scores.values[:, -1].mean(dtype=np.float64)))
 
 
 def _evaluate(
-    bench: Bench, team: Team, theta: Tensor, draws: Draws, report: Report
+    setup: CellSetup, team: CellWorkers, theta: Tensor, draws: EpisodeContext, report: Report
 ) -> tuple[Arrays, dict[str, EvaluationResult]]:
-    steps = bench.cell.protocol.train.steps
+    steps = setup.cell.protocol.train.steps
     arrays: Arrays = {}
     found: dict[str, EvaluationResult] = {}
-    for protocol in bench.cell.protocol.evaluations:
+    for protocol in setup.cell.protocol.evaluations:
         report(steps, steps, f"evaluating {protocol.name}")
         scores = team.scores(theta, protocol, draws)
         arrays[ArrayNames.SCORES + protocol.name] = scores.values
@@ -267,10 +267,10 @@ def _evaluate(
                 for name, values in vars(scores.by_class).items()
             }
         found[protocol.name] = summarise(
-            bench.task.metric, protocol, scores.values, scores.episodes_sha256
+            setup.task.metric, protocol, scores.values, scores.episodes_sha256
         )
-    first = bench.cell.protocol.evaluations[0]
-    arrays |= probe(bench.engine, bench.algorithm, theta, bench.task, bench.sampler, first, draws)
+    first = setup.cell.protocol.evaluations[0]
+    arrays |= probe(setup.engine, setup.algorithm, theta, setup.task, setup.sampler, first, draws)
     return arrays, found
 
 

@@ -63,7 +63,7 @@ def forget() -> None:
 
 
 @dataclass
-class Bench:
+class CellSetup:
     """A cell set up: its task, engines, initial weights and meta-training batches."""
 
     cell: Cell
@@ -176,7 +176,7 @@ def _smallest_batch(cell: Cell, algorithm: Algorithm) -> int:
     return min(sizes)
 
 
-def set_up(cell: Cell, data: Path | None, device: torch.device) -> Bench:
+def set_up(cell: Cell, data: Path | None, device: torch.device) -> CellSetup:
     """Load the data and build models and engines of a cell."""
     torch.set_num_threads(cell.numerics.threads)
     # Of CUDA alone: the same bits every time, in full float32.
@@ -230,4 +230,4 @@ def set_up(cell: Cell, data: Path | None, device: torch.device) -> Bench:
     )
     source = Source(sampler, train, Stream("train", cell.seed), joint, trainer)
     initial = engine.layout.flatten(engine.model)
-    return Bench(cell, device, sampler, task, algorithm, engine, trainer, use, initial, source)
+    return CellSetup(cell, device, sampler, task, algorithm, engine, trainer, use, initial, source)

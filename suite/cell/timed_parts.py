@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from suite.cell.setup import Bench
+from suite.cell.setup import CellSetup
 from suite.cell.timing import count_flops, measure
-from suite.cell.workers import Team
-from suite.core.episodes import Draws
+from suite.cell.workers import CellWorkers
+from suite.core.episodes import EpisodeContext
 from suite.records.schema import Duration, Timing
 
 
 def time_parts(
-    bench: Bench,
-    team: Team,
+    setup: CellSetup,
+    team: CellWorkers,
     theta: Tensor,
-    draws: Draws,
+    draws: EpisodeContext,
     training: float,
     evaluation: float,
     alone: bool,
@@ -23,31 +23,31 @@ def time_parts(
     """Time the parts of the cell again, each apart, on its own first meta-batch.
 
     Args:
-        bench, team: the cell set up, and its processes.
+        setup, team: the cell set up, and its processes.
         theta, draws: with which test episodes begin.
         training, evaluation: the seconds that the whole phases took.
         alone: whether the cell has the device to itself.
     """
-    train, device = bench.cell.protocol.train, bench.device
+    train, device = setup.cell.protocol.train, setup.device
     sampling = outer = inner = flops = None
-    if bench.trains:
-        ahead = max(1, min(bench.source.lookahead(), train.steps))
+    if setup.trains:
+        ahead = max(1, min(setup.source.lookahead(), train.steps))
         drawn = measure(
             f"drawing {ahead} meta-batches in one go, divided by {ahead}",
-            lambda: bench.source.draw(0, ahead),
+            lambda: setup.source.draw(0, ahead),
             device,
         )
         sampling = _divided(drawn, ahead)
-        loop = bench.outer_loop(team.outers)
+        loop = setup.outer_loop(team.outers)
         outer = measure("one outer step: meta-gradient and optimiser", lambda: loop.step(0), device)
-        flops = count_flops(lambda: bench.outer_loop(capture=False).step(0))
-    if bench.algorithm.inner_steps:
+        flops = count_flops(lambda: setup.outer_loop(capture=False).step(0))
+    if setup.algorithm.inner_steps:
         inner = measure(
-            f"adaptation of {train.meta_batch} episodes by {bench.algorithm.inner_steps} steps",
+            f"adaptation of {train.meta_batch} episodes by {setup.algorithm.inner_steps} steps",
             team.adapt,
             device,
         )
-    protocol = bench.cell.protocol.evaluations[0]
+    protocol = setup.cell.protocol.evaluations[0]
     shards = len(team)
     parts = [slice(2 * i, 2 * i + 2) for i in range(shards)]
     tested = measure(

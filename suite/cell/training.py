@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from suite.algorithms.adam import epsilon
 from suite.algorithms.base import Algorithm
 from suite.config.cell import TrainProtocol
-from suite.core.episodes import Draws, Episodes, Examples, Outer
+from suite.core.episodes import EpisodeContext, Episodes, Examples, OuterGradient
 from suite.core.parameters import Layout
 from suite.core.streams import Stream
 from suite.engines.base import Engine, averaged
-from suite.engines.capture import Capture, outer_work, pays
+from suite.engines.capture import Capture, outer_work, worth_recording
 from suite.tasks.base import Sampler
 
 #: Bytes of episodes drawn ahead in one go: sampling is then a small part of a step.
@@ -121,12 +121,12 @@ class Source:
         return self._window
 
 
-def draws_at(stream: Stream, protocol: TrainProtocol, step: int) -> Draws:
+def draws_at(stream: Stream, protocol: TrainProtocol, step: int) -> EpisodeContext:
     """Return what the first episode of a step's meta-batch takes from outside."""
-    return Draws(stream, step * protocol.meta_batch)
+    return EpisodeContext(stream, step * protocol.meta_batch)
 
 
-Outers = Callable[[int, Tensor, list[slice]], Iterable[Outer]]
+Outers = Callable[[int, Tensor, list[slice]], Iterable[OuterGradient]]
 
 
 class OuterLoop:
@@ -185,7 +185,7 @@ class OuterLoop:
                 return rate / (step + 1)
         return rate
 
-    def _in_turn(self, step: int, theta: Tensor, parts: list[slice]) -> Iterator[Outer]:
+    def _in_turn(self, step: int, theta: Tensor, parts: list[slice]) -> Iterator[OuterGradient]:
         episodes = self.source.step(step)
         draws = draws_at(self.draws, self.protocol, step)._replace(carried=self.carried)
         for part in parts:
@@ -208,14 +208,14 @@ class OuterLoop:
         self.optimiser.step()
         return outer.loss
 
-    def _meta_gradient(self, step: int, episodes: Episodes) -> Outer:
+    def _meta_gradient(self, step: int, episodes: Episodes) -> OuterGradient:
         parts = self.engine.parts(self.algorithm, episodes)
         if self._record is None:
-            self._record = pays(self.engine, self.algorithm, parts, self.protocol.steps)
+            self._record = worth_recording(self.engine, self.algorithm, parts, self.protocol.steps)
         if self._record and self.carried is None:
             draws = draws_at(self.draws, self.protocol, step)
             gradient, loss = self._capture(self.theta, episodes, draws)
-            return Outer(gradient, loss.clone())  # the gradient is followed before the next
+            return OuterGradient(gradient, loss.clone())  # the gradient is followed before the next
         return averaged(self.theta, parts, self._outers(step, self.theta, parts))
 
     def run(

@@ -12,36 +12,36 @@ import torch
 from torch import Tensor
 
 from suite.cell.evaluation import Scores, scores
-from suite.cell.setup import Bench
+from suite.cell.setup import CellSetup
 from suite.cell.timing import PeakMemory, matrix_product_rate
 from suite.cell.training import Outers
 from suite.config.cell import EvaluationProtocol
-from suite.core.episodes import Draws, Episodes
-from suite.core.process_pool import Crew
+from suite.core.episodes import EpisodeContext, Episodes
+from suite.core.process_pool import ForkPool
 from suite.core.streams import Stream
-from suite.engines.capture import Capture, Work, pays
+from suite.engines.capture import Capture, Work, worth_recording
 from suite.records.schema import Memory
 
 
-class Team:
-    """Works on a bench with as many processes as its cell has shards, where these can be forked.
+class CellWorkers:
+    """Works on a setup with as many processes as its cell has shards, where these can be forked.
 
     A context: the other processes end with it.
     """
 
-    def __init__(self, bench: Bench) -> None:
-        self._bench = bench
-        self._shares = bench.shares() if bench.trains else None
-        self._inner = Capture(_inner_loop(bench), bench.device)
+    def __init__(self, setup: CellSetup) -> None:
+        self._setup = setup
+        self._shares = setup.shares() if setup.trains else None
+        self._inner = Capture(_inner_loop(setup), setup.device)
         # Where there is an accelerator, autograd has threads that a fork would miss.
-        autograd = bench.engine.differentiates or bench.trainer.differentiates
-        alone = bench.device.type != "cpu" or (autograd and torch.accelerator.is_available())
-        self._crew = Crew(self._jobs, 0 if alone else bench.cell.numerics.shards - 1)
+        autograd = setup.engine.differentiates or setup.trainer.differentiates
+        alone = setup.device.type != "cpu" or (autograd and torch.accelerator.is_available())
+        self._crew = ForkPool(self._jobs, 0 if alone else setup.cell.numerics.shards - 1)
 
     def __len__(self) -> int:
         return len(self._crew)
 
-    def __enter__(self) -> Team:
+    def __enter__(self) -> CellWorkers:
         return self
 
     def __exit__(
@@ -52,7 +52,7 @@ class Team:
 
     @cached_property
     def _parts(self) -> list[slice]:
-        return self._bench.trainer.parts(self._bench.algorithm, self._bench.batch)
+        return self._setup.trainer.parts(self._setup.algorithm, self._setup.batch)
 
     @cached_property
     def outers(self) -> Outers | None:
@@ -60,20 +60,20 @@ class Team:
         return self._shares.outers(self._crew) if self._shares else None
 
     def scores(
-        self, theta: Tensor, protocol: EvaluationProtocol, draws: Draws, last: bool = False
+        self, theta: Tensor, protocol: EvaluationProtocol, draws: EpisodeContext, last: bool = False
     ) -> Scores:
         """Return the scores of all test episodes, adapted from ``theta`` (P,).
 
         With ``last`` those after the last step alone.
         """
-        return scores(self.score(self._bench.test.parts(protocol), theta, protocol, draws, last))
+        return scores(self.score(self._setup.test.parts(protocol), theta, protocol, draws, last))
 
     def score(
         self,
         parts: list[slice],
         theta: Tensor,
         protocol: EvaluationProtocol,
-        draws: Draws,
+        draws: EpisodeContext,
         last: bool = False,
     ) -> list[Any]:
         """Return scores and draws of some parts of the test episodes."""
@@ -87,17 +87,17 @@ class Team:
 
     def ceiling(self) -> float:
         """Return the FLOP/s of matrix products in all processes at once."""
-        return sum(self._crew.everyone("ceiling"))
+        return sum(self._crew.broadcast("ceiling"))
 
     def peak(self) -> Memory:
         """Return the sum over processes of their peaks, each above its own start."""
-        peaks = self._crew.everyone("peak")
+        peaks = self._crew.broadcast("peak")
         known = [peak.peak_bytes for peak in peaks if peak.peak_bytes is not None]
         total = sum(known) if len(known) == len(peaks) else None
         return Memory(peak_bytes=total, kind=peaks[0].kind)
 
     def _jobs(self) -> dict[str, Any]:
-        memory = PeakMemory(self._bench.device)
+        memory = PeakMemory(self._setup.device)
         return {
             **(self._shares.jobs() if self._shares else {}),
             "score": self._score,
@@ -115,34 +115,34 @@ class Team:
         carried: Any,
         last: bool,
     ) -> Any:
-        engine = self._bench.engine
+        engine = self._setup.engine
 
         def tensor(values: Any) -> Tensor:
             # A copy: aligned as every tensor is, which the last bits of a product can depend on.
             return torch.tensor(values, device=engine.device, dtype=engine.dtype)
 
-        draws = Draws(stream, carried=None if carried is None else tensor(carried))
-        return self._bench.test.part(part, tensor(theta), protocol, draws, last)
+        draws = EpisodeContext(stream, carried=None if carried is None else tensor(carried))
+        return self._setup.test.part(part, tensor(theta), protocol, draws, last)
 
     def _ceiling(self, _: None) -> float:
-        return matrix_product_rate(self._bench.device, self._bench.engine.dtype)
+        return matrix_product_rate(self._setup.device, self._setup.engine.dtype)
 
     @torch.no_grad()
     def _adapt(self, part: slice) -> None:
-        bench, batch = self._bench, self._bench.batch[part]
-        draws = Draws(bench.inner_draws).after(part.start)
+        setup, batch = self._setup, self._setup.batch[part]
+        draws = EpisodeContext(setup.inner_draws).after(part.start)
         # Recorded where an outer step is, if in one piece: the two are compared.
-        times, same = bench.cell.protocol.train.steps, bench.trainer is bench.engine
-        often = same and pays(bench.engine, bench.algorithm, self._parts, times)
+        times, same = setup.cell.protocol.train.steps, setup.trainer is setup.engine
+        often = same and worth_recording(setup.engine, setup.algorithm, self._parts, times)
         often = often and len(self._parts) == 1
-        (self._inner if often else _inner_loop(bench))(bench.initial, batch, draws)
+        (self._inner if often else _inner_loop(setup))(setup.initial, batch, draws)
 
 
-def _inner_loop(bench: Bench) -> Work:
+def _inner_loop(setup: CellSetup) -> Work:
     """Return as work the adaptation to the support sets: the weights (T, P) at its end."""
-    algorithm, engine = bench.algorithm, bench.engine
+    algorithm, engine = setup.algorithm, setup.engine
 
-    def work(theta: Tensor, episodes: Episodes, draws: Draws) -> Sequence[Tensor]:
+    def work(theta: Tensor, episodes: Episodes, draws: EpisodeContext) -> Sequence[Tensor]:
         steps = algorithm.inner_steps
         return deque(algorithm.adapt(engine, theta, episodes.support, steps, draws), maxlen=1)
 

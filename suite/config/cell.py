@@ -13,7 +13,7 @@ from pydantic import Field, field_validator, model_validator
 
 from suite.algorithms.base import Algorithm
 from suite.core import registry
-from suite.core.component import Strict, later, validated
+from suite.core.component import Strict, added_field, validated
 from suite.core.errors import UserError
 from suite.core.streams import Stream
 from suite.core.version import RESULTS_VERSION
@@ -62,12 +62,12 @@ class EvaluationProtocol(EpisodeShape):
     report_step: int = Field(-1, ge=-1)
     """The inner step whose score is the headline; -1 is the last."""
     batch_norm: Literal["transductive", "support", "running"] = "transductive"
-    inner_batch: int | None = later(None, ge=0)
+    inner_batch: int | None = added_field(None, ge=0)
     """Examples of an inner mini-batch here, instead of the algorithm's; 0 is the whole set."""
-    scored: Annotated[tuple[int, ...], Field(min_length=1)] | None = later(None)
+    scored: Annotated[tuple[int, ...], Field(min_length=1)] | None = added_field(None)
     """The inner steps after which the query set is scored, of which one is ``report_step``; all by
     default."""
-    by_class: bool = later(False)
+    by_class: bool = added_field(False)
     """Whether the hits of each class are kept beside the episodes' scores."""
 
     @field_validator("tasks")

@@ -17,7 +17,7 @@ class Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
-def later(default: Any, **constraints: Any) -> Any:
+def added_field(default: Any, **constraints: Any) -> Any:
     """Return a field that came after results were published.
 
     At its default it stays out of every description: older records keep their names.

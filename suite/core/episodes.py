@@ -75,7 +75,7 @@ def draws_sha256(draws: np.ndarray) -> str:
     return hashlib.sha256(str(draws.dtype).encode() + draws.tobytes()).hexdigest()
 
 
-class Outer(NamedTuple):
+class OuterGradient(NamedTuple):
     """What one outer step gives: the gradient (P,) to follow and the mean loss () to report."""
 
     gradient: Tensor
@@ -84,7 +84,7 @@ class Outer(NamedTuple):
     """The inner optimiser's state after the last episode, of an algorithm that carries one on."""
 
 
-class Draws(NamedTuple):
+class EpisodeContext(NamedTuple):
     """What the inner loops of some episodes take from outside, beside weights and examples."""
 
     stream: Stream
@@ -94,7 +94,7 @@ class Draws(NamedTuple):
     carried: Tensor | None = None
     """The state (S,) in which the inner optimiser starts; None for a fresh one."""
 
-    def after(self, episodes: int) -> Draws:
+    def after(self, episodes: int) -> EpisodeContext:
         """Return the draws of the episodes that follow the first ``episodes``."""
         return self._replace(first=self.first + episodes)
 

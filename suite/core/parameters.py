@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from suite.core.episodes import Draws, Episodes, Examples, Outer
+from suite.core.episodes import EpisodeContext, Episodes, Examples, OuterGradient
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ class Point(ABC):
         """Return H_t v_t for every episode, (T, P), where ``v`` is (T, P)."""
 
 
-class Gradients(Protocol):
+class Primitives(Protocol):
     """What an algorithm is written against: an engine, as far as it concerns mathematics."""
 
     @property
@@ -169,6 +169,6 @@ class Gradients(Protocol):
         """Return the loss (T,) at ``theta`` (T, P), without a gradient."""
 
     def differentiate(
-        self, algorithm: Any, theta: Tensor, episodes: Episodes, draws: Draws
-    ) -> Outer:
+        self, algorithm: Any, theta: Tensor, episodes: Episodes, draws: EpisodeContext
+    ) -> OuterGradient:
         """Return the gradient of the query loss through ``algorithm.adapt``, where it can."""

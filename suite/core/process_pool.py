@@ -28,7 +28,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from suite.core import signals as stop
+from suite.core import signals
 from suite.core.errors import UserError
 
 #: What running out of memory raises.
@@ -60,7 +60,7 @@ def runs(count: int, processes: int) -> list[slice]:
     return [slice(a, b) for a, b in itertools.pairwise(bounds)]
 
 
-class Crew:
+class ForkPool:
     """This process and ``others`` forked from it, doing ``jobs`` together, one thread each.
 
     Whatever goes wrong in one of them ends the others: half an answer must not meet the next call.
@@ -97,7 +97,7 @@ class Crew:
                 found += _received(connection)
         return found
 
-    def everyone(self, job: str) -> list[Any]:
+    def broadcast(self, job: str) -> list[Any]:
         """Return what ``job`` says in every process, asked all at once."""
         with self._or_end():
             for _, connection in self._members:
@@ -140,7 +140,7 @@ def _forked(jobs: Callable[[], Mapping[str, Job]]) -> tuple[Any, Connection]:
         # Python warns of threads that a fork does not copy. Of the library's the fork uses none;
         # the display's holds no lock that it needs.
         warnings.simplefilter("ignore", DeprecationWarning)
-        with stop.blocked():
+        with signals.blocked():
             process.start()
     theirs.close()
     return process, ours
@@ -177,7 +177,7 @@ def _serve(
     parents.close()
     # A share may take minutes: where the parent is killed, do not finish it for nobody.
     ctypes.CDLL(None).prctl(_DEATH_SIGNAL, signal.SIGKILL)
-    stop.ignore()
+    signals.ignore()
     torch.set_num_threads(1)  # the parent's threads were not forked, and may not be waited for
     mine = jobs()
     while True:

@@ -1,8 +1,8 @@
-"""Ctrl-C and SIGTERM: a wish to stop, answered where nothing is lost.
+"""Ctrl-C and SIGTERM: a request to stop, which takes effect where nothing is lost.
 
-While weights are trained the wish waits for the end of the outer step, so that a checkpoint can be
-written; elsewhere, and when it comes a second time, it is answered at once. A process that computes
-for another one ignores both: its parent answers them, and tells it.
+While weights are trained, the first request waits for the end of the outer step, so that a
+checkpoint can be written. Elsewhere, and when it comes a second time, it takes effect at once. A
+process that computes for another one ignores both signals: its parent handles them and tells it.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ class Stopped(BaseException):
         self.number, self.work = number, work
 
 
-_wish: int | None = None
-_waits = False
-_hurried = False
+_requested: int | None = None
+_defers = False
+_twice = False
 
 
 @contextmanager
 def listening() -> Iterator[None]:
     """Turn the signals into `Stopped` while the block runs; one that is ignored stays ignored."""
-    global _wish, _hurried
-    _wish, _hurried = None, False
+    global _requested, _twice
+    _requested, _twice = None, False
     before = {}
     if threading.current_thread() is threading.main_thread():  # no other may set handlers
         heard = [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
@@ -52,39 +52,39 @@ def listening() -> Iterator[None]:
 
 
 @contextmanager
-def waiting() -> Iterator[None]:
-    """Let a first signal wait for `answer` while the block runs."""
-    global _waits
-    _waits = True
+def deferring() -> Iterator[None]:
+    """Let a first signal wait for `raise_if_requested` while the block runs."""
+    global _defers
+    _defers = True
     try:
         yield
     finally:
-        _waits = False
-    answer()
+        _defers = False
+    raise_if_requested()
 
 
-def wish(number: int) -> bool:
-    """Let a signal that came to the parent wait for its answer; return whether `waiting` runs."""
-    global _wish
-    _wish = number
-    return _waits
+def request_stop(number: int) -> bool:
+    """Let a signal that came to the parent wait for its answer; return whether `deferring` runs."""
+    global _requested
+    _requested = number
+    return _defers
 
 
-def wished() -> bool:
+def stop_requested() -> bool:
     """Return whether a signal waits for its answer."""
-    return _wish is not None
+    return _requested is not None
 
 
-def answer() -> None:
+def raise_if_requested() -> None:
     """Raise `Stopped` if a signal has come in the meantime."""
-    if _wish is not None:
-        raise Stopped(_wish)
+    if _requested is not None:
+        raise Stopped(_requested)
 
 
-def hurry() -> None:
+def raise_if_requested_twice() -> None:
     """Raise `Stopped` if a second signal has come, where whoever ran then may have swallowed it."""
-    if _hurried and _wish is not None:
-        raise Stopped(_wish)
+    if _twice and _requested is not None:
+        raise Stopped(_requested)
 
 
 @contextmanager
@@ -109,10 +109,13 @@ def ignore() -> None:
 
 
 def _hear(number: int, _: FrameType | None) -> None:
-    global _wish, _hurried
-    first, _wish = _wish is None, number  # kept, should whoever runs now swallow what is raised
-    if _waits and first:
+    global _requested, _twice
+    first, _requested = (
+        _requested is None,
+        number,
+    )  # kept, should whoever runs now swallow what is raised
+    if _defers and first:
         os.write(2, b"\nstopping after this outer step; once more to stop at once\n")
         return
-    _hurried = not first
+    _twice = not first
     raise Stopped(number)

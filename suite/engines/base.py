@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from suite.algorithms.base import Algorithm
-from suite.core.episodes import Draws, Episodes, Examples, Outer
+from suite.core.episodes import EpisodeContext, Episodes, Examples, OuterGradient
 from suite.core.parameters import Layout, Point
 
 
@@ -73,17 +73,19 @@ class Engine(ABC):
         return self.loss_scale * episode_losses(self.loss, self.outputs(theta, data.x), data.y)
 
     def differentiate(
-        self, algorithm: Algorithm, theta: Tensor, episodes: Episodes, draws: Draws
-    ) -> Outer:
+        self, algorithm: Algorithm, theta: Tensor, episodes: Episodes, draws: EpisodeContext
+    ) -> OuterGradient:
         """Return the gradient of the query loss through ``algorithm.adapt``, where it can."""
         raise NotImplementedError(f"engine {self.name} does not differentiate through adapt")
 
-    def outer(self, algorithm: Algorithm, theta: Tensor, episodes: Episodes, draws: Draws) -> Outer:
+    def outer(
+        self, algorithm: Algorithm, theta: Tensor, episodes: Episodes, draws: EpisodeContext
+    ) -> OuterGradient:
         """Return the outer gradient (P,) of one part of a meta-batch at shared weights (P,)."""
         return algorithm.outer(self, theta, episodes, draws)
 
     def each(
-        self, algorithm: Algorithm, theta: Tensor, episodes: Episodes, draws: Draws
+        self, algorithm: Algorithm, theta: Tensor, episodes: Episodes, draws: EpisodeContext
     ) -> tuple[Tensor, Tensor]:
         """Return what each of some episodes gives, (T, P), and its loss (T,); see the algorithm."""
         return algorithm.each(self, theta, episodes, draws)
@@ -103,8 +105,8 @@ class Engine(ABC):
         return [slice(t, t + 1) for t in range(len(episodes))]
 
     def meta_gradient(
-        self, algorithm: Algorithm, theta: Tensor, episodes: Episodes, draws: Draws
-    ) -> Outer:
+        self, algorithm: Algorithm, theta: Tensor, episodes: Episodes, draws: EpisodeContext
+    ) -> OuterGradient:
         """Return the outer gradient of one meta-batch at the shared weights ``theta`` (P,)."""
         parts = self.parts(algorithm, episodes)
         outers = (
@@ -113,7 +115,9 @@ class Engine(ABC):
         return averaged(theta, parts, outers)
 
 
-def averaged(theta: Tensor, parts: Sequence[slice], outers: Iterable[Outer]) -> Outer:
+def averaged(
+    theta: Tensor, parts: Sequence[slice], outers: Iterable[OuterGradient]
+) -> OuterGradient:
     """Return the mean over a meta-batch from what its ``parts`` gave, summed in their order.
 
     The gradient has the shape (P,) of ``theta``, the loss ().
@@ -124,7 +128,7 @@ def averaged(theta: Tensor, parts: Sequence[slice], outers: Iterable[Outer]) -> 
         gradient.add_(outer.gradient, alpha=share)
         loss.add_(outer.loss, alpha=share)
         carried = outer.carried
-    return Outer(gradient, loss, carried)
+    return OuterGradient(gradient, loss, carried)
 
 
 def episode_losses(loss: str, outputs: Tensor, y: Tensor) -> Tensor:

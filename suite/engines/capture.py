@@ -17,41 +17,41 @@ import torch
 from torch import Tensor
 
 from suite.algorithms.base import Algorithm
-from suite.core.episodes import Draws, Episodes, Examples
+from suite.core.episodes import EpisodeContext, Episodes, Examples
 from suite.engines.base import Engine
-from suite.engines.tape import Tape, Unrecorded
+from suite.engines.tape import NotReplayable, Tape
 
 WARM_UP = 3
 #: Times from which on a recording, which takes as long as some twenty steps, is made up for.
-OFTEN = 50
+MIN_STEPS = 50
 #: What weights and examples are multiplied by to see that a tape does what the work does.
 FACTORS = (-1.5, 0.5, 1.75)
 #: Relative distance of a CUDA graph from the work that is no matter of last bits.
 FAR = 1e-2
 
 #: Called with weights (P,), a meta-batch, and what its inner loops take from outside.
-Work = Callable[[Tensor, Episodes, Draws], Sequence[Tensor]]
+Work = Callable[[Tensor, Episodes, EpisodeContext], Sequence[Tensor]]
 
 
 class _Nothing:
     """A stream of which nothing may be drawn, the number of an episode that nothing may ask."""
 
     def __getattr__(self, name: str) -> NoReturn:
-        raise Unrecorded(f"the inner loop draws on the host ({name})")
+        raise NotReplayable(f"the inner loop draws on the host ({name})")
 
     def __add__(self, episodes: int) -> _Nothing:
         return self
 
     def __index__(self) -> NoReturn:
-        raise Unrecorded("the inner loop asks for the number of an episode")
+        raise NotReplayable("the inner loop asks for the number of an episode")
 
     def __getitem__(self, rows: Any) -> _Nothing:
         if not isinstance(rows, slice):
-            raise Unrecorded("the inner loop asks how an episode was drawn")
+            raise NotReplayable("the inner loop asks how an episode was drawn")
         return self
 
     def _asked(self, *others: Any) -> NoReturn:
-        raise Unrecorded("the inner loop asks for the number of an episode, or how it was drawn")
+        raise NotReplayable("the inner loop asks for the number of an episode, or how it was drawn")
 
     # Operators are looked up in the class, past `__getattr__`.
     __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = __bool__ = __hash__ = _asked
@@ -60,7 +60,9 @@ class _Nothing:
     __floordiv__ = __rfloordiv__ = __mod__ = __rmod__ = __pow__ = __rpow__ = _asked
 
 
-def pays(engine: Engine, algorithm: Algorithm, parts: Sequence[slice], times: int) -> bool:
+def worth_recording(
+    engine: Engine, algorithm: Algorithm, parts: Sequence[slice], times: int
+) -> bool:
     """Return whether to record what is done so often to a meta-batch of these parts.
 
     On the CPU dispatch is what a batch costs that the engine takes whole. State that goes from
@@ -68,13 +70,13 @@ def pays(engine: Engine, algorithm: Algorithm, parts: Sequence[slice], times: in
     """
     bound = engine.device.type == "cuda" or len(parts) == 1
     alone = not engine.differentiates and algorithm.carried(engine) is None
-    return bound and alone and times >= OFTEN
+    return bound and alone and times >= MIN_STEPS
 
 
 def outer_work(engine: Engine, algorithm: Algorithm) -> Work:
     """Return the work of an outer step: its gradient (P,) and loss ()."""
 
-    def work(theta: Tensor, episodes: Episodes, draws: Draws) -> Sequence[Tensor]:
+    def work(theta: Tensor, episodes: Episodes, draws: EpisodeContext) -> Sequence[Tensor]:
         outer = engine.meta_gradient(algorithm, theta, episodes, draws)
         return outer.gradient, outer.loss
 
@@ -100,7 +102,9 @@ class Capture:
         #: Why nothing is recorded, once that is known.
         self.refused: str | None = None
 
-    def __call__(self, theta: Tensor, episodes: Episodes, draws: Draws) -> Sequence[Tensor]:
+    def __call__(
+        self, theta: Tensor, episodes: Episodes, draws: EpisodeContext
+    ) -> Sequence[Tensor]:
         """Return what the work returns for ``theta`` (P,); the next call overwrites it.
 
         What has other shapes or types than at the first call is not replayed.
@@ -113,7 +117,7 @@ class Capture:
             try:
                 self._replay = self._graph() if self._device.type == "cuda" else self._tape()
                 self._prove(self._work(theta, episodes, draws))
-            except Unrecorded as reason:
+            except NotReplayable as reason:
                 self.refused, self._replay = str(reason), None
                 self._inputs, self._outputs, self._kinds = [], [], []
         if kinds != self._kinds:
@@ -132,9 +136,11 @@ class Capture:
         support, query = Examples(support_x, support_y), Examples(query_x, query_y)
         nothing: Any = _Nothing()
         try:
-            return self._work(theta, Episodes(support, query, nothing), Draws(nothing, nothing))
+            return self._work(
+                theta, Episodes(support, query, nothing), EpisodeContext(nothing, nothing)
+            )
         except TypeError as error:  # code that is not Python's met nothing
-            raise Unrecorded(str(error)) from error
+            raise NotReplayable(str(error)) from error
 
     def _tape(self) -> Callable[[], None]:
         self._afresh()  # what the engine does once only, it has done
@@ -158,7 +164,7 @@ class Capture:
         try:
             self._replay()
         except RuntimeError as error:
-            raise Unrecorded(f"it can't be replayed: {error}") from error
+            raise NotReplayable(f"it can't be replayed: {error}") from error
         for output, value in zip(self._outputs, found, strict=True):
             value = value.detach()
             if self._device.type == "cuda":
@@ -166,10 +172,10 @@ class Capture:
                 # are far off: weights and examples differ from proof to proof.
                 off = torch.linalg.vector_norm((output - value).nan_to_num())
                 if not bool(off <= FAR * torch.linalg.vector_norm(value.nan_to_num())):
-                    raise Unrecorded("a replay is not the work")
+                    raise NotReplayable("a replay is not the work")
             # As bytes: not a number is the same as itself, and -0 is not 0.
             elif output.numpy().tobytes() != value.numpy().tobytes():
-                raise Unrecorded("a replay is not the work, bit for bit")
+                raise NotReplayable("a replay is not the work, bit for bit")
 
     def _graph(self) -> Callable[[], None]:
         aside = _aside(torch.cuda.current_device())
@@ -183,7 +189,7 @@ class Capture:
         except RuntimeError as error:
             if "synchroniz" not in str(error):
                 raise
-            raise Unrecorded(str(error)) from error
+            raise NotReplayable(str(error)) from error
         finally:
             torch.cuda.set_sync_debug_mode(waiting)
         torch.cuda.current_stream().wait_stream(aside)
@@ -194,7 +200,7 @@ class Capture:
             with torch.cuda.graph(graph, stream=aside):
                 self._outputs = self._afresh()
         except RuntimeError as error:  # torch.OutOfMemoryError is one
-            raise Unrecorded(f"it cannot be captured: {error}") from error
+            raise NotReplayable(f"it cannot be captured: {error}") from error
         return graph.replay
 
 

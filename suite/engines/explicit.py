@@ -23,7 +23,7 @@ from suite.engines.chain import Outside, compile_layers
 
 if TYPE_CHECKING:
     from suite.algorithms.base import Algorithm
-    from suite.core.episodes import Draws, Outer
+    from suite.core.episodes import EpisodeContext, OuterGradient
 
 #: Numbers that the widest layer of one part may have: a megabyte in float32, for a core's cache.
 PART = 2**18
@@ -114,26 +114,28 @@ class ExplicitEngine(Engine):
             return str(reason)
         return None
 
-    def outer(self, algorithm: Algorithm, theta: Tensor, episodes: Episodes, draws: Draws) -> Outer:
+    def outer(
+        self, algorithm: Algorithm, theta: Tensor, episodes: Episodes, draws: EpisodeContext
+    ) -> OuterGradient:
         """Return what the algorithm does, without what autograd keeps of every tensor and view.
 
         An `outer` of the algorithm's own may want autograd.
         """
-        with torch.inference_mode(algorithm.by_episode):
+        with torch.inference_mode(algorithm.is_separable):
             return super().outer(algorithm, theta, episodes, draws)
 
     @torch.inference_mode()
     def each(
-        self, algorithm: Algorithm, theta: Tensor, episodes: Episodes, draws: Draws
+        self, algorithm: Algorithm, theta: Tensor, episodes: Episodes, draws: EpisodeContext
     ) -> tuple[Tensor, Tensor]:
         """Return what the algorithm does, as in `outer`."""
         return super().each(algorithm, theta, episodes, draws)
 
-    def kept(self) -> list[layers.Kept]:
+    def kept(self) -> list[layers.Saved]:
         """Return an empty place for what each layer keeps."""
-        return [layers.Kept() for _ in self.layers]
+        return [layers.Saved() for _ in self.layers]
 
-    def forward(self, p: layers.Parameters, data: Examples, kept: list[layers.Kept]) -> Tensor:
+    def forward(self, p: layers.Parameters, data: Examples, kept: list[layers.Saved]) -> Tensor:
         """Return the outputs (T, n, outputs)."""
         value = data.x
         for i, layer in enumerate(self.layers):
@@ -141,7 +143,7 @@ class ExplicitEngine(Engine):
         return value
 
     def backward(
-        self, p: layers.Parameters, kept: list[layers.Kept], dy: Tensor | None, last: bool
+        self, p: layers.Parameters, kept: list[layers.Saved], dy: Tensor | None, last: bool
     ) -> Tensor:
         """Return the gradient (T, P); the ``last`` pass frees what was kept on its way."""
         found: layers.Gradients = {}
@@ -178,7 +180,7 @@ class ExplicitEngine(Engine):
             p = self.layout.views(torch.empty(1, self.layout.size, device="meta"))
             widest = 0
             for layer in self.layers:
-                value = layer.forward(p, value, layers.Kept(), None)
+                value = layer.forward(p, value, layers.Saved(), None)
                 widest = max(widest, value.numel())
             self._widths[shape] = widest
         return self._widths[shape]
@@ -218,7 +220,7 @@ class ExplicitEngine(Engine):
     def _outputs(self, theta: Tensor, x: Tensor) -> Tensor:
         p, value = self.layout.views(theta), x
         for layer in self.layers:
-            value = layer.forward(p, value, layers.Kept(), None)
+            value = layer.forward(p, value, layers.Saved(), None)
         return value
 
 

@@ -19,7 +19,7 @@ from suite.engines.reference import ReferenceEngine
 
 if TYPE_CHECKING:
     from suite.algorithms.base import Algorithm
-    from suite.core.episodes import Draws, Outer
+    from suite.core.episodes import EpisodeContext, OuterGradient
 
 
 @registry.engine("higher")
@@ -38,10 +38,10 @@ class HigherEngine(ReferenceEngine):
         return None
 
     def differentiate(
-        self, algorithm: Algorithm, theta: Tensor, episodes: Episodes, draws: Draws
-    ) -> Outer:
+        self, algorithm: Algorithm, theta: Tensor, episodes: Episodes, draws: EpisodeContext
+    ) -> OuterGradient:
         """Return the meta-gradient through higher's differentiable SGD, episode by episode."""
-        from suite.core.episodes import Outer
+        from suite.core.episodes import OuterGradient
 
         self._load(theta)
         parameters = list(self.model.parameters())
@@ -65,7 +65,7 @@ class HigherEngine(ReferenceEngine):
                 gradients = torch.autograd.grad(loss, parameters, materialize_grads=True)
             total += torch.cat([g.flatten() for g in gradients])
             loss_sum += loss.detach()
-        return Outer(total / len(episodes), loss_sum / len(episodes))
+        return OuterGradient(total / len(episodes), loss_sum / len(episodes))
 
     def _loss(self, outputs: Tensor, y: Tensor) -> Tensor:
         return self.loss_scale * episode_losses(self.loss, outputs[None], y)[0]

@@ -20,7 +20,7 @@ from suite.engines.base import Engine, episode_losses
 
 if TYPE_CHECKING:
     from suite.algorithms.base import Algorithm
-    from suite.core.episodes import Draws, Outer
+    from suite.core.episodes import EpisodeContext, OuterGradient
 
 
 class _Point(Point):
@@ -84,13 +84,13 @@ class ReferenceEngine(Engine):
         )
 
     def differentiate(
-        self, algorithm: Algorithm, theta: Tensor, episodes: Episodes, draws: Draws
-    ) -> Outer:
+        self, algorithm: Algorithm, theta: Tensor, episodes: Episodes, draws: EpisodeContext
+    ) -> OuterGradient:
         """Return the meta-gradient by autograd through ``algorithm.adapt``.
 
         A meta-batch comes one episode at a time, so that memory is one inner loop's graph.
         """
-        from suite.core.episodes import Outer
+        from suite.core.episodes import OuterGradient
 
         leaf = theta.detach().requires_grad_()
         with torch.enable_grad():
@@ -100,9 +100,11 @@ class ReferenceEngine(Engine):
             losses = [self.loss_of(row, episodes.query, t) for t, row in enumerate(adapted)]
             loss = torch.stack(losses).mean()
             (gradient,) = torch.autograd.grad(loss, leaf)
-        return Outer(gradient, loss.detach())
+        return OuterGradient(gradient, loss.detach())
 
-    def outer(self, algorithm: Algorithm, theta: Tensor, episodes: Episodes, draws: Draws) -> Outer:
+    def outer(
+        self, algorithm: Algorithm, theta: Tensor, episodes: Episodes, draws: EpisodeContext
+    ) -> OuterGradient:
         """Return the outer gradient; second order goes through the graph of the inner loop."""
         if algorithm.second_order:
             return self.differentiate(algorithm, theta, episodes, draws)

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from suite.algorithms.base import Algorithm
 from suite.core import registry
-from suite.core.episodes import Draws, Episodes, Examples
+from suite.core.episodes import EpisodeContext, Episodes, Examples
 from suite.core.errors import UserError
 from suite.core.streams import Stream
 from suite.engines.base import Engine
@@ -118,7 +118,7 @@ def self_check(
 
     The distance is relative, the larger of that of the outer gradient and of the adapted weights.
     """
-    algorithm = algorithm.rehearsed
+    algorithm = algorithm.for_self_check
     episodes = _made_up(shape, input_shape, outputs, engine.loss)
     theta = reference.layout.flatten(reference.model)
     noise = np.random.Generator(np.random.Philox(Stream("self-check").seed())).normal(
@@ -127,7 +127,7 @@ def self_check(
     theta = theta + 0.02 * torch.from_numpy(noise)
     found = []
     for one in (engine, reference):
-        draws = Draws(Stream("self-check", "draws"), carried=algorithm.carried(one))
+        draws = EpisodeContext(Stream("self-check", "draws"), carried=algorithm.carried(one))
         rows = []
         mine = one.layout.arranged(theta[None])[0]
         if algorithm.trains_on is not None:

@@ -32,7 +32,7 @@ UNSAFE = {
 }
 
 
-class Unrecorded(Exception):
+class NotReplayable(Exception):
     """The work cannot be done again from a record of it: says why."""
 
 
@@ -54,7 +54,7 @@ class Tape:
     know.
 
     Raises:
-        Unrecorded: the work draws at random, decides on numbers or writes outside, or is too large.
+        NotReplayable: the work draws at random, decides on numbers, writes outside or is too large.
     """
 
     def __init__(self, work: Callable[[], Sequence[Tensor]]) -> None:
@@ -95,7 +95,7 @@ class _Recorder(Operations):
         if op is torch.ops.aten.detach_.default:
             return op(*args, **kwargs)  # of a constant; what it changes is autograd's
         if not UNSAFE.isdisjoint(op.tags):
-            raise Unrecorded(f"{op} draws, has the host wait for a number, or turns a tensor")
+            raise NotReplayable(f"{op} draws, has the host wait for a number, or turns a tensor")
         given = _tensors((args, kwargs))
         written = _tensors(
             [
@@ -105,19 +105,19 @@ class _Recorder(Operations):
             ]
         )
         if not set(map(_memory, written)) <= self.own:
-            raise Unrecorded(f"{op} writes what was there before the work")
+            raise NotReplayable(f"{op} writes what was there before the work")
         result = op(*args, **kwargs)
         results = _tensors(result)
         devices = {tensor.device.type for tensor in results}
         if devices == {"meta"}:
             return result  # shapes alone
         if devices != {"cpu"}:
-            raise Unrecorded(f"{op} gives nothing, or on another device")
+            raise NotReplayable(f"{op} gives nothing, or on another device")
         reads = set(map(_memory, given))
         fresh = [tensor for tensor in results if _memory(tensor) not in reads]
         self._bytes += sum(tensor.nbytes for tensor in fresh)
         if self._bytes > LARGEST:
-            raise Unrecorded(f"it takes more than {LARGEST // 2**20} MB")
+            raise NotReplayable(f"it takes more than {LARGEST // 2**20} MB")
         self._alive += fresh
         self.own.update(map(_memory, fresh))
         if written or (fresh and "empty" not in op._schema.name):

@@ -11,7 +11,7 @@ import torch
 
 from suite.cell.run import Report, run_cell
 from suite.config.cell import Cell
-from suite.core import signals as stop
+from suite.core import signals
 from suite.core.errors import UserError
 from suite.executors.base import failure_of
 from suite.records.checkpoint import Checkpoint
@@ -45,7 +45,7 @@ def attempt(
         record, arrays = run_cell(task.cell, profile, data, device, report, task.alone, keeper)
     except UserError as error:
         return "refused", str(error)
-    except stop.Stopped:
+    except signals.Stopped:
         return ("stopped",)
     except Exception as error:  # one broken cell must not cost the others
         return "failed", failure_of(error, traceback.format_exc())

@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import Any
 
 from suite.config.cell import Cell
-from suite.core import signals as stop
+from suite.core import signals
 from suite.core.errors import UserError
 from suite.executors.attempt import Task
 from suite.executors.base import Outcome, Queue, Work
 from suite.executors.local_worker import STOP, serve
 from suite.executors.slots import Slot
-from suite.executors.supervision import TICK, Deaths, drive, outcome_of
+from suite.executors.supervision import TICK, CrashCounter, drive, outcome_of
 
 
 class Local:
@@ -98,7 +98,7 @@ class _Crowd:
     def __init__(self, slots: Sequence[Slot], plugins: Sequence[Path], work: Work) -> None:
         self._slots, self._plugins, self._work = slots, plugins, work
         self._workers: dict[int, _Worker] = {}  # by the number of the slot
-        self._deaths = Deaths(work.note, "if memory ran out, take fewer --workers")
+        self._deaths = CrashCounter(work.note, "if memory ran out, take fewer --workers")
         if os.name == "posix":  # now: its start would let signals through to a worker
             resource_tracker.ensure_running()
 
@@ -118,7 +118,7 @@ class _Crowd:
     def _give(self, number: int, cell: Cell) -> None:
         slot, work = self._slots[number], self._work
         if number not in self._workers:
-            with stop.blocked():
+            with signals.blocked():
                 worker = _Worker(slot, work.profile, work.data, self._plugins)
                 self._workers[number] = worker
         worker = self._workers[number]
@@ -168,7 +168,7 @@ class _Crowd:
         worker = self._workers.pop(number)
         worker.process.join(1)  # its pipe closes a moment before it has ended
         how, cell = worker.end(), worker.cell
-        if cell is None or stop.wished():
+        if cell is None or signals.stop_requested():
             return None
         failed = self._deaths.count(cell, how)
         if failed is None:
@@ -177,7 +177,7 @@ class _Crowd:
 
     def end(self) -> None:
         """End all workers at once."""
-        with stop.blocked():
+        with signals.blocked():
             for worker in self._workers.values():
                 worker.end()
             self._workers.clear()

@@ -17,8 +17,7 @@ from typing import Any
 
 import torch
 
-from suite.core import registry
-from suite.core import signals as stop
+from suite.core import registry, signals
 from suite.core.errors import UserError
 from suite.executors.attempt import Task, attempt
 from suite.executors.slots import Slot
@@ -35,7 +34,7 @@ def serve(
     Answers are tuples: ``("step", done, steps, phase)`` and ``("note", text)`` meanwhile, then one
     of `suite.executors.attempt.attempt`.
     """
-    stop.ignore()
+    signals.ignore()
     if slot.cores and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, slot.cores)
     if slot.device.type == "cuda":
@@ -81,6 +80,6 @@ class _Line:
                 os._exit(1)  # the parent is gone; what it held may be another run's by now
             if message != STOP:
                 self.tasks.put(message)
-            elif not stop.wish(signal.SIGTERM):
+            elif not signals.request_stop(signal.SIGTERM):
                 with self._saying:  # an answer on its way arrives
                     os._exit(0)

@@ -15,9 +15,9 @@ from typing import Any
 
 import torch
 
-from suite.cell import setup as bench
+from suite.cell import setup
 from suite.config.cell import Cell
-from suite.core import signals as stop
+from suite.core import signals
 from suite.core.errors import UserError
 from suite.core.process_pool import MEMORY
 from suite.executors import ray_worker as node
@@ -25,7 +25,7 @@ from suite.executors.attempt import Task
 from suite.executors.base import Outcome, Queue, Work
 from suite.executors.ray_cluster import PATIENCE, Cluster, Share, first_line, share
 from suite.executors.ray_progress import Desk
-from suite.executors.supervision import TICK, Deaths, drive, outcome_of
+from suite.executors.supervision import TICK, CrashCounter, drive, outcome_of
 from suite.records.files import temporary_beside, write_atomically
 from suite.records.provenance import suite_sha256
 
@@ -109,7 +109,7 @@ class _Crowd:
         self._running: dict[Any, Cell] = {}  # by the reference to the task's answer
         self._shares = {"cpu": Share(1, 0), "cuda": Share(1, 1)}
         self._data: dict[str, Any] = {}  # references to samplers, by the task's identity
-        self._deaths = Deaths(
+        self._deaths = CrashCounter(
             work.note, "if memory ran out, let a node take fewer at a time: give it fewer cores"
         )
         self._begun: set[str] = set()  # labels of cells whose tasks are past waiting for room
@@ -176,7 +176,7 @@ class _Crowd:
             return []
         task = cell.data_key()
         if task not in self._data:
-            sampler = bench.load(cell, self._work.data, torch.device("cpu"))
+            sampler = setup.load(cell, self._work.data, torch.device("cpu"))
             try:
                 self._data[task] = self._ray.put(sampler)
             except Exception as error:  # whatever pickling raises
@@ -184,7 +184,7 @@ class _Crowd:
                     f"the data of {cell.label} cannot be sent to other machines "
                     f"({first_line(error)}); take another executor, or mend the sampler."
                 ) from error
-            bench.forget()
+            setup.forget()
         return [self._data[task]]
 
     def stop(self) -> None:
@@ -239,8 +239,8 @@ class _Crowd:
     def _again(self, cell: Cell, name: str) -> Outcome | None:
         """Begin a cell again whose task failed by no fault of its own, unless too often."""
         self._cluster.forget()
-        failed = None if stop.wished() else self._deaths.count(cell, HOW.get(name, name))
-        if failed is None and not stop.wished():
+        failed = None if signals.stop_requested() else self._deaths.count(cell, HOW.get(name, name))
+        if failed is None and not signals.stop_requested():
             self._give(cell)
         return failed
 

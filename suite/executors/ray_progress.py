@@ -12,7 +12,7 @@ from typing import NamedTuple
 LONGEST = 10.0
 
 
-class News(NamedTuple):
+class Update(NamedTuple):
     """What a worker says of its cell now and then, first when it begins."""
 
     label: str
@@ -25,20 +25,20 @@ class Desk:
     """An actor of Ray, which runs its methods one at a time in one thread."""
 
     def __init__(self) -> None:
-        self._news: list[News] = []
+        self._news: list[Update] = []
         self._some = asyncio.Event()
         self._stopping = False
 
     async def open(self) -> None:
         """Answer, as soon as there is a desk."""
 
-    async def say(self, news: News) -> bool:
+    async def say(self, news: Update) -> bool:
         """Leave news, and return whether to stop."""
         self._news.append(news)
         self._some.set()
         return self._stopping
 
-    async def hear(self) -> list[News]:
+    async def hear(self) -> list[Update]:
         """Return the news since the last call, as soon as there are any."""
         try:
             await asyncio.wait_for(self._some.wait(), LONGEST)

@@ -20,12 +20,11 @@ from typing import Any, NamedTuple
 
 import torch
 
-from suite.cell import setup as bench
-from suite.core import registry
-from suite.core import signals as stop
+from suite.cell import setup
+from suite.core import registry, signals
 from suite.core.errors import UserError
 from suite.executors.attempt import Task, attempt
-from suite.executors.ray_progress import News
+from suite.executors.ray_progress import Update
 from suite.records.files import write_atomically
 from suite.records.provenance import suite_sha256
 from suite.tasks import cache
@@ -131,7 +130,7 @@ def _fetch(task: Task, data: list[Any], get: Any) -> None:
     """Have the data of a cell at hand, once in this process."""
     for reference in data:
         if reference.hex() not in _fetched:
-            bench.give(task.cell, get(reference))
+            setup.give(task.cell, get(reference))
             _fetched.add(reference.hex())
 
 
@@ -172,7 +171,7 @@ class _Line:
     def _talk(self) -> None:
         over = False
         while not over:
-            if self._say() and not self._over.is_set() and not stop.wish(signal.SIGTERM):
+            if self._say() and not self._over.is_set() and not signals.request_stop(signal.SIGTERM):
                 os._exit(0)  # nothing of it could be kept
             over = self._over.wait(EVERY)
         self._say()
@@ -180,4 +179,4 @@ class _Line:
     def _say(self) -> bool:
         step, self._step = self._step, None
         notes, self._notes = self._notes, []
-        return bool(self._get(self._desk.say.remote(News(self._label, step, tuple(notes)))))
+        return bool(self._get(self._desk.say.remote(Update(self._label, step, tuple(notes)))))

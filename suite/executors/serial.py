@@ -10,7 +10,7 @@ import torch
 
 from suite.cell.run import run_cell
 from suite.config.cell import Cell
-from suite.core import signals as stop
+from suite.core import signals
 from suite.core.errors import UserError
 from suite.executors.base import Outcome, Queue, Work, failure_of
 from suite.records.provenance import usable_cores
@@ -33,7 +33,7 @@ class Serial:
     def run(self, cells: Queue, work: Work) -> Generator[Outcome]:
         """Yield the outcome of each cell; the next is taken after that."""
         while cells.left():
-            stop.answer()
+            signals.raise_if_requested()
             cell = cells.take(KINDS)
             if cell is None:
                 cells.wait()

@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator, Iterator
 from typing import Any, Protocol
 
 from suite.config.cell import Cell
-from suite.core import signals as stop
+from suite.core import signals
 from suite.core.errors import UserError
 from suite.executors.base import Failure, Outcome, Queue
 
@@ -16,7 +16,7 @@ TRIES = 3
 TICK = 0.2
 
 
-class Crowd(Protocol):
+class WorkerGroup(Protocol):
     """Cells in the making."""
 
     @property
@@ -33,24 +33,24 @@ class Crowd(Protocol):
         """Listen for a moment, and yield what is finished."""
 
 
-def drive(crowd: Crowd, cells: Queue) -> Generator[Outcome]:
+def drive(crowd: WorkerGroup, cells: Queue) -> Generator[Outcome]:
     """Yield outcomes until no cell is left; a first signal waits for the checkpoints."""
-    with stop.waiting():
+    with signals.deferring():
         while True:
-            stop.hurry()
-            if stop.wished():
+            signals.raise_if_requested_twice()
+            if signals.stop_requested():
                 crowd.stop()
             else:
                 crowd.begin(cells)
             if crowd.busy:
                 yield from crowd.outcomes()
-            elif stop.wished() or not cells.left():
+            elif signals.stop_requested() or not cells.left():
                 break
             else:
                 cells.wait()
 
 
-class Deaths:
+class CrashCounter:
     """How the workers of each cell died.
 
     Args:

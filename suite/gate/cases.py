@@ -17,10 +17,10 @@ from typing import NamedTuple
 
 import torch
 
-from suite.cell.setup import Bench, set_up
-from suite.cell.workers import Team
+from suite.cell.setup import CellSetup, set_up
+from suite.cell.workers import CellWorkers
 from suite.config.cell import Cell
-from suite.core.episodes import Draws
+from suite.core.episodes import EpisodeContext
 from suite.gate import plain
 from suite.gate.plain import Work
 
@@ -111,7 +111,7 @@ def one_process(cell: Cell) -> Cell:
 
 
 @cache
-def _bench(text: str, data: Path | None) -> Bench:
+def _setup(text: str, data: Path | None) -> CellSetup:
     cell = Cell.model_validate_json(text)
     return set_up(cell, data, torch.device(cell.numerics.device))
 
@@ -132,46 +132,46 @@ def build(plan: Plan, data: Path | None) -> Case:
             torch.device("cpu"),
             long=True,
         )
-    bench = _bench(plan.cell, data)
-    calibration = _calibration(plan.part, bench)
-    counted = outer_step(bench, capture=False) if plan.part == "outer step" else None
-    return Case(PARTS[plan.part](bench), calibration, bench.device, counted=counted)
+    setup = _setup(plan.cell, data)
+    calibration = _calibration(plan.part, setup)
+    counted = outer_step(setup, capture=False) if plan.part == "outer step" else None
+    return Case(PARTS[plan.part](setup), calibration, setup.device, counted=counted)
 
 
-def _calibration(part: str, bench: Bench) -> Work:
-    train, shape = bench.cell.protocol.train, bench.task.input_shape
+def _calibration(part: str, setup: CellSetup) -> Work:
+    train, shape = setup.cell.protocol.train, setup.task.input_shape
     examples = train.support_size + train.query_size
     if part == "sampling":
-        return plain.drawing(shape, AHEAD * train.meta_batch * examples, bench.device)
-    step = part != "test" or bench.algorithm.inner_steps > 0
-    return plain.supervised(shape, examples, train.meta_batch, bench.device, step)
+        return plain.drawing(shape, AHEAD * train.meta_batch * examples, setup.device)
+    step = part != "test" or setup.algorithm.inner_steps > 0
+    return plain.supervised(shape, examples, train.meta_batch, setup.device, step)
 
 
-def inner_loop(bench: Bench, steps: int | None = None) -> Work:
+def inner_loop(setup: CellSetup, steps: int | None = None) -> Work:
     """Return the adaptation of one meta-batch, by all inner steps of training or so many."""
-    count = bench.algorithm.inner_steps if steps is None else steps
-    draws = Draws(bench.inner_draws)
+    count = setup.algorithm.inner_steps if steps is None else steps
+    draws = EpisodeContext(setup.inner_draws)
 
     @torch.no_grad()
     def work() -> None:
-        support = bench.batch.support
-        for _ in bench.algorithm.adapt(bench.engine, bench.initial, support, count, draws):
+        support = setup.batch.support
+        for _ in setup.algorithm.adapt(setup.engine, setup.initial, support, count, draws):
             pass
 
     return work
 
 
-def inner_step(bench: Bench) -> Work:
+def inner_step(setup: CellSetup) -> Work:
     """Return the adaptation of one meta-batch by one step."""
-    return inner_loop(bench, 1)
+    return inner_loop(setup, 1)
 
 
-def outer_step(bench: Bench, capture: bool | None = None) -> Work:
+def outer_step(setup: CellSetup, capture: bool | None = None) -> Work:
     """Return one outer step, meta-gradient and optimiser, always from the initial weights.
 
     ``capture`` as in `OuterLoop`.
     """
-    loop = bench.outer_loop(capture=capture)
+    loop = setup.outer_loop(capture=capture)
     initial = loop.theta.clone()
 
     @torch.no_grad()
@@ -182,34 +182,34 @@ def outer_step(bench: Bench, capture: bool | None = None) -> Work:
     return work
 
 
-def sampling(bench: Bench) -> Work:
+def sampling(setup: CellSetup) -> Work:
     """Return the drawing of meta-batches ahead, as training does it."""
-    return lambda: bench.source.draw(0, AHEAD)
+    return lambda: setup.source.draw(0, AHEAD)
 
 
-def test(bench: Bench) -> Work:
+def test(setup: CellSetup) -> Work:
     """Return the drawing of one test episode, adaptation to it, and its scores at every step."""
-    protocol, start = bench.cell.protocol.evaluations[0], bench.initial
-    draws = Draws(bench.inner_draws, carried=bench.algorithm.carried(bench.engine))
-    return lambda: bench.test.part(slice(0, 1), start, protocol, draws)
+    protocol, start = setup.cell.protocol.evaluations[0], setup.initial
+    draws = EpisodeContext(setup.inner_draws, carried=setup.algorithm.carried(setup.engine))
+    return lambda: setup.test.part(slice(0, 1), start, protocol, draws)
 
 
-def training_and_test(bench: Bench) -> Work:
+def training_and_test(setup: CellSetup) -> Work:
     """Return a whole small cell: a few outer steps from the start, and its meta-test."""
-    protocol = bench.cell.protocol.evaluations[0].model_copy(update={"episodes": SHORT_EPISODES})
+    protocol = setup.cell.protocol.evaluations[0].model_copy(update={"episodes": SHORT_EPISODES})
 
     def work() -> None:
-        with Team(bench) as team:
-            loop = bench.outer_loop(team.outers)
-            for step in range(min(SHORT_STEPS, bench.cell.protocol.train.steps)):
+        with CellWorkers(setup) as team:
+            loop = setup.outer_loop(team.outers)
+            for step in range(min(SHORT_STEPS, setup.cell.protocol.train.steps)):
                 loop.step(step)
-            draws = Draws(bench.inner_draws, carried=loop.carried)
-            team.scores(bench.adapted_from(loop.theta), protocol, draws)
+            draws = EpisodeContext(setup.inner_draws, carried=loop.carried)
+            team.scores(setup.adapted_from(loop.theta), protocol, draws)
 
     return work
 
 
-PARTS: dict[str, Callable[[Bench], Work]] = {
+PARTS: dict[str, Callable[[CellSetup], Work]] = {
     "sampling": sampling,
     "inner step": inner_step,
     "inner loop": inner_loop,

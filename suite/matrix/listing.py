@@ -12,11 +12,11 @@ from rich.console import Console
 from tabulate import tabulate
 
 from suite.cell.setup import set_up
-from suite.cell.workers import Team
+from suite.cell.workers import CellWorkers
 from suite.config.cell import Cell
 from suite.config.profile import load_profile, profile_names
 from suite.core import registry
-from suite.core.episodes import Draws
+from suite.core.episodes import EpisodeContext
 from suite.core.errors import UserError
 from suite.matrix.estimates import Estimates, kind_of
 from suite.matrix.progress import duration
@@ -98,20 +98,22 @@ class _Trials:
 
     def _trial(self, cell: Cell) -> float:
         """Do one or two outer steps and a test episode in every process, and multiply."""
-        bench = set_up(cell, self._data, torch.device(cell.numerics.device))
+        setup = set_up(cell, self._data, torch.device(cell.numerics.device))
         train, total = cell.protocol.train, 0.0
-        with Team(bench) as team:
+        with CellWorkers(setup) as team:
             shards = len(team)
-            if bench.trains:
-                loop = bench.outer_loop(team.outers)
+            if setup.trains:
+                loop = setup.outer_loop(team.outers)
                 first = _timed(lambda: loop.step(0))
                 # The first step warms up; one that takes long says enough.
                 again = first if first > LONG else _timed(lambda: loop.step(0))
                 total += train.steps * again
             for protocol in cell.protocol.evaluations:
                 parts = [slice(i, i + 1) for i in range(shards)]
-                draws = Draws(bench.inner_draws, carried=bench.algorithm.carried(bench.engine))
-                score = partial(team.score, parts, bench.initial, protocol, draws)
+                draws = EpisodeContext(
+                    setup.inner_draws, carried=setup.algorithm.carried(setup.engine)
+                )
+                score = partial(team.score, parts, setup.initial, protocol, draws)
                 total += protocol.episodes / shards * _timed(score)
         return total
 

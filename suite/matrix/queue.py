@@ -25,7 +25,7 @@ class _Held(NamedTuple):
     claim: ExitStack
 
 
-class Claims:
+class CellQueue:
     """A `Queue` of cells on a results folder that other runs may share.
 
     A context: what is still held is let go of at its end.
@@ -50,7 +50,7 @@ class Claims:
         #: Whether another run holds or held cells: timings are not this run's alone.
         self.met_others = False
 
-    def __enter__(self) -> Claims:
+    def __enter__(self) -> CellQueue:
         return self
 
     def __exit__(

@@ -12,14 +12,14 @@ import torch
 
 from suite.cell.setup import check, forget
 from suite.config.cell import Cell
-from suite.core import signals as stop
+from suite.core import signals
 from suite.core.errors import UserError
 from suite.core.process_pool import MEMORY
 from suite.executors.base import Executor, Failure, Outcome, Work
 from suite.executors.serial import Serial
 from suite.matrix.estimates import Estimates
 from suite.matrix.progress import Progress
-from suite.matrix.queue import Claims
+from suite.matrix.queue import CellQueue
 from suite.records.checkpoint import Checkpoint
 from suite.records.files import write_atomically
 from suite.records.provenance import processor
@@ -113,7 +113,7 @@ def run_matrix(
     summary.skipped = len(there)
     summary.diverged = [record.cell.label for record in there if record.status == "diverged"]
     _warn(there, progress)
-    claims, lanes = Claims(todo, store, progress, Estimates(store.records())), executor.lanes
+    claims, lanes = CellQueue(todo, store, progress, Estimates(store.records())), executor.lanes
     left = claims.seconds_left(lanes)
     with claims, progress.over(len(todo), summary.skipped, left):
         work = Work(
@@ -131,7 +131,7 @@ def run_matrix(
                     checkpoint(outcome.cell).remove()
                 claims.release(outcome.cell, outcome.record)
                 progress.finished(outcome.cell.label, said, claims.seconds_left(lanes))
-        stop.answer()
+        signals.raise_if_requested()
     summary.skipped += len(claims.found)
     summary.diverged += [r.cell.label for r in claims.found if r.status == "diverged"]
     summary.seconds = time.perf_counter() - start

@@ -17,7 +17,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from suite.core.component import Component, Strict, later
+from suite.core.component import Component, Strict, added_field
 from suite.core.episodes import Episodes, Examples
 from suite.core.errors import UserError
 from suite.core.streams import Stream
@@ -32,9 +32,9 @@ class EpisodeShape(Strict):
     ways: int = Field(1, ge=1)
     shots: int = Field(ge=1)
     query_shots: int = Field(ge=1)
-    rotations: Rotations | None = later(None)
+    rotations: Rotations | None = added_field(None)
     """How the characters of these episodes are turned, instead of by the task's own rule."""
-    tasks: Annotated[int, Field(ge=1)] | str | None = later(None)
+    tasks: Annotated[int, Field(ge=1)] | str | None = added_field(None)
     """Which tasks the episodes are. By default each is drawn anew. Of training, a number: so many
     are drawn once, with their support and query examples, and walked through again and again
     (MAML, data_generator.py:86-104). Of a test, the key of a paper: those that its code drew."""

@@ -11,7 +11,7 @@ import torch
 from pydantic import model_validator
 
 from suite.core import registry
-from suite.core.component import later
+from suite.core.component import added_field
 from suite.core.streams import Integers, Stream, choose
 from suite.tasks import omniglot_data
 from suite.tasks.base import Rotations, Split
@@ -48,7 +48,7 @@ class Omniglot(ImageTask):
     rotations: Rotations = "episode"
     split: Rule = "random_1100"
     split_seed: int = 1
-    split_by_seed: bool = later(False)
+    split_by_seed: bool = added_field(False)
     resize: omniglot_data.Resize = "nearest"
     ink: Literal[0, 1] = 1
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from suite.core import registry
-from suite.core.component import later
+from suite.core.component import added_field
 from suite.core.episodes import Episodes, Examples
 from suite.core.errors import UserError, unknown
 from suite.core.streams import Stream, uniform
@@ -79,7 +79,7 @@ class Sinusoid(Task):
 
     kind = "regression"
 
-    oracle: bool = later(False)
+    oracle: bool = added_field(False)
 
     @property
     def input_shape(self) -> tuple[int, ...]:

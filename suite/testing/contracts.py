@@ -14,7 +14,7 @@ from torch import Tensor
 from suite.algorithms.base import Algorithm
 from suite.core import registry
 from suite.core.component import Component, validated
-from suite.core.episodes import Draws, Episodes, Examples
+from suite.core.episodes import EpisodeContext, Episodes, Examples
 from suite.core.errors import UserError
 from suite.core.streams import Stream
 from suite.engines import selection
@@ -110,7 +110,7 @@ def _path(
 ) -> list[Tensor]:
     engine = _engine()
     theta = engine.layout.flatten(engine.model).double()
-    draws = Draws(Stream("contract"), first)
+    draws = EpisodeContext(Stream("contract"), first)
     with torch.no_grad():
         return list(algorithm.adapt(engine, theta, episodes.support, steps, draws))
 
@@ -171,7 +171,7 @@ def gives_an_outer_gradient(name: str) -> None:
     if algorithm.trains_on == "joint":
         episodes = episodes[:1]
     theta = engine.layout.flatten(engine.model).double()
-    outer = engine.meta_gradient(algorithm, theta, episodes, Draws(Stream("contract")))
+    outer = engine.meta_gradient(algorithm, theta, episodes, EpisodeContext(Stream("contract")))
     assert outer.gradient.shape == theta.shape
     assert outer.loss.shape == ()
     assert bool(outer.gradient.isfinite().all())
@@ -182,9 +182,12 @@ def gives_an_outer_gradient(name: str) -> None:
 def gives_each_episode_its_own(name: str) -> None:
     """What `each` gives an episode is the same alone and in a batch."""
     algorithm, engine, episodes = registry.algorithms.get(name)(), _engine(), _episodes()
-    if not algorithm.by_episode:
+    if not algorithm.is_separable:
         return
-    theta, draws = 1.1 * engine.layout.flatten(engine.model).double(), Draws(Stream("each"), 5)
+    theta, draws = (
+        1.1 * engine.layout.flatten(engine.model).double(),
+        EpisodeContext(Stream("each"), 5),
+    )
     rows, losses = algorithm.each(engine, theta, episodes, draws)
     assert rows.shape == (len(episodes), len(theta))
     for t in range(len(episodes)):
@@ -349,7 +352,7 @@ def runs_on_an_engine(name: str) -> None:
         x = torch.rand(2, 2 * _WAYS, *_IMAGE, generator=torch.Generator().manual_seed(0)).double()
         part = Examples(x, (torch.arange(2 * _WAYS) % _WAYS).repeat(2, 1))
         episodes = Episodes(part, part, np.zeros((2, 1)))
-        outer = engine.meta_gradient(maml, theta, episodes, Draws(Stream("contract")))
+        outer = engine.meta_gradient(maml, theta, episodes, EpisodeContext(Stream("contract")))
         assert bool(outer.gradient.isfinite().all())
         found.append(engine.layout.natural(outer.gradient[None]))
     assert float((found[0] - found[1]).norm()) <= 1e-9 * float(found[1].norm())

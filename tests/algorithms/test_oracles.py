@@ -17,7 +17,7 @@ from suite.algorithms.multitask import MultiTask
 from suite.algorithms.reptile import Reptile
 from suite.algorithms.sgd import SGD
 from suite.cell.setup import set_up
-from suite.core.episodes import Draws, Episodes, Examples
+from suite.core.episodes import EpisodeContext, Episodes, Examples
 from suite.core.streams import Stream
 from tests.matrix.test_cell import make
 from tests.problems import DRAWS, PROBLEMS, arranged, distance, meta_gradient, natural
@@ -210,7 +210,7 @@ def test_inner_loop_leaves_the_parameters_that_are_not_its_own():
     assert int(kept.sum()) == 4 * 4
     assert torch.equal(adapted[0][kept], theta[kept])
     assert (adapted[0][~kept] != theta[~kept]).double().mean() > 0.8
-    outer = engine.meta_gradient(MAML(inner_rate=0.1), theta, episodes, Draws(Stream("x")))
+    outer = engine.meta_gradient(MAML(inner_rate=0.1), theta, episodes, EpisodeContext(Stream("x")))
     assert outer.gradient[kept].abs().min() > 0  # the outer loop trains them
 
 
@@ -290,7 +290,10 @@ def test_multitask_starts_norms_at_one_and_nought_and_is_rehearsed_briefly():
     assert norms
     for name in norms:
         assert not spans[name.removesuffix("weight") + "bias"].any()
-    assert (rule.rehearsed.task_steps, MultiTask(task_steps=3).rehearsed.task_steps) == (200, 3)
+    assert (rule.for_self_check.task_steps, MultiTask(task_steps=3).for_self_check.task_steps) == (
+        200,
+        3,
+    )
 
 
 def test_fine_tuning_decays_its_rate_as_torch7():

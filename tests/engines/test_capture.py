@@ -9,18 +9,18 @@ import pytest
 import torch
 
 from suite.cell.setup import set_up
-from suite.cell.workers import Team
-from suite.core.episodes import Draws
+from suite.cell.workers import CellWorkers
+from suite.core.episodes import EpisodeContext
 from suite.core.streams import Stream
-from suite.engines.capture import OFTEN, Capture
+from suite.engines.capture import MIN_STEPS, Capture
 from tests.matrix.test_cell import make
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 
 
 def losses_and_weights(cell, device, record):
-    bench = set_up(cell, None, torch.device(device))
-    loop = bench.outer_loop(capture=record)
+    setup = set_up(cell, None, torch.device(device))
+    loop = setup.outer_loop(capture=record)
     losses = [loop.step(step) for step in range(4)]
     return torch.stack(losses), loop.theta, loop
 
@@ -54,21 +54,21 @@ def test_an_inner_loop_that_draws_is_not_recorded(device):
 @pytest.mark.parametrize("way", ["whole", "in parts", "differentiated"])
 def test_on_the_cpu_it_is_for_meta_batches_that_an_engine_takes_whole(way):
     engine = "reference" if way == "differentiated" else "explicit"
-    cell = make(images=way == "in parts", engine=engine, meta_batch=8, steps=OFTEN)
-    bench = set_up(cell, None, torch.device("cpu"))
+    cell = make(images=way == "in parts", engine=engine, meta_batch=8, steps=MIN_STEPS)
+    setup = set_up(cell, None, torch.device("cpu"))
     if way != "differentiated":
-        parts = bench.trainer.parts(bench.algorithm, bench.source.step(0))
+        parts = setup.trainer.parts(setup.algorithm, setup.source.step(0))
         assert (len(parts) == 1) is (way == "whole")
-    loop = bench.outer_loop()
+    loop = setup.outer_loop()
     loop.step(0)
     assert (loop._capture._replay is not None) is (way == "whole")
 
 
-@pytest.mark.parametrize("steps", [OFTEN - 1, OFTEN])
+@pytest.mark.parametrize("steps", [MIN_STEPS - 1, MIN_STEPS])
 def test_a_short_training_is_not_worth_a_recording(steps):
     loop = set_up(make(steps=steps), None, torch.device("cpu")).outer_loop()
     loop.step(0)
-    assert (loop._capture._replay is not None) is (steps == OFTEN)
+    assert (loop._capture._replay is not None) is (steps == MIN_STEPS)
 
 
 def numbers_of_weights(theta, episodes, draws):
@@ -123,24 +123,24 @@ SLY = [numbers_of_weights, numbers_of_examples, place_of_the_largest, order_of_t
 @pytest.mark.parametrize("count", [1, 4])
 @pytest.mark.parametrize("work", SLY)
 def test_work_that_goes_by_what_no_operation_shows_is_not_replayed(work, count):
-    bench = set_up(make(), None, torch.device("cpu"))
+    setup = set_up(make(), None, torch.device("cpu"))
     recorded = Capture(work, torch.device("cpu"))
     for step in range(3):
-        batch = bench.source.step(step)
-        draws = Draws(Stream("inner"), step * len(batch))
-        (found,) = recorded(bench.initial + step, batch[:count], draws)
-        (wanted,) = work(bench.initial + step, batch[:count], draws)
+        batch = setup.source.step(step)
+        draws = EpisodeContext(Stream("inner"), step * len(batch))
+        (found,) = recorded(setup.initial + step, batch[:count], draws)
+        (wanted,) = work(setup.initial + step, batch[:count], draws)
         assert torch.equal(found, wanted)
     assert recorded.refused is not None
 
 
 def test_a_meta_batch_of_another_shape_is_not_replayed():
-    bench = set_up(make(), None, torch.device("cpu"))
-    batch, draws = bench.source.step(0), Draws(Stream("inner"))
-    recorded = Capture(partial(bench.trainer.each, bench.algorithm), torch.device("cpu"))
+    setup = set_up(make(), None, torch.device("cpu"))
+    batch, draws = setup.source.step(0), EpisodeContext(Stream("inner"))
+    recorded = Capture(partial(setup.trainer.each, setup.algorithm), torch.device("cpu"))
     for part in (batch[1:], batch[:1], batch[:3]):
-        rows, losses = recorded(bench.initial, part, draws)
-        wanted = bench.trainer.each(bench.algorithm, bench.initial, part, draws)
+        rows, losses = recorded(setup.initial, part, draws)
+        wanted = setup.trainer.each(setup.algorithm, setup.initial, part, draws)
         assert torch.equal(rows, wanted[0])
         assert torch.equal(losses, wanted[1])
     assert recorded._replay is not None
@@ -148,10 +148,10 @@ def test_a_meta_batch_of_another_shape_is_not_replayed():
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_what_is_not_a_number_is_the_same_as_itself(dtype):
-    bench = set_up(make(), None, torch.device("cpu"))
-    batch = bench.source.step(0)
+    setup = set_up(make(), None, torch.device("cpu"))
+    batch = setup.source.step(0)
     recorded = Capture(lambda theta, *_: (theta.sqrt(),), torch.device("cpu"))
-    for weights in (bench.initial.to(dtype), -bench.initial.to(dtype)):
+    for weights in (setup.initial.to(dtype), -setup.initial.to(dtype)):
         (found,) = recorded(weights, batch, None)
         assert found.dtype == dtype
         assert torch.equal(found.nan_to_num(-1), weights.sqrt().nan_to_num(-1))
@@ -159,12 +159,16 @@ def test_what_is_not_a_number_is_the_same_as_itself(dtype):
 
 
 def test_the_inner_loop_is_timed_as_an_outer_step_does_it():
-    bench = set_up(make(steps=OFTEN), None, torch.device("cpu"))
-    support, steps, draws = bench.batch.support, bench.algorithm.inner_steps, Draws(Stream("none"))
-    with Team(bench) as team:
+    setup = set_up(make(steps=MIN_STEPS), None, torch.device("cpu"))
+    support, steps, draws = (
+        setup.batch.support,
+        setup.algorithm.inner_steps,
+        EpisodeContext(Stream("none")),
+    )
+    with CellWorkers(setup) as team:
         team.adapt()
         team.adapt()
         (adapted,) = team._inner._outputs
-        *_, wanted = bench.algorithm.adapt(bench.engine, bench.initial, support, steps, draws)
+        *_, wanted = setup.algorithm.adapt(setup.engine, setup.initial, support, steps, draws)
         assert team._inner._replay is not None
         assert torch.equal(adapted, wanted)

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from suite.algorithms.maml import MAML
-from suite.core.episodes import Episodes, Examples, Outer
+from suite.core.episodes import Episodes, Examples, OuterGradient
 from suite.core.errors import UserError
 from suite.engines import explicit, layers, selection
 from suite.tasks.base import EpisodeShape
@@ -85,7 +85,7 @@ class Doubled(MAML):
 
     def outer(self, engine, theta, episodes, draws):
         found = super().outer(engine, theta, episodes, draws)
-        return Outer(2 * found.gradient, found.loss)
+        return OuterGradient(2 * found.gradient, found.loss)
 
 
 def test_an_outer_that_is_not_the_gradient_of_its_adapt_is_refused():

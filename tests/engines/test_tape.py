@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from suite.engines import tape
-from suite.engines.tape import Tape, Unrecorded
+from suite.engines.tape import NotReplayable, Tape
 
 X = torch.arange(1.0, 25.0).view(2, 3, 4)
 
@@ -89,7 +89,7 @@ def test_work_that_writes_outside_is_refused():
         return keeps()
 
     for work in (counts, keeps, keeps_where_memory_was_freed):
-        with pytest.raises(Unrecorded, match="what was there before"):
+        with pytest.raises(NotReplayable, match="what was there before"):
             Tape(work)
     assert torch.equal(total, torch.zeros(3))  # nor has it been written
 
@@ -121,7 +121,7 @@ def test_what_nobody_reads_is_left_out():
     ],
 )
 def test_work_that_draws_or_decides_on_numbers_is_refused(work):
-    with pytest.raises(Unrecorded, match="draws, has the host wait for a number, or turns"):
+    with pytest.raises(NotReplayable, match="draws, has the host wait for a number, or turns"):
         Tape(lambda: [work()])
 
 
@@ -133,7 +133,7 @@ def test_large_work_is_refused():
 
     assert len(Tape(work)) == 2
     x = torch.zeros(tape.LARGEST // 8 // 2 + 1)
-    with pytest.raises(Unrecorded, match="more than 32 MB"):
+    with pytest.raises(NotReplayable, match="more than 32 MB"):
         Tape(work)
 
 

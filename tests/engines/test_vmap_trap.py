@@ -12,7 +12,7 @@ import torch
 from torch.func import functional_call, grad, vmap
 
 from suite.algorithms.maml import MAML
-from suite.core.episodes import Outer
+from suite.core.episodes import OuterGradient
 from suite.engines.base import episode_losses
 from suite.engines.reference import ReferenceEngine
 from suite.engines.selection import self_check
@@ -38,7 +38,7 @@ class VmapEngine(ReferenceEngine):
             data = episodes.support.x, episodes.support.y, episodes.query.x, episodes.query.y
             return vmap(adapted_loss, in_dims=(None, 0, 0, 0, 0))(theta, *data).mean()
 
-        return Outer(grad(meta_loss)(theta), meta_loss(theta).detach())
+        return OuterGradient(grad(meta_loss)(theta), meta_loss(theta).detach())
 
 
 def check(name):

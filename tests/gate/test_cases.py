@@ -59,11 +59,11 @@ def test_cases_can_be_sampled_and_counted_alike(plan):
 
 
 def test_an_outer_step_always_starts_from_the_initial_weights():
-    bench = set_up(make("maml"), None, CPU)
+    setup = set_up(make("maml"), None, CPU)
     seen = []
-    loop = bench.outer_loop()
+    loop = setup.outer_loop()
     expected = loop.step(0)
-    work = outer_step(bench)
+    work = outer_step(setup)
     original = type(loop).step
     try:
         type(loop).step = lambda self, step: seen.append(original(self, step))

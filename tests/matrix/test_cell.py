@@ -15,7 +15,7 @@ from suite.cell.run import run_cell, summarise
 from suite.cell.setup import check, set_up
 from suite.cell.training import Diverged, OuterLoop, curve_points, transfer
 from suite.config.cell import Cell, Numerics, Protocol, episode_stream
-from suite.core.episodes import Draws, Episodes, Examples
+from suite.core.episodes import EpisodeContext, Episodes, Examples
 from suite.core.errors import UserError
 from suite.core.streams import Stream
 from suite.records.files import arrays_sha256
@@ -91,10 +91,10 @@ def test_engines_agree_on_a_whole_cell():
 
 def test_support_mode_classifies_each_query_image_by_itself():
     """Another query image changes nothing for its neighbours; transductive, it does."""
-    bench = set_up(make("maml", images=True), None, torch.device("cpu"))
-    shape = bench.cell.protocol.evaluations[0]
-    episodes = bench.sampler.sample(Stream("x"), 0, 2, shape, "test")
-    theta = bench.initial.expand(2, -1)
+    setup = set_up(make("maml", images=True), None, torch.device("cpu"))
+    shape = setup.cell.protocol.evaluations[0]
+    episodes = setup.sampler.sample(Stream("x"), 0, 2, shape, "test")
+    theta = setup.initial.expand(2, -1)
     changed = Episodes(
         episodes.support,
         Examples(episodes.query.x.clone(), episodes.query.y),
@@ -102,7 +102,7 @@ def test_support_mode_classifies_each_query_image_by_itself():
     )
     changed.query.x[:, 0] = 0.0
     for mode, alone in (("support", True), ("transductive", False)):
-        one, two = (predict(bench.engine, theta, e, mode) for e in (episodes, changed))
+        one, two = (predict(setup.engine, theta, e, mode) for e in (episodes, changed))
         assert not torch.allclose(one[:, 0], two[:, 0], atol=1e-4)
         assert torch.allclose(one[:, 1:], two[:, 1:], atol=1e-6) == alone
     _, arrays = run(make("maml", images=True))
@@ -187,18 +187,18 @@ def test_evaluation_does_not_depend_on_its_parts(monkeypatch):
 
 def test_outer_loop_is_torch_adam_on_the_meta_gradient():
     """Against torch.optim.Adam over the module's own parameters, fed the same gradients."""
-    bench = set_up(make(engine="reference"), None, torch.device("cpu"))
-    loop = bench.outer_loop()
-    model = bench.engine.model
+    setup = set_up(make(engine="reference"), None, torch.device("cpu"))
+    loop = setup.outer_loop()
+    model = setup.engine.model
     parameters = [torch.nn.Parameter(p.detach().clone()) for p in model.parameters()]
-    optimiser = torch.optim.Adam(parameters, lr=bench.algorithm.outer_rate)
+    optimiser = torch.optim.Adam(parameters, lr=setup.algorithm.outer_rate)
     for step in range(3):
         theta = loop.theta.clone()
         episodes = loop.source.step(step)
-        from suite.core.episodes import Draws
+        from suite.core.episodes import EpisodeContext
 
-        draws = Draws(bench.inner_draws, step * 4)
-        gradient = bench.engine.meta_gradient(bench.algorithm, theta, episodes, draws).gradient
+        draws = EpisodeContext(setup.inner_draws, step * 4)
+        gradient = setup.engine.meta_gradient(setup.algorithm, theta, episodes, draws).gradient
         for p, g in zip(parameters, gradient.split([p.numel() for p in parameters]), strict=True):
             p.grad = g.view(p.shape)
         optimiser.step()
@@ -208,8 +208,8 @@ def test_outer_loop_is_torch_adam_on_the_meta_gradient():
 
 
 def test_clip_and_schedule():
-    bench = set_up(make(clip=1e-3), None, torch.device("cpu"))
-    loop = bench.outer_loop()
+    setup = set_up(make(clip=1e-3), None, torch.device("cpu"))
+    loop = setup.outer_loop()
     loop.step(0)
     assert loop.weights.grad.abs().max() <= 1e-3
     reptile = set_up(make("reptile"), None, torch.device("cpu")).outer_loop()
@@ -220,14 +220,14 @@ def test_clip_and_schedule():
 def test_curve_points_and_transfer():
     assert curve_points(10, 3) == [4, 7, 10]
     assert curve_points(2, 10) == [1, 2]
-    bench = set_up(make("finetune", images=True), None, torch.device("cpu"))
-    wide, narrow = bench.trainer.layout, bench.engine.layout
+    setup = set_up(make("finetune", images=True), None, torch.device("cpu"))
+    wide, narrow = setup.trainer.layout, setup.engine.layout
     assert wide.size > narrow.size
     theta = torch.arange(float(wide.size))
-    handed = transfer(theta, wide, narrow, bench.initial)
+    handed = transfer(theta, wide, narrow, setup.initial)
     body = narrow.head[0].start
     assert torch.equal(handed[:body], theta[:body])
-    assert torch.equal(handed[body:], bench.initial[body:])
+    assert torch.equal(handed[body:], setup.initial[body:])
 
 
 def test_summary_counts_diverged_episodes():
@@ -243,16 +243,16 @@ def test_summary_counts_diverged_episodes():
 @pytest.mark.parametrize("batch_norm", ["transductive", "support", "running"])
 def test_the_last_step_alone_scores_as_it_does_among_all(batch_norm):
     cell = make("maml", images=True)
-    bench = set_up(cell, None, torch.device("cpu"))
+    setup = set_up(cell, None, torch.device("cpu"))
     update = {"batch_norm": batch_norm, "steps": 3}
     protocol = cell.protocol.evaluations[0].model_copy(update=update)
-    draws = Draws(bench.inner_draws)
-    every = bench.test.part(slice(0, 6), bench.initial, protocol, draws)
-    last = bench.test.part(slice(0, 6), bench.initial, protocol, draws, last=True)
+    draws = EpisodeContext(setup.inner_draws)
+    every = setup.test.part(slice(0, 6), setup.initial, protocol, draws)
+    last = setup.test.part(slice(0, 6), setup.initial, protocol, draws, last=True)
     assert every.values.shape == (6, 4)
     assert np.array_equal(last.values, every.values[:, 3:])
     some = protocol.model_copy(update={"scored": (0, 2), "by_class": True, "report_step": 2})
-    found = bench.test.part(slice(0, 6), bench.initial, some, draws)
+    found = setup.test.part(slice(0, 6), setup.initial, some, draws)
     assert np.array_equal(found.values, every.values[:, [0, 2]])
     assert (every.hits, found.hits.shape) == (None, (6, 3, 2))
     assert np.allclose(found.hits.sum(1) / 6, found.values)
@@ -271,13 +271,15 @@ def test_hits_by_class_are_those_of_the_episodes():
     assert episodes.sum() == 3 * 40
     assert sorted(set(classes)) == list(classes)
     # Hits of an episode with the mean taken over again, class by class.
-    bench = set_up(cell, None, torch.device("cpu"))
-    theta = torch.zeros_like(bench.initial)  # all outputs alike: label 0 is said of all
-    part = bench.test.part(slice(0, 40), theta, cell.protocol.evaluations[0], Draws(Stream("x")))
+    setup = set_up(cell, None, torch.device("cpu"))
+    theta = torch.zeros_like(setup.initial)  # all outputs alike: label 0 is said of all
+    part = setup.test.part(
+        slice(0, 40), theta, cell.protocol.evaluations[0], EpisodeContext(Stream("x"))
+    )
     assert part.hits[:, 0, 0].tolist() == [2] * 40
     assert not part.hits[:, 1:, 0].any()
-    drawn = bench.sampler.sample(
-        episode_stream(bench.task, cell.protocol.evaluations[0]), 0, 40,
+    drawn = setup.sampler.sample(
+        episode_stream(setup.task, cell.protocol.evaluations[0]), 0, 40,
         cell.protocol.evaluations[0], "test",
     )  # fmt: skip
     assert np.array_equal(part.classes, drawn.classes)
@@ -302,8 +304,8 @@ def test_a_regression_has_no_hits():
 def test_joint_training_has_the_mean_loss_whatever_its_classes(loss, monkeypatch):
     """Also where there are as many classes as ways, so that one model would do for both."""
     monkeypatch.setattr(ImageSampler, "joint_outputs", lambda self: 3)
-    bench = set_up(make("finetune", images=True, loss=loss), None, torch.device("cpu"))
-    assert (bench.trainer.loss_scale, bench.engine.loss_scale) == (1, {"mean": 1}.get(loss, 3))
+    setup = set_up(make("finetune", images=True, loss=loss), None, torch.device("cpu"))
+    assert (setup.trainer.loss_scale, setup.engine.loss_scale) == (1, {"mean": 1}.get(loss, 3))
 
 
 def test_store_keeps_and_checks(tmp_path):
@@ -366,9 +368,9 @@ def test_a_loss_divided_by_shots_scales_the_outer_gradient_too():
     cells = [make("maml", images=True, loss="per_shot", query_shots=q, clip=1e-3) for q in (2, 6)]
     assert [cell.protocol.train.outer_scale for cell in cells] == [1, 3]
     assert make("maml", images=True, query_shots=6).protocol.train.outer_scale == 1
-    bench = set_up(cells[1], None, torch.device("cpu"))
-    loop = bench.outer_loop()
-    outer = loop._meta_gradient(0, bench.source.step(0))
+    setup = set_up(cells[1], None, torch.device("cpu"))
+    loop = setup.outer_loop()
+    outer = loop._meta_gradient(0, setup.source.step(0))
     loop.step(0)
     wanted = (outer.gradient * 3).clamp(-1e-3, 1e-3)
     torch.testing.assert_close(loop.weights.grad, wanted)
@@ -379,8 +381,8 @@ def test_carried_state_reaches_checkpoints_and_tests():
     carried = carried.model_copy(
         update={"algorithm": {**carried.algorithm, "inner_state": "carried", "inner_steps": 2}}
     )
-    bench = set_up(carried, None, torch.device("cpu"))
-    loop, again = bench.outer_loop(), bench.outer_loop()
+    setup = set_up(carried, None, torch.device("cpu"))
+    loop, again = setup.outer_loop(), setup.outer_loop()
     for step in range(3):
         loop.step(step)
     assert float(loop.carried[-1]) == 3 * 2 * 2  # steps x episodes x inner steps

@@ -8,7 +8,7 @@ from rich.console import Console
 from suite.matrix import claims as module
 from suite.matrix.estimates import Estimates
 from suite.matrix.progress import Progress
-from suite.matrix.queue import Claims
+from suite.matrix.queue import CellQueue
 from suite.records.store import Store
 from tests.matrix.test_cell import make
 from tests.matrix.test_estimates import told
@@ -22,7 +22,7 @@ def queue(tmp_path, monkeypatch):
 
     def of(cells, records=()):
         progress = Progress(Console(quiet=True))
-        return Claims(cells, Store(tmp_path, "p"), progress, Estimates(records))
+        return CellQueue(cells, Store(tmp_path, "p"), progress, Estimates(records))
 
     return of
 

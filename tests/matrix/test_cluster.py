@@ -15,7 +15,7 @@ import torch
 from click.testing import CliRunner
 
 from suite import cli
-from suite.cell import setup as bench
+from suite.cell import setup
 from suite.config.cell import make_task
 from suite.config.profile import expand, load_profile
 from suite.core import devices
@@ -193,7 +193,7 @@ def test_data_are_read_here_and_sent_once(tmp_path, two_nodes, monkeypatch):
     reading = workers.plugin(tmp_path, READING, "reading")
     quick = workers.plugin(tmp_path, workers.QUICK, "quick")
     cells = many(tmp_path, "reptile")
-    bench.registry.load_plugin(reading)
+    setup.registry.load_plugin(reading)
     task = make_task({"name": "shifted"}).identity()
     cells = [cell.model_copy(update={"task": task}) for cell in cells]
     sent, put = [], ray.put
@@ -351,7 +351,7 @@ def test_plugins_travel_to_nodes_that_have_no_such_file(tmp_path, monkeypatch):
     monkeypatch.setenv("FEWSHOT_SUITE_CACHE", str(tmp_path / "cache"))
     text = workers.EXTRA.replace("midway", "travelled").encode()
     node._load(node.Plugin(Path("/not/here/travelling.py"), text))
-    assert bench.registry.algorithms.get("travelled").__name__ == "Midway"
+    assert setup.registry.algorithms.get("travelled").__name__ == "Midway"
     (copy,) = (tmp_path / "cache").rglob("travelling.py")
     assert copy.read_bytes() == text
 

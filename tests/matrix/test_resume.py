@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from suite.cell.run import run_cell
-from suite.core import signals as stop
+from suite.core import signals
 from suite.records.checkpoint import Checkpoint
 from tests.matrix.test_cell import make
 
@@ -25,7 +25,7 @@ class Patience:
 
     def answer(self):
         if self.left < 0:
-            raise stop.Stopped(signal.SIGTERM)
+            raise signals.Stopped(signal.SIGTERM)
 
 
 def run(cell, path, every=1e9):
@@ -44,9 +44,9 @@ def test_stopped_after_any_step_it_goes_on_to_the_same_bits(
     for steps in stops:
         patience = Patience(steps)
         with monkeypatch.context() as patch:
-            patch.setattr(stop, "wished", patience.wished)
-            patch.setattr(stop, "answer", patience.answer)
-            with pytest.raises(stop.Stopped):
+            patch.setattr(signals, "stop_requested", patience.wished)
+            patch.setattr(signals, "raise_if_requested", patience.answer)
+            with pytest.raises(signals.Stopped):
                 run(cell, path)
     found, _ = run(cell, path)
     assert found.provenance.resumed == len(stops)
@@ -80,19 +80,19 @@ def test_a_signal_waits_for_the_end_of_the_step_and_a_second_does_not():
     seen = []
 
     def work(*numbers):
-        with stop.waiting():
+        with signals.deferring():
             for number in numbers:
                 signal.raise_signal(number)
-                seen.append(stop.wished())
+                seen.append(signals.stop_requested())
 
-    with stop.listening(), pytest.raises(stop.Stopped) as ended:
+    with signals.listening(), pytest.raises(signals.Stopped) as ended:
         work(signal.SIGTERM)
     assert seen == [True]
     assert ended.value.number == signal.SIGTERM
-    with stop.listening(), pytest.raises(stop.Stopped) as ended:
+    with signals.listening(), pytest.raises(signals.Stopped) as ended:
         work(signal.SIGTERM, signal.SIGINT, signal.SIGINT)
     assert seen == [True, True]
     assert ended.value.number == signal.SIGINT
-    with stop.listening(), pytest.raises(stop.Stopped):
+    with signals.listening(), pytest.raises(signals.Stopped):
         signal.raise_signal(signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

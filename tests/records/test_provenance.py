@@ -15,7 +15,7 @@ from suite.core import errors  # what may go wrong
 
 
 class Task:
-    """Draws."""
+    """EpisodeContext."""
 
     scale: float = 2.0
     """Of the inputs."""

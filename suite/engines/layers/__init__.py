@@ -21,7 +21,7 @@ few times; where they do not (`large`), each episode goes through the library's 
 """
 
 from suite.engines.layers.affine import Convolution, Linear
-from suite.engines.layers.base import Gradients, Kept, Layer, Parameters
+from suite.engines.layers.base import Gradients, Layer, Parameters, Saved
 from suite.engines.layers.losses import CrossEntropy, SquaredError
 from suite.engines.layers.normalisation import (
     BatchNormalisation,
@@ -46,7 +46,6 @@ __all__ = [
     "CrossEntropy",
     "Flatten",
     "Gradients",
-    "Kept",
     "Layer",
     "Linear",
     "MaxPool",
@@ -54,6 +53,7 @@ __all__ = [
     "Normalisation",
     "Parameters",
     "Rectifier",
+    "Saved",
     "SpatialMean",
     "SquaredError",
     "StandardisedLinear",

@@ -9,11 +9,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from suite.engines.layers.base import (
-    Found,
     Gradients,
-    Kept,
+    InputAndParamGrads,
     Layer,
     Parameters,
+    Saved,
     add_product,
     aten,
     images,
@@ -63,7 +63,7 @@ class Linear(Layer):
         """Apply the adjoint of `shaped`."""
         return dy
 
-    def forward(self, p: Parameters, x: Tensor, kept: Kept, memo: dict[Any, Any] | None) -> Tensor:
+    def forward(self, p: Parameters, x: Tensor, kept: Saved, memo: dict[Any, Any] | None) -> Tensor:
         kept.shape, kept.matrix = x.shape, self.matrix(p)
         if memo is None:
             kept.rows = self.rows(x)
@@ -73,7 +73,7 @@ class Linear(Layer):
             kept.rows = memo[self]
         return self.shaped(self._affine(kept.rows, kept.matrix, p), x.shape)
 
-    def backward(self, p: Parameters, kept: Kept, dy: Tensor, need_dx: bool) -> Found:
+    def backward(self, p: Parameters, kept: Saved, dy: Tensor, need_dx: bool) -> InputAndParamGrads:
         kept.dy = dy = self.outputs(dy)
         gradients = {self.weight: self.unmatrix(product(dy.mT, kept.rows))}
         if self.bias is not None:
@@ -81,7 +81,7 @@ class Linear(Layer):
         return (self.unrows(product(dy, kept.matrix), kept.shape) if need_dx else None), gradients
 
     def tangent(
-        self, p: Parameters, p_t: Parameters, kept: Kept, x_t: Tensor | None
+        self, p: Parameters, p_t: Parameters, kept: Saved, x_t: Tensor | None
     ) -> Tensor | None:
         kept.matrix_t, kept.rows_t = self.matrix(p_t), None
         y_t = self._affine(kept.rows, kept.matrix_t, p_t)
@@ -91,8 +91,8 @@ class Linear(Layer):
         return self.shaped(y_t, kept.shape)
 
     def tangent_backward(
-        self, p: Parameters, p_t: Parameters, kept: Kept, dy_t: Tensor, need_dx: bool
-    ) -> Found:
+        self, p: Parameters, p_t: Parameters, kept: Saved, dy_t: Tensor, need_dx: bool
+    ) -> InputAndParamGrads:
         dy_t = self.outputs(dy_t)
         weight_t = product(dy_t.mT, kept.rows)
         if kept.rows_t is not None:
@@ -183,25 +183,25 @@ class LibraryConvolution(Layer):
     def __init__(self, weight: str, bias: str | None, stride: int, padding: int) -> None:
         self.weight, self.bias, self.stride, self.padding = weight, bias, stride, padding
 
-    def forward(self, p: Parameters, x: Tensor, kept: Kept, memo: dict[Any, Any] | None) -> Tensor:
+    def forward(self, p: Parameters, x: Tensor, kept: Saved, memo: dict[Any, Any] | None) -> Tensor:
         kept.x = x
         return self._convolve(x, p[self.weight], self._bias(p))
 
-    def backward(self, p: Parameters, kept: Kept, dy: Tensor, need_dx: bool) -> Found:
+    def backward(self, p: Parameters, kept: Saved, dy: Tensor, need_dx: bool) -> InputAndParamGrads:
         kept.dy = dy
         dx, dw = self._adjoint(dy, kept.x, p[self.weight], need_dx)
         return dx, self._gradients(dw, dy)
 
     def tangent(
-        self, p: Parameters, p_t: Parameters, kept: Kept, x_t: Tensor | None
+        self, p: Parameters, p_t: Parameters, kept: Saved, x_t: Tensor | None
     ) -> Tensor | None:
         kept.x_t = x_t
         y_t = self._convolve(kept.x, p_t[self.weight], self._bias(p_t))
         return y_t if x_t is None else y_t.add_(self._convolve(x_t, p[self.weight], None))
 
     def tangent_backward(
-        self, p: Parameters, p_t: Parameters, kept: Kept, dy_t: Tensor, need_dx: bool
-    ) -> Found:
+        self, p: Parameters, p_t: Parameters, kept: Saved, dy_t: Tensor, need_dx: bool
+    ) -> InputAndParamGrads:
         dx_t, dw_t = self._adjoint(dy_t, kept.x, p[self.weight], need_dx)
         if kept.x_t is not None:
             dx_more, dw_more = self._adjoint(kept.dy, kept.x_t, p_t[self.weight], need_dx)
@@ -263,19 +263,19 @@ class Convolution(Layer):
         """Leave the bias out, where what follows takes it away again."""
         self.small.bias = self.large.bias = None
 
-    def forward(self, p: Parameters, x: Tensor, kept: Kept, memo: dict[Any, Any] | None) -> Tensor:
+    def forward(self, p: Parameters, x: Tensor, kept: Saved, memo: dict[Any, Any] | None) -> Tensor:
         kept.way = self.large if large(x, self.small.unfolded(x.shape)) else self.small
         return kept.way.forward(p, x, kept, memo)
 
-    def backward(self, p: Parameters, kept: Kept, dy: Tensor, need_dx: bool) -> Found:
+    def backward(self, p: Parameters, kept: Saved, dy: Tensor, need_dx: bool) -> InputAndParamGrads:
         return kept.way.backward(p, kept, dy, need_dx)
 
     def tangent(
-        self, p: Parameters, p_t: Parameters, kept: Kept, x_t: Tensor | None
+        self, p: Parameters, p_t: Parameters, kept: Saved, x_t: Tensor | None
     ) -> Tensor | None:
         return kept.way.tangent(p, p_t, kept, x_t)
 
     def tangent_backward(
-        self, p: Parameters, p_t: Parameters, kept: Kept, dy_t: Tensor, need_dx: bool
-    ) -> Found:
+        self, p: Parameters, p_t: Parameters, kept: Saved, dy_t: Tensor, need_dx: bool
+    ) -> InputAndParamGrads:
         return kept.way.tangent_backward(p, p_t, kept, dy_t, need_dx)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 Parameters = dict[str, Tensor]
 Gradients = dict[str, Tensor]
-Found = tuple[Tensor | None, Gradients]
+InputAndParamGrads = tuple[Tensor | None, Gradients]
 
 LARGE = 150_000  # numbers of one episode: 0.6 MB in float32, a third of the cache of a core
 
@@ -22,43 +22,43 @@ def large(x: Tensor, numbers: int) -> bool:
     return x.is_cpu and numbers > LARGE
 
 
-class Kept(SimpleNamespace):
+class Saved(SimpleNamespace):
     """What one layer keeps from one pass for the later ones."""
 
 
 class Layer:
     """A layer without parameters whose map is linear: its tangent is the map itself."""
 
-    def forward(self, p: Parameters, x: Tensor, kept: Kept, memo: dict[Any, Any] | None) -> Tensor:
+    def forward(self, p: Parameters, x: Tensor, kept: Saved, memo: dict[Any, Any] | None) -> Tensor:
         """Return y; ``memo`` outlives the pass and may hold what depends on the data alone."""
         kept.shape = x.shape
         return self.apply(x, kept)
 
-    def backward(self, p: Parameters, kept: Kept, dy: Tensor, need_dx: bool) -> Found:
+    def backward(self, p: Parameters, kept: Saved, dy: Tensor, need_dx: bool) -> InputAndParamGrads:
         """Return dx and the gradients of the parameters, by name."""
         return (self.adjoint(dy, kept) if need_dx else None), {}
 
     def tangent(
-        self, p: Parameters, p_t: Parameters, kept: Kept, x_t: Tensor | None
+        self, p: Parameters, p_t: Parameters, kept: Saved, x_t: Tensor | None
     ) -> Tensor | None:
         """Return y_t."""
-        return None if x_t is None else self.again(x_t, kept)
+        return None if x_t is None else self.apply_tangent(x_t, kept)
 
     def tangent_backward(
-        self, p: Parameters, p_t: Parameters, kept: Kept, dy_t: Tensor, need_dx: bool
-    ) -> Found:
+        self, p: Parameters, p_t: Parameters, kept: Saved, dy_t: Tensor, need_dx: bool
+    ) -> InputAndParamGrads:
         """Return dx_t and the tangents of the parameters' gradients, by name."""
         return (self.adjoint(dy_t, kept) if need_dx else None), {}
 
-    def apply(self, x: Tensor, kept: Kept) -> Tensor:
+    def apply(self, x: Tensor, kept: Saved) -> Tensor:
         """Return A x."""
         raise NotImplementedError
 
-    def again(self, x_t: Tensor, kept: Kept) -> Tensor:
+    def apply_tangent(self, x_t: Tensor, kept: Saved) -> Tensor:
         """Return A x_t, with A as `apply` fixed it."""
         return self.apply(x_t, kept)
 
-    def adjoint(self, dy: Tensor, kept: Kept) -> Tensor:
+    def adjoint(self, dy: Tensor, kept: Saved) -> Tensor:
         """Return A^T dy, of the input's shape."""
         raise NotImplementedError
 

@@ -8,7 +8,16 @@ import torch
 from torch import Tensor
 
 from suite.engines.layers.affine import Linear
-from suite.engines.layers.base import Found, Gradients, Kept, Layer, Parameters, aten, joined, large
+from suite.engines.layers.base import (
+    Gradients,
+    InputAndParamGrads,
+    Layer,
+    Parameters,
+    Saved,
+    aten,
+    joined,
+    large,
+)
 
 
 def channels(p: Parameters, name: str | None) -> Tensor | None:
@@ -34,7 +43,7 @@ class BatchNormalisation(Layer):
     def __init__(self, weight: str | None, bias: str | None, eps: float) -> None:
         self.weight, self.bias, self.eps = weight, bias, eps
 
-    def forward(self, p: Parameters, x: Tensor, kept: Kept, memo: dict[Any, Any] | None) -> Tensor:
+    def forward(self, p: Parameters, x: Tensor, kept: Saved, memo: dict[Any, Any] | None) -> Tensor:
         shape, x = x.shape, x.flatten(1, -2)
         kept.large = large(x, x[0].numel())
         if kept.large:
@@ -53,7 +62,7 @@ class BatchNormalisation(Layer):
             z = z + b
         return z.view(shape)
 
-    def backward(self, p: Parameters, kept: Kept, dy: Tensor, need_dx: bool) -> Found:
+    def backward(self, p: Parameters, kept: Saved, dy: Tensor, need_dx: bool) -> InputAndParamGrads:
         shape, kept.dy = dy.shape, dy.flatten(1, -2)
         count = kept.dy.shape[1]
         if kept.large:
@@ -74,7 +83,7 @@ class BatchNormalisation(Layer):
         return dx.view(shape), self._gradients(kept.s, kept.c, count)
 
     def tangent(
-        self, p: Parameters, p_t: Parameters, kept: Kept, x_t: Tensor | None
+        self, p: Parameters, p_t: Parameters, kept: Saved, x_t: Tensor | None
     ) -> Tensor | None:
         if x_t is None:
             raise NotImplementedError("a normalisation cannot be the first layer")
@@ -90,8 +99,8 @@ class BatchNormalisation(Layer):
         return torch.addcmul(shift, h, kept.x_t).addcmul_(scale, kept.z).view(shape)
 
     def tangent_backward(
-        self, p: Parameters, p_t: Parameters, kept: Kept, dy_t: Tensor, need_dx: bool
-    ) -> Found:
+        self, p: Parameters, p_t: Parameters, kept: Saved, dy_t: Tensor, need_dx: bool
+    ) -> InputAndParamGrads:
         z, r, s, c, a, k, x_t, dy = (
             kept.z, kept.r, kept.s, kept.c, kept.a, kept.k, kept.x_t, kept.dy
         )  # fmt: skip
@@ -106,7 +115,7 @@ class BatchNormalisation(Layer):
         dx_t.addcmul_(h_t, dy).addcmul_(-hcr, x_t).addcmul_(hcr * k - h_t * c - h * c_t, z)
         return dx_t.view(shape), self._gradients(s_t, c_t, dy.shape[1])
 
-    def _slope(self, p: Parameters, kept: Kept) -> Tensor:
+    def _slope(self, p: Parameters, kept: Saved) -> Tensor:
         return kept.r if self.weight is None else channels(p, self.weight) * kept.r
 
     def _gradients(self, s: Tensor, c: Tensor, count: int) -> Gradients:
@@ -145,7 +154,7 @@ class StandardisedLinear(Layer):
         self.linear, self.norm = linear, norm
         self.weight = linear.weight
 
-    def forward(self, p: Parameters, x: Tensor, kept: Kept, memo: dict[Any, Any] | None) -> Tensor:
+    def forward(self, p: Parameters, x: Tensor, kept: Saved, memo: dict[Any, Any] | None) -> Tensor:
         memo = {} if memo is None else memo
         if self not in memo:
             rows = self.linear.rows(x)
@@ -160,7 +169,7 @@ class StandardisedLinear(Layer):
         kept.h = kept.r if kept.g is None else kept.g * kept.r
         return self._affine(kept, w * kept.h, p)
 
-    def backward(self, p: Parameters, kept: Kept, dy: Tensor, need_dx: bool) -> Found:
+    def backward(self, p: Parameters, kept: Saved, dy: Tensor, need_dx: bool) -> InputAndParamGrads:
         kept.big_g, s = self._sums(kept, dy)
         r = kept.r
         kept.q = (kept.w * kept.big_g).sum(1, keepdim=True)
@@ -168,7 +177,7 @@ class StandardisedLinear(Layer):
         return None, self._gradients(kept.h * kept.inside, r * kept.q, s)
 
     def tangent(
-        self, p: Parameters, p_t: Parameters, kept: Kept, x_t: Tensor | None
+        self, p: Parameters, p_t: Parameters, kept: Saved, x_t: Tensor | None
     ) -> Tensor | None:
         w_t, r, g = self.linear.matrix(p_t).mT, kept.r, kept.g
         kept.w_t, kept.r_t = w_t, -(r**3) * (kept.cw * w_t).sum(1, keepdim=True)
@@ -177,8 +186,8 @@ class StandardisedLinear(Layer):
         return self._affine(kept, w_t * kept.h + kept.w * kept.h_t, p_t)
 
     def tangent_backward(
-        self, p: Parameters, p_t: Parameters, kept: Kept, dy_t: Tensor, need_dx: bool
-    ) -> Found:
+        self, p: Parameters, p_t: Parameters, kept: Saved, dy_t: Tensor, need_dx: bool
+    ) -> InputAndParamGrads:
         big_g_t, s_t = self._sums(kept, dy_t)
         r, r_t, q = kept.r, kept.r_t, kept.q
         q_t = (kept.w_t * kept.big_g + kept.w * big_g_t).sum(1, keepdim=True)
@@ -187,12 +196,12 @@ class StandardisedLinear(Layer):
         w_t = kept.h_t * kept.inside + kept.h * inside_t
         return None, self._gradients(w_t, r_t * q + r * q_t, s_t)
 
-    def _affine(self, kept: Kept, matrix: Tensor, p: Parameters) -> Tensor:
+    def _affine(self, kept: Saved, matrix: Tensor, p: Parameters) -> Tensor:
         b = channels(p, self.norm.bias)
         b = torch.zeros_like(matrix[:, :1]) if b is None else b
         return self.linear.shaped(kept.rows @ torch.cat([matrix, b], 1), kept.shape)
 
-    def _sums(self, kept: Kept, dy: Tensor) -> tuple[Tensor, Tensor]:
+    def _sums(self, kept: Saved, dy: Tensor) -> tuple[Tensor, Tensor]:
         """Return U^T dy (T, F, O) and the sums of dy (T, O)."""
         sums = kept.rows.mT @ self.linear.outputs(dy)
         return sums[:, :-1], sums[:, -1]
@@ -247,7 +256,7 @@ class Normalisation(Layer):
             value = value.flatten(-2)
         return value.flatten(1, -2).sum(1)
 
-    def forward(self, p: Parameters, x: Tensor, kept: Kept, memo: dict[Any, Any] | None) -> Tensor:
+    def forward(self, p: Parameters, x: Tensor, kept: Saved, memo: dict[Any, Any] | None) -> Tensor:
         x = self.view(x)
         z = x - self._mean(x)
         r = (self._mean(z * z) + self.eps).rsqrt()
@@ -261,7 +270,7 @@ class Normalisation(Layer):
         kept.z, kept.r, kept.g = z, r, g
         return self._flat(y)
 
-    def backward(self, p: Parameters, kept: Kept, dy: Tensor, need_dx: bool) -> Found:
+    def backward(self, p: Parameters, kept: Saved, dy: Tensor, need_dx: bool) -> InputAndParamGrads:
         z, r, g = kept.z, kept.r, kept.g
         kept.dy = dy = self.view(dy)
         gradients: Gradients = {}
@@ -273,7 +282,7 @@ class Normalisation(Layer):
         return self._flat(self._project(u, z) * r), gradients
 
     def tangent(
-        self, p: Parameters, p_t: Parameters, kept: Kept, x_t: Tensor | None
+        self, p: Parameters, p_t: Parameters, kept: Saved, x_t: Tensor | None
     ) -> Tensor | None:
         z, r, g = kept.z, kept.r, kept.g
         g_t, b_t = self.scale(p_t, self.weight, z.ndim), self.scale(p_t, self.bias, z.ndim)
@@ -292,8 +301,8 @@ class Normalisation(Layer):
         return self._flat(y_t)
 
     def tangent_backward(
-        self, p: Parameters, p_t: Parameters, kept: Kept, dy_t: Tensor, need_dx: bool
-    ) -> Found:
+        self, p: Parameters, p_t: Parameters, kept: Saved, dy_t: Tensor, need_dx: bool
+    ) -> InputAndParamGrads:
         z, r, g, dy = kept.z, kept.r, kept.g, kept.dy
         z_t, r_t, g_t, dy_t = kept.z_t, kept.r_t, kept.g_t, self.view(dy_t)
         gradients: Gradients = {}
