@@ -36,7 +36,7 @@ PROCESSES = 3
 #: Case -> file, the line after which work is put, and how often a call of the case comes by there.
 PLACES = {
     "sinusoid/sampling": (
-        "suite/tasks/sinusoid.py", "        amplitude = uniform(heads[:, :1], *AMPLITUDE)", 1,
+        "suite/tasks/sinusoid.py", "    amplitude = uniform(heads[:, :1], *AMPLITUDE)", 1,
     ),
     "glyphs-5w1s/maml/test": (
         "suite/cell/evaluation.py", "    if batch_norm == \"transductive\":", 11,

@@ -34,7 +34,7 @@ def score(cell: Cell, weights: torch.Tensor, rate: float) -> float:
     """Return the mean score after the last step, from trained weights (P,), at an inner rate."""
     other = cell.model_copy(update={"algorithm": {**cell.algorithm, "inner_rate": rate}})
     setup = set_up(other, None, torch.device("cpu"))
-    test = cell.protocol.evaluations[0].model_copy(update={"split": "validation"})
+    test = cell.protocol.evaluations[0].model_copy(update={"split": "validation", "tasks": None})
     draws = EpisodeContext(setup.inner_draws.child("validation"))
     part = slice(0, EPISODES)
     values = setup.test.part(part, setup.adapted_from(weights), test, draws, last=True).values

@@ -11,10 +11,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import engines, gate_study, scheduling
+from benchmarks import engines, gate_study, inner_rates, scheduling
 from benchmarks.workloads import WORKLOADS
+from suite.cell.setup import set_up
+from suite.config.profile import expand, load_profile
 from suite.core.episodes import OuterGradient
 from suite.matrix.estimates import Estimates
+from suite.tasks.sinusoid import SinusoidSampler
 from tests.matrix.test_cell import make
 from tests.matrix.test_estimates import told
 from tests.problems import distance
@@ -75,6 +78,28 @@ def test_parts_are_timed_engine_beside_engine(tmp_path):
     }
     assert {row["group"] for row in found} == {"inner step, maml, sinusoid, cpu"}
     assert all(row["extra_info"]["operators"] > 0 for row in found)
+
+
+def test_inner_rates_are_chosen_on_validation_tasks_alone(monkeypatch):
+    """Never on the paper's own test tasks, which the preset's first test is on."""
+    (cell,) = (
+        cell
+        for cell in expand(load_profile("paper"), ["cpu"], seeds=[0])
+        if (cell.experiment, cell.variant) == ("sinusoid", "pretrain")
+    )
+    assert cell.protocol.evaluations[0].tasks == "maml"
+    seen = []
+    sample = SinusoidSampler.sample
+
+    def watched(self, stream, first, count, shape, split):
+        seen.append((stream.names[0], shape.tasks, split))
+        return sample(self, stream, first, count, shape, split)
+
+    monkeypatch.setattr(SinusoidSampler, "sample", watched)
+    weights = set_up(cell, None, torch.device("cpu")).initial
+    seen.clear()
+    assert inner_rates.score(cell, weights, 0.01) > 0
+    assert set(seen) == {("test", None, "validation")}
 
 
 def test_the_places_of_the_gates_study_are_there():

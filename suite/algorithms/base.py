@@ -9,10 +9,10 @@ and know nothing of devices, clocks or how these are computed.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from suite.algorithms.adam import Epsilon
@@ -47,6 +47,12 @@ class Algorithm(Component):
     by 1, 2, 3, ..., which makes of SGD a mean over the steps so far."""
     outer_epsilon: Epsilon = added_field("pytorch")
     """Where the outer Adam's epsilon stands, see `suite.algorithms.adam`."""
+
+    @model_validator(mode="after")
+    def _has_an_outer_adam(self) -> Self:
+        if self.outer_epsilon != "pytorch" and self.outer_optimiser != "adam":
+            raise ValueError(f"outer_epsilon: {self.outer_optimiser} has none; leave it out")
+        return self
 
     @property
     def tolerance(self) -> float:

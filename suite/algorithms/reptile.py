@@ -51,6 +51,8 @@ class Reptile(Algorithm):
     def _has_state(self) -> Reptile:
         if self.inner_state == "carried" and self.inner_optimiser == "sgd":
             raise ValueError("inner_state carried: SGD has no state; leave it out, or use adam")
+        if self.inner_epsilon != "pytorch" and self.inner_optimiser == "sgd":
+            raise ValueError("inner_epsilon: SGD has none; leave it out, or use adam")
         return self
 
     @property

@@ -17,7 +17,7 @@ from suite.cell.batchnorm_statistics import PASSES
 from suite.cell.evaluation import MetaTest, at_test
 from suite.cell.meta_gradient import Shares
 from suite.cell.training import OuterLoop, Outers, Source, draws_at, transfer
-from suite.config.cell import Cell, make_task
+from suite.config.cell import Cell, EvaluationProtocol, episode_stream, make_task
 from suite.core import registry
 from suite.core.episodes import Episodes
 from suite.core.errors import UserError
@@ -28,16 +28,20 @@ from suite.models.base import build
 from suite.records.schema import EngineUse
 from suite.tasks.base import EpisodeShape, Sampler, Task
 
+#: Data sets that a process keeps: with a class split for every seed there are many, each of 100 MB.
+KEPT = 2
 #: Data that another process has read, by the task's identity; this machine may lack the files.
 _given: dict[str, Sampler] = {}
 
 
 def give(cell: Cell, sampler: Sampler) -> None:
     """Have `load` take the data of the cell's task from here, not from files."""
+    while len(_given) >= KEPT:
+        del _given[next(iter(_given))]
     _given[cell.data_key()] = sampler
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=KEPT)
 def _sampler(identity: str, data: Path | None, device: torch.device) -> Sampler:
     if identity in _given:
         return _given[identity].to(device)
@@ -139,11 +143,15 @@ def check(cell: Cell, data: Path | None, device: torch.device) -> None:
             f"{cell.label}: the loss per_shot sums over the ways of a classification; "
             "set loss = 'mean'."
         )
+    if cell.protocol.train.tasks is not None and algorithm.trains_on == "joint":
+        raise UserError(
+            f"{cell.label}: joint training pools all tasks and draws none once; leave tasks out."
+        )
     for evaluation in cell.protocol.evaluations:
-        if evaluation.by_class and task.kind == "regression":
+        if evaluation.by_class and not _says_classes(cell, evaluation, data, device):
             raise UserError(
-                f"{cell.label}: {evaluation.name!r} is a regression and has no classes; leave "
-                "by_class out."
+                f"{cell.label}: episodes of {task.name} do not say which classes they have; leave "
+                f"by_class of {evaluation.name!r} out."
             )
         if evaluation.batch_norm == "running" and at_test(algorithm, evaluation).inner_batch:
             raise UserError(
@@ -162,6 +170,13 @@ def check(cell: Cell, data: Path | None, device: torch.device) -> None:
                 f"{cell.label}: batches of one example do not go with the model's batch norm "
                 f"({error}); ask for more shots, or for another norm."
             ) from error
+
+
+def _says_classes(
+    cell: Cell, evaluation: EvaluationProtocol, data: Path | None, device: torch.device
+) -> bool:
+    sampler, stream = load(cell, data, device), episode_stream(cell.make_task(), evaluation)
+    return sampler.sample(stream, 0, 1, evaluation, evaluation.split).classes is not None
 
 
 def _smallest_batch(cell: Cell, algorithm: Algorithm) -> int:

@@ -7,6 +7,7 @@ from torch import Tensor
 from suite.cell.setup import CellSetup
 from suite.cell.timing import count_flops, measure
 from suite.cell.workers import CellWorkers
+from suite.config.cell import EvaluationProtocol
 from suite.core.episodes import EpisodeContext
 from suite.records.schema import Duration, Timing
 
@@ -52,7 +53,7 @@ def time_parts(
     parts = [slice(2 * i, 2 * i + 2) for i in range(shards)]
     tested = measure(
         f"drawing {2 * shards} test episodes and adapting to them by {protocol.steps} steps, "
-        f"scored at every step, divided by {2 * shards}",
+        f"scored {_scored(protocol)}, divided by {2 * shards}",
         lambda: team.score(parts, theta, protocol, draws),
         device,
     )
@@ -66,6 +67,10 @@ def time_parts(
         flops_per_outer_step=flops,
         alone=alone,
     )
+
+
+def _scored(protocol: EvaluationProtocol) -> str:
+    return "at every step" if protocol.scored is None else f"after steps {list(protocol.scored)}"
 
 
 def _divided(duration: Duration, by: int) -> Duration:

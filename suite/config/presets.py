@@ -11,8 +11,8 @@ EXPERIMENT/VARIANT as in a profile; the others are bases.
     borrowed  of a setting that a paper does not describe: where all items come from that the table
               does not say itself; they are then inferred, but for the tests' ways and shots
     apart     what no item can say, as [what, mark, place]
-    also      tests of the suite's own beside a paper's: NAME = { like = TEST, what differs }; they
-              are on tasks drawn anew
+    also      tests of the suite's own beside a paper's: NAME = { like = TEST, what differs }; their
+              tasks are of the suite's streams
     items     every item of the protocol, by its dotted path, as [value, mark, place]
 
 A mark says how an item is known: ``stated`` in the paper, ``code`` of the authors, ``inferred``,
@@ -156,7 +156,7 @@ def _borrowed(path: str, item: list[Any], place: str) -> list[Any]:
 def _another_test(
     test: str, changes: dict[str, Any], items: dict[str, list[Any]]
 ) -> dict[str, list[Any]]:
-    """Return the items of a test like another one, on tasks drawn anew, with its own changes."""
+    """Return the items of a test like another, on tasks of the suite's, with its own changes."""
     own = dict(changes)
     like, head = own.pop("like"), f"evaluations.{test}."
     start = f"evaluations.{like}."

@@ -54,15 +54,16 @@ class Stream:
 
         With a ``period``, the rows from that number on are the first ones again.
         """
-        if period is None:
+        if period is None or first + count <= period:
             return self.words(first * width, count * width).reshape(count, width)
-        pieces = []
-        while count > 0:
-            at = first % period
-            taken = min(count, period - at)
-            pieces.append(self.rows(at, taken, width))
-            first, count = first + taken, count - taken
-        return np.concatenate(pieces)
+        first %= period
+        if first + count <= period:
+            return self.rows(first, count, width)
+        table = self.rows(0, period, width) if count >= period else None
+        if table is not None:
+            return table[np.arange(first, first + count) % period]
+        head = self.rows(first, period - first, width)
+        return np.concatenate([head, self.rows(0, count - len(head), width)])
 
     def seed(self) -> int:
         """Return a 63-bit seed for a library generator (initialisations of ``nn.Module``s)."""

@@ -125,7 +125,7 @@ def _read_once(rows: Sequence[Row]) -> list[Row]:
     """Leave one row of each training for a published number that several of its tests are beside.
 
     Where some are comparable, save for the budget, only these count; of tests that are as far from
-    the paper's, the one with the most episodes.
+    the paper's, the one on the paper's own tasks, or the one with the most episodes.
     """
     tests: dict[tuple[Any, ...], list[Row]] = {}
     for row in rows:
@@ -136,7 +136,7 @@ def _read_once(rows: Sequence[Row]) -> list[Row]:
         best: dict[str, Row] = {}
         for row in judged or found:
             apart = repr(row.counterpart.differing) if row.counterpart else ""
-            if _episodes(row) > _episodes(best.setdefault(apart, row)):
+            if _preference(row) > _preference(best.setdefault(apart, row)):
                 best[apart] = row
         kept += best.values()
     return [row for row in rows if any(row is one for one in kept)]
@@ -152,8 +152,10 @@ def _reading(row: Row) -> tuple[Any, ...]:
     return row.result, cell.experiment, cell.variant, cell.numerics.device
 
 
-def _episodes(row: Row) -> int:
-    return row.tested.evaluation.episodes if row.tested else 0
+def _preference(row: Row) -> tuple[int, int]:
+    """Rank tests: those on the paper's own tasks first, then those with more episodes."""
+    redrawn = len(row.counterpart.redrawn) if row.counterpart else 0
+    return -redrawn, row.tested.evaluation.episodes if row.tested else 0
 
 
 def _beside(group: Tested) -> Iterator[Row]:
@@ -184,7 +186,10 @@ def _without_number(group: Tested) -> tuple[Preset, str] | None:
     """
     name = f"{group.cell.experiment.split('@')[0]}/{group.cell.variant}"
     preset, test = protocols.load().get(name), group.evaluation.name
-    if preset is None or preset.results or test not in preset.nested()["evaluations"]:
+    if preset is None or preset.results:
+        return None
+    own = preset.nested()["evaluations"].get(test, {})
+    if (own.get("ways"), own.get("shots")) != (group.evaluation.ways, group.evaluation.shots):
         return None
     apart = differing(group.cell, test, preset, test)
     return (preset, shortening(apart)) if set(apart) <= {BUDGET} else None

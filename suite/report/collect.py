@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from itertools import pairwise
 from typing import Any
 
@@ -88,19 +89,27 @@ def _order(runs: Runs) -> tuple[str, str, int, str]:
 def _metrics(records: list[Record]) -> dict[tuple[str, str], str]:
     """Return the metric by experiment and evaluation; check that all saw the same episodes."""
     metrics: dict[tuple[str, str], str] = {}
-    seen: dict[tuple[str, str, int | None], tuple[str, Record]] = {}
+    seen: dict[tuple[Any, ...], tuple[str, Record]] = {}
     for record in records:
         if record.results is None:
             continue
         for name, result in record.results.evaluations.items():
             metrics[record.cell.experiment, name] = result.metric
-            # Where every seed has a split of its own, it has test episodes of its own, too.
-            own = record.cell.seed if record.cell.task.get("split_by_seed") else None
-            key = (record.cell.experiment, name, own)
-            episodes, first = seen.setdefault(key, (result.episodes_sha256, record))
-            if episodes != result.episodes_sha256:
-                raise _unlike(first, record, f"were tested on other episodes of {name!r}")
+            # The same for all algorithms of a seed, and for all seeds that draw from one task.
+            for alike in (record.cell.seed, _drawn_from(record.cell)):
+                key = (record.cell.experiment, name, alike)
+                episodes, first = seen.setdefault(key, (result.episodes_sha256, record))
+                if episodes != result.episodes_sha256:
+                    raise _unlike(first, record, f"were tested on other episodes of {name!r}")
     return metrics
+
+
+def _drawn_from(cell: Cell) -> str:
+    """Return what names the task that test episodes come from, with the split of the seed."""
+    try:
+        return json.dumps(cell.make_task().data_identity(), sort_keys=True)
+    except UserError:  # of a plug-in that is not here
+        return json.dumps(cell.task, sort_keys=True)
 
 
 def _check_versions(records: list[Record]) -> None:

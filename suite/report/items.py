@@ -134,31 +134,39 @@ def items(collection: Collection) -> Table | None:
 
 def _pairs(collection: Collection) -> Iterator[Pair]:
     done = [group for group in collection.groups if group.runs.done]
-    largest: dict[Runs, Group] = {}
+    nearest: dict[Runs, tuple[tuple[int, ...], Group, Counterpart]] = {}
     for group in done:
-        if _published(group):
-            first = largest.setdefault(group.runs, group)
-            if group.evaluation.episodes > first.evaluation.episodes:
-                largest[group.runs] = group
-    bases = {group: found for group in largest.values() if (found := _published(group))}
-    said: set[frozenset[Group]] = set()
-    read: set[tuple[str, str, int]] = set()
-
-    def nearness(each: tuple[Group, Counterpart]) -> tuple[int, int]:
-        return len(each[1].differing), len(each[1].preset.assumed)
-
-    for base, behind in sorted(bases.items(), key=nearness):
-        training = base.runs.experiment, behind.preset.name, base.cell.protocol.train.steps
-        if training not in read:
-            read.add(training)
+        if found := _published(group):
+            distance = (*_distance(found), -group.evaluation.episodes)
+            if group.runs not in nearest or distance < nearest[group.runs][0]:
+                nearest[group.runs] = (distance, group, found)
+    said: set[tuple[Any, ...]] = set()
+    read: set[tuple[Any, ...]] = set()
+    for _, base, behind in sorted(nearest.values(), key=_nearness):
+        training = (base.runs.experiment, base.runs.device, behind.preset.name)
+        if (training, base.cell.protocol.train.steps) not in read:
+            read.add((training, base.cell.protocol.train.steps))
             yield from _read_elsewhere(base)
         step = base.evaluation.headline
-        for other in done:
-            pair = frozenset((base, other))
-            changed = _changed(base, other, behind) if pair not in said else {}
-            if changed:
-                said.add(pair)
+        # Of another training's tests that are like the base's, the one with as many episodes.
+        for other in sorted(done, key=lambda g: _episodes(g) != _episodes(base)):
+            changed = _changed(base, other, behind)
+            of = other if other.runs is base.runs else other.runs
+            if changed and (base.runs, of) not in said:
+                said |= {(base.runs, of), (of, base.runs)}
                 yield Pair(base, other, changed, (step, step))
+
+
+def _distance(found: Counterpart) -> tuple[int, int]:
+    return len(found.differing), len(found.redrawn)
+
+
+def _nearness(each: tuple[tuple[int, ...], Group, Counterpart]) -> tuple[int, ...]:
+    return (*_distance(each[2]), len(each[2].preset.assumed))
+
+
+def _episodes(group: Group) -> int:
+    return group.evaluation.episodes
 
 
 def _published(group: Group) -> Counterpart | None:
@@ -179,8 +187,6 @@ def _changed(base: Group, other: Group, behind: Counterpart) -> dict[str, tuple[
         base.evaluation.headline,
     ):
         return {}
-    if other.runs is not base.runs and other.evaluation.name != base.evaluation.name:
-        return {}  # another test of a training that has one of this name, too
     idle = without_effect(behind.preset, behind.result.evaluation)
     found = differing(base.cell, base.evaluation.name, other.cell, other.evaluation.name)
     changed = {path: values for path, values in found.items() if path not in idle}

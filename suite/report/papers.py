@@ -76,7 +76,7 @@ def _table(collection: Collection, layout: Layout, parts: Sequence[Sequence[Meth
 
 
 def _missing(every: Sequence[Method]) -> tuple[str, ...]:
-    """Say which rows nobody can run without data of his own."""
+    """Say which of the rows that were not run need data of the user's own."""
     needed: dict[str, dict[str, None]] = {}
     for method in every:
         there = {key for line in method.ours for key in line.cells}
@@ -84,7 +84,7 @@ def _missing(every: Sequence[Method]) -> tuple[str, ...]:
             if key not in there and (data := brought(placed.preset)):
                 needed.setdefault(data, {})[method.name] = None
     return tuple(
-        f"Not run for want of data: {', '.join(names)} on {data}, which the user must bring."
+        f"Not run: {', '.join(names)} on {data}, which the user must bring."
         for data, names in needed.items()
     )
 

@@ -149,7 +149,7 @@ class ImageSampler(Sampler):
         chosen = choose(words, self._choices(split, shape))
         classes, rotation = self._classes(chosen, split)  # (T, ways) each
         if self.task.rotations_in(split, shape) == "episode":
-            # Anew each time that a task comes again, as in MAML (data_generator.py:135).
+            # Anew each time that a task comes again, as in MAML (data_generator.py:138).
             rotation = below(stream.child("rotations").rows(first, count, ways), TURNS)
         # The j-th drawing of each class has a stream of its own: more of them move nothing.
         each = [
@@ -189,8 +189,6 @@ class ImageSampler(Sampler):
                 f"rotations {shape.rotations!r}: joint training of {self.task.name} turns "
                 "characters by the task's own rule; leave rotations out."
             )
-        if shape.tasks is not None:
-            raise UserError("joint training draws images, not tasks; leave tasks out.")
         size = tasks * shape.support_size
         words = stream.child("joint").rows(first, count, 2 * size)
         label = below(words[:, :size], self.joint_outputs())

@@ -56,6 +56,8 @@ class Omniglot(ImageTask):
     def _has_a_shuffle(self) -> Omniglot:
         if self.split_by_seed and not self.split.startswith("random"):
             raise ValueError(f"split_by_seed: the split {self.split!r} is one split; leave it out")
+        if self.split == "reptile" and self.split_seed != 1:
+            raise ValueError("split_seed: the split 'reptile' is one split; leave it out")
         return self
 
     def for_seed(self, seed: int) -> Omniglot:

@@ -38,14 +38,15 @@ def _drawn(
         stream.child("query", q).rows(first, count, 1, period) for q in range(shape.query_size)
     ]
     x = uniform(np.concatenate([support, *query], axis=1), *INPUT)
-    return uniform(heads[:, :1], *AMPLITUDE), uniform(heads[:, 1:], *PHASE), x
+    amplitude = uniform(heads[:, :1], *AMPLITUDE)
+    return amplitude, uniform(heads[:, 1:], *PHASE), x
 
 
 def published(first: int, count: int, points: int) -> Curves:
     """Return the test tasks that MAML's code draws: 600 of them behind its Table 2.
 
     Its test seeds numpy's global generator with 1 and draws one task after another: amplitude,
-    phase, then all inputs, support first (main.py:168, 176; data_generator.py:162-173). That
+    phase, then all inputs, support first (main.py:168, 178; data_generator.py:162-173). That
     generator gives the same numbers for ever.
     """
     generator = np.random.RandomState(1)
@@ -115,6 +116,7 @@ class SinusoidSampler(Sampler):
         self, stream: Stream, first: int, count: int, shape: EpisodeShape, split: Split
     ) -> Episodes:
         """Return sinusoid episodes; see `Sampler.sample`."""
+        self.check(shape, split)
         points = shape.support_size + shape.query_size
         if isinstance(shape.tasks, str):
             amplitude, phase, x = published(first, count, points)

@@ -245,6 +245,27 @@ def draws_what_it_says(name: str) -> None:
             else:
                 assert part.y.shape == (4, n, 1)
         assert len(episodes.draws) == 4
+        if episodes.classes is not None:
+            assert episodes.classes.shape == (4, shape.ways)
+
+
+@_check("task")
+def walks_through_its_tasks_again(name: str) -> None:
+    """Of a number of tasks, episode i is task i modulo it; a task without that refuses it."""
+    _, sampler, shape = _sampler(name)
+    few = shape.model_copy(update={"tasks": 3})
+    try:
+        sampler.check(few, "train")
+    except UserError:
+        return
+    new = sampler.sample(Stream("contract"), 0, 3, few, "train")
+    again = sampler.sample(Stream("contract"), 4, 2, few, "train")
+    for part in ("support", "query"):
+        assert torch.equal(getattr(again, part).y, getattr(new, part).y[1:])
+    if new.classes is not None and again.classes is not None:  # a pass may turn characters
+        assert np.array_equal(again.classes, new.classes[1:])
+    else:
+        assert torch.equal(again.support.x, new.support.x[1:])
 
 
 @_check("task")

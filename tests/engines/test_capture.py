@@ -12,7 +12,7 @@ from suite.cell.setup import set_up
 from suite.cell.workers import CellWorkers
 from suite.core.episodes import EpisodeContext
 from suite.core.streams import Stream
-from suite.engines.capture import MIN_STEPS, Capture
+from suite.engines.capture import MIN_STEPS, Capture, close
 from tests.matrix.test_cell import make
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
@@ -172,3 +172,20 @@ def test_the_inner_loop_is_timed_as_an_outer_step_does_it():
         *_, wanted = setup.algorithm.adapt(setup.engine, setup.initial, support, steps, draws)
         assert team._inner._replay is not None
         assert torch.equal(adapted, wanted)
+
+
+def test_what_a_cuda_graph_gives_must_be_near_in_every_number():
+    value = torch.linspace(-1, 1, 10_001)
+    assert close(value, value)
+    assert close(value + 1e-5, value)
+    for change in (float("nan"), float("inf"), 1.0):
+        other = value.clone()
+        other[7_500] = change  # 0.5 there: one number of many that is not what it should be
+        assert not close(other, value)
+    stale = torch.full_like(value, float("nan"))
+    assert not close(stale, value)
+    assert not close(value, stale)
+    assert not close(stale, stale)  # nothing is proved by no numbers
+    some = value.clone()
+    some[:5] = float("nan")
+    assert close(some, some)

@@ -292,11 +292,17 @@ def test_hits_by_class_are_those_of_the_episodes():
     assert record.results.evaluations["test"].mean == pytest.approx(scores.mean(0))
 
 
+def test_joint_training_draws_no_tasks_once():
+    with pytest.raises(UserError, match="e--finetune--seed0--cpu: joint training pools all tasks"):
+        check(make("finetune", tasks=4), None, torch.device("cpu"))
+    check(make("maml", tasks=4), None, torch.device("cpu"))
+
+
 def test_a_regression_has_no_hits():
     cell = make()
     test = cell.protocol.evaluations[0].model_copy(update={"by_class": True})
     protocol = cell.protocol.model_copy(update={"evaluations": (test,)})
-    with pytest.raises(UserError, match="'test' is a regression and has no classes"):
+    with pytest.raises(UserError, match="not say which classes they have; leave by_class of"):
         check(cell.model_copy(update={"protocol": protocol}), None, torch.device("cpu"))
 
 

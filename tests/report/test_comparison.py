@@ -10,6 +10,7 @@ import pytest
 
 from suite.config import presets as protocols
 from suite.config.profile import expand, load_profile, shortened
+from suite.core.errors import UserError
 from suite.published.counterpart import counterparts, differing
 from suite.report.cite import citation
 from suite.report.comparison import brief, comparison, rows
@@ -351,11 +352,13 @@ def test_a_number_is_read_from_the_larger_of_two_like_tests(tmp_path):
     _, found = collected(tmp_path / "sinusoid", *seeds("sinusoid/maml", (means,) * 4))
     assert [(row.test, row.step) for row in found] == [("5-shot", step) for step in (1, 5, 10)]
     # Where nothing is comparable, unlike tests stay and like ones do not double.
-    of = altered("sinusoid/maml", model={"init": "torch"})
+    of = altered("omniglot-5w1s/maml", model={"head_init": "same"})
+    like = of.protocol.evaluations[0]
+    support = like.model_copy(update={"name": "support", "batch_norm": "support"})
+    protocol = of.protocol.model_copy(update={"evaluations": (*of.protocol.evaluations, support)})
+    of = of.model_copy(update={"protocol": protocol})
     _, found = collected(tmp_path / "other", *seeds(of, (0.7,) * 4))
-    assert sorted((row.test, row.step) for row in found) == [
-        (test, step) for test in ("5-shot", "5-shot-10k") for step in (1, 5, 10)
-    ]
+    assert sorted(row.test for row in found) == ["support", "test-10k"]
 
 
 def test_an_item_left_at_its_default_keeps_no_base_from_its_rows(tmp_path):
@@ -398,3 +401,61 @@ def test_a_split_for_every_seed_is_another_item_and_its_episodes_are_not_paired(
     ]
     assert line["paired_episodes"] == "false"
     assert (line["protocol"], line["instead"], line["seeds"]) == ("yes", "default", "2")
+
+
+def test_another_split_is_not_compared_and_a_split_for_every_seed_is(tmp_path):
+    """Within a seed all algorithms see one set of episodes; across seeds, those of one split."""
+
+    def made(name, episodes, **task):
+        of = altered(name, task=task)
+        return [
+            record(of.model_copy(update={"seed": seed}), scores(of, 0.9), episodes=mark * 64)
+            for seed, mark in enumerate(episodes)
+        ]
+
+    own = made("omniglot-5w1s/maml", "abc")
+    collected(tmp_path / "own", *own, *made("omniglot-5w1s/fomaml", "abc"))
+    for name, other in (
+        ("fixed", made("omniglot-5w1s/fomaml", "aaa", split_by_seed=False)),
+        ("moved", made("omniglot-5w1s/fomaml", "abd")),
+        ("unsteady", made("omniglot-5w1s/fomaml", "abc", split_by_seed=False)),
+    ):
+        with pytest.raises(UserError, match="were tested on other episodes"):
+            collected(tmp_path / name, *own, *other)
+
+
+def test_which_of_equal_draws_were_used_keeps_nothing_apart_from_a_paper(tmp_path):
+    of = altered("omniglot-5w1s/maml", task={"split_by_seed": False})
+    _, (row,) = collected(tmp_path, *seeds(of, (0.987, 0.988, 0.986, 0.987), spread=0.001))
+    assert row.verdict.kind == "matches"
+    assert row.counterpart.redrawn == ("task.split_by_seed",)
+    fresh = PAPER["sinusoid/maml"]
+    tests = tuple(t for t in fresh.protocol.evaluations if t.tasks is None)
+    fresh = fresh.model_copy(
+        update={"protocol": fresh.protocol.model_copy(update={"evaluations": tests})}
+    )
+    _, found = collected(tmp_path / "fresh", *seeds(fresh, (0.67,) * 4, spread=0.01))
+    assert [(row.test, row.counterpart.redrawn) for row in found] == [
+        ("5-shot-10k", ("test.tasks",))
+    ] * 3
+    assert {row.verdict.kind for row in found} == {"matches", "above"}
+
+
+def test_the_base_is_the_test_nearest_to_the_paper_on_every_device(tmp_path):
+    of = PAPER["sinusoid/maml"]
+    made = [*seeds(of, (0.5,) * 2), *seeds(on(of, "cuda"), (0.5,) * 2)]
+    table = items(collected(tmp_path, *made)[0])
+    assert {line["base_test"] for line in lines(table)} == {"5-shot"}
+    assert sorted((line["device"], line["item"]) for line in lines(table)) == [
+        (device, item) for device in ("cpu", "cuda") for item in ("test.report_step", "test.tasks")
+    ]
+    assert not any("leave at their defaults" in note for note in table.notes)
+
+
+def test_a_test_called_like_one_of_the_preset_is_that_only_with_its_shape(tmp_path):
+    of = PAPER["sinusoid/fomaml"]
+    tests = tuple(t.model_copy(update={"shots": 7}) for t in of.protocol.evaluations)
+    other = of.model_copy(
+        update={"protocol": of.protocol.model_copy(update={"evaluations": tests})}
+    )
+    assert collected(tmp_path, *seeds(other, (0.4,) * 2))[1] == []

@@ -260,11 +260,9 @@ def test_tasks_that_are_drawn_once_come_again_and_are_turned_anew(rotations):
         assert chisquare(np.bincount(later[1].reshape(-1), minlength=4)).pvalue > 1e-3
 
 
-def test_tasks_of_a_paper_and_joint_training_on_tasks_are_refused():
+def test_tasks_of_a_paper_are_refused():
     with pytest.raises(UserError, match="no tasks of 'maml' are known of toy"):
         sampler().check(shape().model_copy(update={"tasks": "maml"}), "test")
-    with pytest.raises(UserError, match="joint training draws images"):
-        sampler().joint(Stream("s"), 0, 1, 2, shape().model_copy(update={"tasks": 3}))
 
 
 def test_episodes_say_the_class_of_each_label():
