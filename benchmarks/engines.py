@@ -29,14 +29,14 @@ from torch import nn
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.workloads import WORKLOADS, Workload
-from suite.cell.meta_gradient import Shares
+from suite.cell.meta_gradient import MetaGradients
 from suite.cell.timing import PeakMemory, synchronise
 from suite.core import allocator, registry
 from suite.core.episodes import EpisodeContext, OuterGradient
 from suite.core.process_pool import ForkPool
 from suite.core.streams import Stream
-from suite.engines.base import Engine, averaged, episode_losses
-from suite.engines.capture import MIN_STEPS, Capture, outer_work, worth_recording
+from suite.engines.base import Engine, episode_losses
+from suite.engines.replay.capture import MIN_STEPS
 from suite.records.provenance import processor, usable_cores
 
 ALGORITHMS = ("maml", "fomaml", "reptile")
@@ -75,34 +75,29 @@ def _meta_step(
     rule, episodes = workload.algorithm(algorithm), workload.episodes()
     episodes = episodes.to(made.device, made.dtype)
     theta, draws = made.layout.flatten(made.model), EpisodeContext(Stream("bench"))
-    work = outer_work(made, rule)
-    capture = Capture(work, made.device)
-    recorded = recorded and worth_recording(made, rule, made.parts(rule, episodes), MIN_STEPS)
-    shares = Shares(made, rule, lambda _: episodes[:], lambda _: draws, MIN_STEPS)
+    gradients = MetaGradients(
+        made, rule, lambda _: episodes[:], lambda _: draws, MIN_STEPS, None if recorded else False
+    )
 
     def jobs() -> dict[str, Any]:
         memory = PeakMemory(made.device)
-        return {**shares.jobs(), "peak": lambda _: memory.read().peak_bytes}
+        return {**gradients.jobs(), "peak": lambda _: memory.read().peak_bytes}
 
-    crew = ForkPool(jobs, shards - 1)
-    outers = shares.outers(crew)
-
-    def split() -> Any:
-        assert outers is not None
-        return averaged(theta, shares.parts, outers(0, theta, shares.parts))
+    pool = ForkPool(jobs, shards - 1)
+    gradient = gradients.choose(pool)
 
     @torch.no_grad()
-    def whole() -> Any:
-        return OuterGradient(*(capture if recorded else work)(theta, episodes[:], draws))
+    def step() -> OuterGradient:
+        return gradient(0, theta)
 
     try:
         yield Ready(
-            split if outers else whole,
-            lambda: sum(crew.broadcast("peak")),
+            step,
+            lambda: sum(pool.broadcast("peak")),
             lambda gradient: made.layout.natural(gradient[None])[0],
         )
     finally:
-        crew.close()
+        pool.close()
 
 
 def _left_in(model: nn.Module, count: int, losses: list[torch.Tensor]) -> OuterGradient:

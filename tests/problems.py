@@ -118,7 +118,7 @@ def meta_gradient(
     engine: Engine, rule: Algorithm, theta: torch.Tensor, episodes: Episodes
 ) -> OuterGradient:
     """The engine's outer gradient at ``theta`` (P,), both in the parameters' own order."""
-    draws = DRAWS._replace(carried=rule.carried(engine))
+    draws = DRAWS._replace(inner_state=rule.initial_inner_state(engine))
     gradient, loss, _ = engine.meta_gradient(rule, arranged(engine, theta), episodes, draws)
     return OuterGradient(natural(engine, gradient), loss)
 

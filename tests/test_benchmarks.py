@@ -33,7 +33,7 @@ SMALL = {
 @pytest.mark.parametrize("name", SMALL)
 @pytest.mark.parametrize("algorithm", engines.ALGORITHMS)
 def test_variants_compute_the_same_gradient(name, algorithm, monkeypatch):
-    monkeypatch.setattr("suite.engines.explicit.WHOLE", 1)  # small batches are cut, too
+    monkeypatch.setattr("suite.engines.explicit.engine.WHOLE", 1)  # small batches are cut, too
     found = {}
     for variant, made in engines.variants(algorithm).items():
         with made(SMALL[name], algorithm) as (step, peak, natural):

@@ -394,13 +394,13 @@ def test_an_edited_profile_supersedes_its_records_without_deleting_them(folder):
 
 @pytest.mark.parametrize("shards", [1, 2])
 def test_out_of_memory_is_one_sentence_and_the_matrix_goes_on(folder, monkeypatch, shards):
-    from suite.engines.explicit import ExplicitEngine
+    from suite.engines.explicit.engine import ExplicitEngine
 
     def greedy(*_):
         raise torch.OutOfMemoryError("tried to allocate 99 GiB")
 
     monkeypatch.setattr(ExplicitEngine, "outer", greedy)
-    monkeypatch.setattr("suite.engines.explicit.WHOLE", 1)
+    monkeypatch.setattr("suite.engines.explicit.engine.WHOLE", 1)
     monkeypatch.setattr("suite.engines.selection.self_check", lambda *_: 0.0)
     result = run(folder, "--shards", shards)
     assert result.exit_code == 1

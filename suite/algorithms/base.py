@@ -1,9 +1,9 @@
 """The contract of an algorithm: how it adapts to an episode and how its weights are meta-trained.
 
 An algorithm is a few hyper-parameters and two pieces of mathematics: `Algorithm.adapt` (the inner
-loop, used at test by all) and `Algorithm.each` (what every episode adds to the gradient that the
-outer optimiser follows). Both are written against an engine's gradients and Hessian-vector products
-and know nothing of devices, clocks or how these are computed.
+loop, used at test by all) and `Algorithm.episode_terms` (the term of each episode in the gradient
+that the outer optimiser follows). Both are written against an engine's gradients and
+Hessian-vector products and know nothing of devices, clocks or how these are computed.
 """
 
 from __future__ import annotations
@@ -66,24 +66,24 @@ class Algorithm(Component):
 
     @property
     def is_separable(self) -> bool:
-        """Whether the outer gradient is what `combine` makes of `each`, and nothing else."""
-        return self._writes_each and type(self).outer is Algorithm.outer
+        """Whether the outer gradient is `combine` of `episode_terms`, and nothing else."""
+        return self._writes_terms and type(self).outer is Algorithm.outer
 
     @property
     def writes_outer(self) -> bool:
         """Whether the outer gradient is the algorithm's own, not one by `Engine.differentiate`."""
-        return self._writes_each or type(self).outer is not Algorithm.outer
+        return self._writes_terms or type(self).outer is not Algorithm.outer
 
     @property
-    def _writes_each(self) -> bool:
-        return type(self).each is not Algorithm.each
+    def _writes_terms(self) -> bool:
+        return type(self).episode_terms is not Algorithm.episode_terms
 
     @property
     def for_self_check(self) -> Algorithm:
         """What an engine's self-check runs: this, or a shorter one of the same formulas."""
         return self
 
-    def carried(self, engine: Primitives) -> Tensor | None:
+    def initial_inner_state(self, engine: Primitives) -> Tensor | None:
         """Return the state (S,) of an inner optimiser before any training; None if none is kept.
 
         An algorithm that carries one on from episode to episode does its meta-batch in order.
@@ -128,7 +128,7 @@ class Algorithm(Component):
             theta = moved(theta, rate, gradient)
             yield theta, loss
 
-    def each(
+    def episode_terms(
         self, engine: Primitives, theta: Tensor, episodes: Episodes, draws: EpisodeContext
     ) -> tuple[Tensor, Tensor]:
         """Return what each of the episodes gives, (T, P), and its loss (T,).
@@ -139,7 +139,7 @@ class Algorithm(Component):
         raise NotImplementedError(f"{self.name} does not say what each episode gives")
 
     def combine(self, theta: Tensor, rows: Tensor, losses: Tensor) -> OuterGradient:
-        """Return the gradient (P,) that the outer optimiser follows, from what `each` returned."""
+        """Return the gradient (P,) that the outer optimiser follows, from `episode_terms`."""
         return OuterGradient(rows.mean(0), losses.mean())
 
     def outer(
@@ -147,14 +147,14 @@ class Algorithm(Component):
     ) -> OuterGradient:
         """Return the gradient (P,) that the outer optimiser follows, averaged over the episodes.
 
-        Where an algorithm writes neither this nor `each`, the query loss is differentiated through
-        `adapt` by automatic differentiation, which the reference engine alone can do.
+        If an algorithm writes neither this nor `episode_terms`, the query loss is differentiated
+        through `adapt` by automatic differentiation, which only the reference engine can do.
         """
-        if draws.carried is not None:
+        if draws.inner_state is not None:
             return self.in_order(engine, theta, episodes, draws)
-        if not self._writes_each:
+        if not self._writes_terms:
             return engine.differentiate(self, theta, episodes, draws)
-        return self.combine(theta, *self.each(engine, theta, episodes, draws))
+        return self.combine(theta, *self.episode_terms(engine, theta, episodes, draws))
 
     def in_order(
         self, engine: Primitives, theta: Tensor, episodes: Episodes, draws: EpisodeContext

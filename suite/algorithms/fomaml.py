@@ -19,7 +19,7 @@ class FOMAML(Algorithm):
         theta <- theta - beta * sum_i grad L_query_i(theta_i,K)
     """
 
-    def each(
+    def episode_terms(
         self, engine: Primitives, theta: Tensor, episodes: Episodes, draws: EpisodeContext
     ) -> tuple[Tensor, Tensor]:
         """Return the query gradient (T, P) at theta_K and the query loss (T,) of each episode."""

@@ -25,7 +25,7 @@ class MAML(Algorithm):
 
     second_order = True
 
-    def each(
+    def episode_terms(
         self, engine: Primitives, theta: Tensor, episodes: Episodes, draws: EpisodeContext
     ) -> tuple[Tensor, Tensor]:
         """Return the meta-gradient (T, P) and the query loss (T,) of each episode."""

@@ -62,7 +62,7 @@ class MultiTask(Algorithm):
         """The same with a short training: thousands of steps of Adam magnify any rounding error."""
         return self.model_copy(update={"task_steps": min(self.task_steps, 200)})
 
-    def each(
+    def episode_terms(
         self, engine: Primitives, theta: Tensor, episodes: Episodes, draws: EpisodeContext
     ) -> tuple[Tensor, Tensor]:
         """Return phi_i (T, P) and the loss (T,) on the last mini-batches."""

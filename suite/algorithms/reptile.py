@@ -60,7 +60,7 @@ class Reptile(Algorithm):
         """Adam divides by |g| + 1e-8, which magnifies a rounding error of 1e-16 to 1e-8."""
         return 1e-7 if self.inner_optimiser == "adam" else super().tolerance
 
-    def carried(self, engine: Primitives) -> Tensor | None:
+    def initial_inner_state(self, engine: Primitives) -> Tensor | None:
         """Return m (P,) and the number k of steps behind it, as one vector of zeros, if carried."""
         if self.inner_state == "fresh":
             return None
@@ -93,13 +93,13 @@ class Reptile(Algorithm):
         rate = self.inner_rate * engine.adapted
         theta = self.start(engine, theta, len(support), draws)
         moment, before = torch.zeros_like(theta), 0
-        if draws.carried is not None:
-            moment, before = draws.carried[:-1].expand_as(theta), int(draws.carried[-1])
+        if draws.inner_state is not None:
+            moment, before = draws.inner_state[:-1].expand_as(theta), int(draws.inner_state[-1])
         yield theta, None, moment
         batches = draws.minibatches(support, self.inner_batch, steps)
         for k, batch in enumerate(batches, start=before + 1):
             loss, gradient = engine.gradient(theta, batch)
-            if draws.carried is not None:
+            if draws.inner_state is not None:
                 # The code sums the loss over the mini-batch (models.py:27-30). Adam alone does not
                 # notice, but a state carried from batches of 10 to a test with 5 does.
                 gradient = gradient * batch.x.shape[1]
@@ -109,7 +109,7 @@ class Reptile(Algorithm):
             theta = moved(theta, rate, gradient / scale)
             yield theta, loss, moment
 
-    def each(
+    def episode_terms(
         self, engine: Primitives, theta: Tensor, episodes: Episodes, draws: EpisodeContext
     ) -> tuple[Tensor, Tensor]:
         """Return theta_i,K (T, P), and the loss (T,) on the last mini-batches.
@@ -129,7 +129,7 @@ class Reptile(Algorithm):
         """Return what `outer` does; each episode's Adam goes on where the one before ended."""
         gradient, total, count = torch.zeros_like(theta), theta.new_zeros(()), len(episodes)
         for t in range(count):
-            assert draws.carried is not None
+            assert draws.inner_state is not None
             support = episodes.support[t : t + 1]
             *_, (theta_k, loss, moment) = self._adam(
                 engine, theta, support, self.inner_steps, draws
@@ -138,6 +138,6 @@ class Reptile(Algorithm):
                 loss = engine.losses(theta_k, support)
             gradient += (theta - theta_k[0]) / count
             total += loss[0] / count
-            steps = draws.carried[-1:] + self.inner_steps
-            draws = draws.after(1)._replace(carried=torch.cat([moment[0], steps]))
-        return OuterGradient(gradient, total, draws.carried)
+            steps = draws.inner_state[-1:] + self.inner_steps
+            draws = draws.after(1)._replace(inner_state=torch.cat([moment[0], steps]))
+        return OuterGradient(gradient, total, draws.inner_state)

@@ -1,10 +1,20 @@
-"""The outer gradient of a cell's meta-batches, shared out over its processes."""
+"""How a cell computes the outer gradient of its meta-batches: decided once, in one place.
+
+There are three modes, and all give the same bits:
+
+- ``in-process``: this process computes the parts into which the engine cuts a meta-batch, in order.
+- ``replayed``: the operations of a whole meta-batch were recorded once and are replayed.
+- ``sharded``: the processes of the cell share out the parts, or runs of episodes.
+
+`MetaGradients.choose` says which, with the reason, and both go into the record.
+"""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -12,35 +22,67 @@ import torch
 from torch import Tensor
 
 from suite.algorithms.base import Algorithm
-from suite.cell.training import Outers
 from suite.core.episodes import EpisodeContext, Episodes, OuterGradient
 from suite.core.process_pool import ForkPool, Job, runs, shared
-from suite.engines.base import Engine
-from suite.engines.capture import Capture, Work, outer_work, worth_recording
+from suite.engines.base import Engine, averaged
+from suite.engines.replay.capture import Capture, Work, outer_work, why_not_record
 
 #: Episodes between places where a meta-batch may be cut: vectors of up to 64 bytes then begin at
-#: the same numbers in a share and in the whole. What fills none the library computes otherwise.
+#: the same numbers in a shard and in the whole. The library uses another code path for the
+#: remainder that does not fill a vector.
 ALIGNMENT = 16
-#: Weights at which a share must be, bit for bit, what it is of the whole.
+#: Number of weights at which a shard must be, bit for bit, what it is of the whole.
 CHECKS = 8
-#: Times that a meta-batch is done whole and in shares to see which is faster, and the share of the
-#: time below which the latter are: they keep other cores awake.
-TRIALS, WORTH = 5, 0.9
+#: Number of times that a meta-batch is computed whole and in shards, to see which is faster.
+TRIALS = 5
+#: Shards must be so many times as fast as the whole, since they keep other cores awake.
+MIN_SPEEDUP = 1.1
+
+#: Called with the step, the weights (P,) and the state (S,) of an inner optimiser, if any.
+Compute = Callable[[int, Tensor, Tensor | None], OuterGradient]
 
 
-class Shares:
-    """What each process of a crew does of an outer step, and how its results come together.
+@dataclass(frozen=True)
+class MetaGradient:
+    """The outer gradient (P,) and mean loss () of the meta-batch of a step.
 
-    A meta-batch of several parts is shared out by parts. One that the engine takes whole is shared
-    out by runs of `ALIGNMENT` episodes where that is seen, on the first meta-batch, to change no
-    bit and to be faster: the rows of `Algorithm.each` are then those of the whole batch, and their
-    mean is taken over all. That is done only where they alone make the outer gradient.
+    The gradient may be overwritten by the next call.
+    """
+
+    compute: Compute
+    _told: Callable[[], tuple[str, str]]
+
+    def __call__(
+        self, step: int, theta: Tensor, inner_state: Tensor | None = None
+    ) -> OuterGradient:
+        """Return gradient and loss at the weights ``theta`` (P,), with the state afterwards."""
+        return self.compute(step, theta, inner_state)
+
+    @property
+    def mode(self) -> str:
+        """``in-process``, ``replayed`` or ``sharded``."""
+        return self._told()[0]
+
+    @property
+    def reason(self) -> str:
+        """Why this mode, in words."""
+        return self._told()[1]
+
+
+class MetaGradients:
+    """The ways in which the processes of a cell can compute the outer gradient.
+
+    A meta-batch of several parts is sharded by parts. One that the engine takes whole is sharded by
+    runs of `ALIGNMENT` episodes, if that is seen on the first meta-batch to change no bit and to be
+    faster: the rows of `Algorithm.episode_terms` are then those of the whole batch, and their mean
+    is taken over all. This is done only if these rows alone make the outer gradient.
 
     Args:
-        engine, algorithm: of the gradient.
+        engine, algorithm: what computes the gradient, and of what.
         batch: returns the meta-batch of a step; all have one shape.
-        draws: returns what the first episode of a step's meta-batch takes from outside.
-        times: how many steps there will be.
+        context: returns the context of the first episode of a step's meta-batch.
+        steps: number of outer steps.
+        replay: whether operations may be recorded and replayed; None does so where it pays.
     """
 
     def __init__(
@@ -48,101 +90,150 @@ class Shares:
         engine: Engine,
         algorithm: Algorithm,
         batch: Callable[[int], Episodes],
-        draws: Callable[[int], EpisodeContext],
-        times: int,
+        context: Callable[[int], EpisodeContext],
+        steps: int,
+        replay: bool | None = None,
     ) -> None:
         self._engine, self._algorithm = engine, algorithm
-        self._batch, self._draws = batch, draws
+        self._batch, self._context = batch, context
         first = batch(0)
         self._count, self.parts = len(first), engine.parts(algorithm, first)
+        self.why_not_replayed = "it is switched off" if replay is False else ""
+        if replay is None:
+            self.why_not_replayed = why_not_record(engine, algorithm, self.parts, steps)
         rows = len(self.parts) if len(self.parts) > 1 else self._count
-        share = partial(engine.each, algorithm)
-        self._often = worth_recording(engine, algorithm, self.parts, times)
-        #: What a process does of a meta-batch, recorded by each for itself.
-        self._share: Work = Capture(share, engine.device) if self._often else share
+        #: What a process computes of its shard, recorded by each process for itself.
+        self._shard: Work = self._recorded(partial(engine.episode_terms, algorithm))
         # What travels with every outer step: the weights one way, gradients and losses back.
         self._theta = shared(engine.layout.size, dtype=engine.dtype)
         self._rows = shared(rows, engine.layout.size, dtype=engine.dtype)
         self._losses = shared(rows, dtype=engine.dtype)
 
     def jobs(self) -> Mapping[str, Job]:
-        """Return the jobs that `outers` sends the processes of a crew."""
-        return {"part": self._part, "episodes": self._episodes}
+        """Return the jobs that shards are given as to the processes of a pool."""
+        return {"part": self._job_of_part, "episodes": self._job_of_episodes}
 
-    def outers(self, crew: ForkPool) -> Outers | None:
-        """Return what an outer loop calls for its gradients; None leaves them to the loop."""
-        if len(crew) == 1:
-            return None
+    def choose(self, pool: ForkPool | None = None) -> MetaGradient:
+        """Return how the outer gradient is computed, with the processes of ``pool``, if any."""
+        by_process, why_not_sharded = self._sharded(pool)
+        if by_process is not None:
+            return by_process
+        apart = f"not sharded: {why_not_sharded}"
+        if self.why_not_replayed or self._carries:
+            why = self.why_not_replayed or "a state goes from episode to episode"
+            told = ("in-process", f"{apart}; not replayed: {why}")
+            return MetaGradient(self._in_process, lambda: told)
+        work = Capture(outer_work(self._engine, self._algorithm), self._engine.device)
 
-        def by_part(step: int, theta: Tensor, parts: list[slice]) -> Iterable[OuterGradient]:
+        def replayed(step: int, theta: Tensor, _: Tensor | None) -> OuterGradient:
+            gradient, loss = work(theta, self._batch(step), self._context(step))
+            return OuterGradient(gradient, loss.clone())
+
+        def told_of_replay() -> tuple[str, str]:
+            if work.refused is not None:
+                return "in-process", f"{apart}; not replayed: {work.refused}"
+            return "replayed", apart
+
+        return MetaGradient(replayed, told_of_replay)
+
+    @property
+    def _carries(self) -> bool:
+        return self._algorithm.initial_inner_state(self._engine) is not None
+
+    def _recorded(self, work: Work) -> Work:
+        return work if self.why_not_replayed else Capture(work, self._engine.device)
+
+    def _in_process(self, step: int, theta: Tensor, inner_state: Tensor | None) -> OuterGradient:
+        episodes = self._batch(step)
+        context = self._context(step)._replace(inner_state=inner_state)
+        outers = (
+            self._engine.outer(self._algorithm, theta, episodes[part], context.after(part.start))
+            for part in self.parts
+        )
+        return averaged(theta, self.parts, outers)
+
+    def _sharded(self, pool: ForkPool | None) -> tuple[MetaGradient | None, str]:
+        """Return the gradient in shards, or None and the reason."""
+        if pool is None or len(pool) == 1:
+            return None, "one process"
+
+        def by_part(step: int, theta: Tensor, _: Tensor | None) -> OuterGradient:
             self._theta.copy_(theta)
-            crew.map("part", list(enumerate(parts)), step)
-            return map(OuterGradient, self._rows, self._losses)
+            pool.map("part", list(enumerate(self.parts)), step)
+            return averaged(theta, self.parts, map(OuterGradient, self._rows, self._losses))
 
-        grains = runs(-(-self._count // ALIGNMENT), len(crew))
-        cuts = [slice(a.start * ALIGNMENT, min(a.stop * ALIGNMENT, self._count)) for a in grains]
+        blocks = runs(-(-self._count // ALIGNMENT), len(pool))
+        cuts = [slice(a.start * ALIGNMENT, min(a.stop * ALIGNMENT, self._count)) for a in blocks]
         cuts = [cut for cut in cuts if cut.start < cut.stop]
 
-        def is_separable(step: int, theta: Tensor, parts: list[slice]) -> Iterable[OuterGradient]:
+        def by_episodes(step: int, theta: Tensor, _: Tensor | None) -> OuterGradient:
             self._theta.copy_(theta)
-            crew.map("episodes", cuts, step)
-            return [self._algorithm.combine(self._theta, self._rows, self._losses)]
+            pool.map("episodes", cuts, step)
+            whole = [self._algorithm.combine(self._theta, self._rows, self._losses)]
+            return averaged(theta, self.parts, whole)
 
         if len(self.parts) > 1:
-            return by_part
-        apart = len(cuts) > 1 and self._algorithm.is_separable
-        if not apart or self._algorithm.carried(self._engine) is not None:
-            return None
-        return is_separable if self._same(is_separable) and self._faster(is_separable) else None
+            told = ("sharded", f"{len(self.parts)} parts over {len(pool)} processes")
+            return MetaGradient(by_part, lambda: told), ""
+        if self._carries:
+            return None, "a state goes from episode to episode"
+        if not self._algorithm.is_separable:
+            return None, "the outer gradient is not made of terms of the episodes"
+        if len(cuts) < 2:
+            return None, f"a meta-batch of {self._count} episodes is too small"
+        if not self._same(by_episodes):
+            return None, "shards do not give the bits of the whole"
+        if not self._faster(by_episodes):
+            return None, "shards are not faster"
+        how = "" if self.why_not_replayed else ", each recorded and replayed"
+        told = ("sharded", f"{len(cuts)} runs of episodes{how}")
+        return MetaGradient(by_episodes, lambda: told), ""
 
     @torch.no_grad()
-    def _same(self, is_separable: Outers) -> bool:
-        """Return whether the shares of the first meta-batch are, bit for bit, the whole's.
+    def _same(self, by_episodes: Compute) -> bool:
+        """Return whether the shards of the first meta-batch are, bit for bit, the whole's.
 
-        At several weights, for in one place few numbers need differ, and they may agree by chance.
+        This is seen at several weights: few numbers need differ, and they may agree by chance.
         """
-        theta, batch, draws = self._theta.clone(), self._batch(0), self._draws(0)
-        for proof in range(CHECKS):
-            theta.copy_(self._engine.layout.flatten(self._engine.model)).mul_(1 + proof / CHECKS)
-            is_separable(0, theta, self.parts)
-            rows, losses = self._engine.each(self._algorithm, self._theta, batch, draws)
+        theta, batch, context = self._theta.clone(), self._batch(0), self._context(0)
+        for check in range(CHECKS):
+            theta.copy_(self._engine.layout.flatten(self._engine.model)).mul_(1 + check / CHECKS)
+            by_episodes(0, theta, None)
+            rows, losses = self._engine.episode_terms(self._algorithm, self._theta, batch, context)
             if not (torch.equal(rows, self._rows) and torch.equal(losses, self._losses)):
                 return False
         return True
 
     @torch.no_grad()
-    def _faster(self, is_separable: Outers) -> bool:
-        """Return whether the first meta-batch is done sooner in shares."""
+    def _faster(self, by_episodes: Compute) -> bool:
+        """Return whether the first meta-batch is computed sooner in shards."""
         theta = self._theta.clone()
-
-        # As an outer loop would do it.
-        work = outer_work(self._engine, self._algorithm)
-        work = Capture(work, self._engine.device) if self._often else work
+        work = self._recorded(outer_work(self._engine, self._algorithm))
 
         def whole() -> Any:
-            return work(theta, self._batch(0), self._draws(0))
+            return work(theta, self._batch(0), self._context(0))
 
-        def in_shares() -> Any:
-            return is_separable(0, theta, self.parts)
+        def in_shards() -> Any:
+            return by_episodes(0, theta, None)
 
         whole()  # is not timed: it records
         least = [math.inf, math.inf]
         for _ in range(TRIALS):
-            for i, way in enumerate((whole, in_shares)):
+            for i, way in enumerate((whole, in_shards)):
                 began = time.perf_counter()
                 way()
                 least[i] = min(least[i], time.perf_counter() - began)
-        return least[1] < WORTH * least[0]
+        return least[0] > MIN_SPEEDUP * least[1]
 
     @torch.no_grad()
-    def _part(self, at: tuple[int, slice], step: int) -> None:
+    def _job_of_part(self, at: tuple[int, slice], step: int) -> None:
         row, part = at
-        episodes, draws = self._batch(step)[part], self._draws(step).after(part.start)
-        outer = self._engine.outer(self._algorithm, self._theta, episodes, draws)
+        episodes, context = self._batch(step)[part], self._context(step).after(part.start)
+        outer = self._engine.outer(self._algorithm, self._theta, episodes, context)
         self._rows[row], self._losses[row] = outer.gradient, outer.loss
 
     @torch.no_grad()
-    def _episodes(self, cut: slice, step: int) -> None:
-        episodes, draws = self._batch(step)[cut], self._draws(step).after(cut.start)
-        found = self._share(self._theta, episodes, draws)
+    def _job_of_episodes(self, cut: slice, step: int) -> None:
+        episodes, context = self._batch(step)[cut], self._context(step).after(cut.start)
+        found = self._shard(self._theta, episodes, context)
         self._rows[cut], self._losses[cut] = found

@@ -64,12 +64,12 @@ def run_cell(
     """
     came_from = provenance(device, cell.numerics.threads)
     setup = set_up(cell, data, device)
-    with CellWorkers(setup) as team:
-        threads = cell.numerics.threads * len(team)
+    with CellWorkers(setup) as workers:
+        threads = cell.numerics.threads * len(workers)
         came_from = came_from.model_copy(update={"threads": threads})
         keeper = checkpoint or Checkpoint()
         keeper.identity = _identity(setup, came_from)
-        return _run(setup, team, profile, came_from, report, alone, keeper)
+        return _run(setup, workers, profile, came_from, report, alone, keeper)
 
 
 def _identity(setup: CellSetup, came_from: Provenance) -> dict[str, Any]:
@@ -90,7 +90,7 @@ def _identity(setup: CellSetup, came_from: Provenance) -> dict[str, Any]:
 
 def _run(
     setup: CellSetup,
-    team: CellWorkers,
+    workers: CellWorkers,
     profile: str,
     came_from: Provenance,
     report: Report,
@@ -107,19 +107,19 @@ def _run(
         "provenance": came_from,
     }
     try:
-        theta, carried, seconds = _train(setup, team, curves, report, checkpoint)
+        theta, carried, seconds = _train(setup, workers, curves, report, checkpoint)
     except Diverged as reason:
         nothing: dict[str, Any] = {
             "results": None,
             "result_sha256": None,
             "timing": None,
-            "memory": team.peak(),
+            "memory": workers.peak(),
         }
         return Record(status="diverged", reason=str(reason), **base, **nothing), {}
     base["provenance"] = came_from.model_copy(update={"resumed": curves.resumed})
     trained = time.perf_counter()
-    draws = EpisodeContext(setup.inner_draws.child("test"), carried=carried)
-    arrays, evaluations = _evaluate(setup, team, theta, draws, report)
+    draws = EpisodeContext(setup.inner_stream.child("test"), inner_state=carried)
+    arrays, evaluations = _evaluate(setup, workers, theta, draws, report)
     evaluated = time.perf_counter()
     results = Results(
         evaluations=evaluations,
@@ -137,21 +137,25 @@ def _run(
         data_sha256=setup.sampler.data_sha256,
         arrays_sha256=arrays_sha256(arrays),
     )
-    memory = team.peak()  # before parts are timed and the ceiling, which take memory of their own
-    timing = time_parts(setup, team, theta, draws, seconds, evaluated - trained, alone)
+    # Before parts and ceiling are timed, which take memory of their own.
+    memory = workers.peak()
+    timing = time_parts(setup, workers, theta, draws, seconds, evaluated - trained, alone)
+    if setup.trains:
+        how = {"mode": workers.gradient.mode, "mode_reason": workers.gradient.reason}
+        base["engine"] = setup.use.model_copy(update=how)
     record = Record(
         status="done",
         **base,
         results=results,
         result_sha256=result_sha256(results),
-        timing=timing.model_copy(update={"matrix_product_rate": team.ceiling()}),
+        timing=timing.model_copy(update={"matrix_product_rate": workers.ceiling()}),
         memory=memory,
     )
     return record, arrays
 
 
 def _train(
-    setup: CellSetup, team: CellWorkers, curves: Curves, report: Report, checkpoint: Checkpoint
+    setup: CellSetup, workers: CellWorkers, curves: Curves, report: Report, checkpoint: Checkpoint
 ) -> tuple[Tensor, Tensor | None, float]:
     """Meta-train.
 
@@ -161,8 +165,8 @@ def _train(
     """
     protocol, steps = setup.cell.protocol, setup.cell.protocol.train.steps
     if not setup.trains:
-        return setup.initial, setup.algorithm.carried(setup.engine), 0.0
-    loop = setup.outer_loop(team.outers)
+        return setup.initial, setup.algorithm.initial_inner_state(setup.engine), 0.0
+    loop = setup.outer_loop(workers.gradient)
     points = set(curve_points(steps, protocol.curve_points))
     watched = sorted(points | set(curve_points(steps, 100)))
     validation = _validation(setup)
@@ -180,7 +184,7 @@ def _train(
             curves.train_loss.append(float(torch.cat(curves.window).mean()) if done else None)
             curves.window.clear()
             curves.validation.append(
-                None if validation is None else _validate(setup, team, loop, validation)
+                None if validation is None else _validate(setup, workers, loop, validation)
             )
 
     def save() -> None:
@@ -199,7 +203,7 @@ def _train(
         loop.run(watched, visit, pause)
         if checkpoint.keep or clock.seconds - began >= min(checkpoint.every, WORTH_KEEPING):
             save()  # what comes next may be stopped, too
-    return setup.adapted_from(loop.theta), loop.carried, clock.seconds
+    return setup.adapted_from(loop.theta), loop.inner_state, clock.seconds
 
 
 def _resume(loop: OuterLoop, curves: Curves, checkpoint: Checkpoint) -> Clock:
@@ -244,22 +248,22 @@ def _validation(setup: CellSetup) -> EvaluationProtocol | None:
 
 
 def _validate(
-    setup: CellSetup, team: CellWorkers, loop: OuterLoop, protocol: EvaluationProtocol
+    setup: CellSetup, workers: CellWorkers, loop: OuterLoop, protocol: EvaluationProtocol
 ) -> float | None:
-    draws = EpisodeContext(setup.inner_draws.child("validation"), carried=loop.carried)
-    scores = team.scores(setup.adapted_from(loop.theta), protocol, draws, last=True)
+    draws = EpisodeContext(setup.inner_stream.child("validation"), inner_state=loop.inner_state)
+    scores = workers.scores(setup.adapted_from(loop.theta), protocol, draws, last=True)
     return _finite(float(scores.values[:, -1].mean(dtype=np.float64)))
 
 
 def _evaluate(
-    setup: CellSetup, team: CellWorkers, theta: Tensor, draws: EpisodeContext, report: Report
+    setup: CellSetup, workers: CellWorkers, theta: Tensor, draws: EpisodeContext, report: Report
 ) -> tuple[Arrays, dict[str, EvaluationResult]]:
     steps = setup.cell.protocol.train.steps
     arrays: Arrays = {}
     found: dict[str, EvaluationResult] = {}
     for protocol in setup.cell.protocol.evaluations:
         report(steps, steps, f"evaluating {protocol.name}")
-        scores = team.scores(theta, protocol, draws)
+        scores = workers.scores(theta, protocol, draws)
         arrays[ArrayNames.SCORES + protocol.name] = scores.values
         if scores.by_class is not None:
             arrays |= {

@@ -15,8 +15,8 @@ from torch import Tensor
 from suite.algorithms.base import Algorithm
 from suite.cell.batchnorm_statistics import PASSES
 from suite.cell.evaluation import MetaTest, at_test
-from suite.cell.meta_gradient import Shares
-from suite.cell.training import OuterLoop, Outers, Source, draws_at, transfer
+from suite.cell.meta_gradient import MetaGradient, MetaGradients
+from suite.cell.training import OuterLoop, Source, context_at, transfer
 from suite.config.cell import Cell, EvaluationProtocol, episode_stream, make_task
 from suite.core import registry
 from suite.core.episodes import Episodes
@@ -80,6 +80,8 @@ class CellSetup:
     use: EngineUse
     initial: Tensor
     source: Source
+    replay: bool = True
+    """Whether outer steps may be recorded and replayed, where that pays."""
 
     @property
     def trains(self) -> bool:
@@ -106,27 +108,27 @@ class CellSetup:
         return episodes.to(self.engine.device, self.engine.dtype)
 
     @property
-    def inner_draws(self) -> Stream:
+    def inner_stream(self) -> Stream:
         """Stream of the inner loops' own draws in meta-training."""
         return Stream("inner", self.cell.seed)
 
-    def shares(self) -> Shares:
-        """Return what the processes of the cell share of an outer step."""
+    def meta_gradients(self, replay: bool | None = None) -> MetaGradients:
+        """Return the ways to compute the outer gradients; ``replay`` as in `MetaGradients`."""
         train = self.cell.protocol.train
-        draws = partial(draws_at, self.inner_draws, train)
-        return Shares(self.trainer, self.algorithm, self.source.step, draws, train.steps)
+        context = partial(context_at, self.inner_stream, train)
+        replay = False if replay is None and not self.replay else replay
+        return MetaGradients(
+            self.trainer, self.algorithm, self.source.step, context, train.steps, replay
+        )
 
-    def outer_loop(self, outers: Outers | None = None, capture: bool | None = None) -> OuterLoop:
-        """Return a fresh outer loop at the initial weights; arguments as in `OuterLoop`."""
+    def outer_loop(self, gradient: MetaGradient | None = None) -> OuterLoop:
+        """Return a fresh outer loop at the initial weights; by default all in this process."""
         return OuterLoop(
             self.trainer,
             self.algorithm,
             self.cell.protocol.train,
             self.trainer.layout.flatten(self.trainer.model),
-            self.source,
-            self.inner_draws,
-            outers,
-            capture,
+            gradient or self.meta_gradients().choose(),
         )
 
     def adapted_from(self, theta: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from suite.records.schema import Duration, Timing
 
 def time_parts(
     setup: CellSetup,
-    team: CellWorkers,
+    workers: CellWorkers,
     theta: Tensor,
     draws: EpisodeContext,
     training: float,
@@ -24,7 +24,7 @@ def time_parts(
     """Time the parts of the cell again, each apart, on its own first meta-batch.
 
     Args:
-        setup, team: the cell set up, and its processes.
+        setup, workers: the cell set up, and its processes.
         theta, draws: with which test episodes begin.
         training, evaluation: the seconds that the whole phases took.
         alone: whether the cell has the device to itself.
@@ -39,22 +39,22 @@ def time_parts(
             device,
         )
         sampling = _divided(drawn, ahead)
-        loop = setup.outer_loop(team.outers)
+        loop = setup.outer_loop(workers.gradient)
         outer = measure("one outer step: meta-gradient and optimiser", lambda: loop.step(0), device)
-        flops = count_flops(lambda: setup.outer_loop(capture=False).step(0))
+        flops = count_flops(lambda: _whole_step(setup))
     if setup.algorithm.inner_steps:
         inner = measure(
             f"adaptation of {train.meta_batch} episodes by {setup.algorithm.inner_steps} steps",
-            team.adapt,
+            workers.adapt,
             device,
         )
     protocol = setup.cell.protocol.evaluations[0]
-    shards = len(team)
+    shards = len(workers)
     parts = [slice(2 * i, 2 * i + 2) for i in range(shards)]
     tested = measure(
         f"drawing {2 * shards} test episodes and adapting to them by {protocol.steps} steps, "
         f"scored {_scored(protocol)}, divided by {2 * shards}",
-        lambda: team.score(parts, theta, protocol, draws),
+        lambda: workers.score(parts, theta, protocol, draws),
         device,
     )
     return Timing(
@@ -67,6 +67,11 @@ def time_parts(
         flops_per_outer_step=flops,
         alone=alone,
     )
+
+
+def _whole_step(setup: CellSetup) -> Tensor:
+    """Do one outer step in this process, without a recording, whose operations are not seen."""
+    return setup.outer_loop(setup.meta_gradients(replay=False).choose()).step(0)
 
 
 def _scored(protocol: EvaluationProtocol) -> str:

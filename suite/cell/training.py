@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,12 +13,12 @@ from torch import Tensor, nn
 
 from suite.algorithms.adam import epsilon
 from suite.algorithms.base import Algorithm
+from suite.cell.meta_gradient import MetaGradient
 from suite.config.cell import TrainProtocol
-from suite.core.episodes import EpisodeContext, Episodes, Examples, OuterGradient
+from suite.core.episodes import EpisodeContext, Episodes, Examples
 from suite.core.parameters import Layout
 from suite.core.streams import Stream
-from suite.engines.base import Engine, averaged
-from suite.engines.capture import Capture, outer_work, worth_recording
+from suite.engines.base import Engine
 from suite.tasks.base import Sampler
 
 #: Bytes of episodes drawn ahead in one go: sampling is then a small part of a step.
@@ -121,12 +121,9 @@ class Source:
         return self._window
 
 
-def draws_at(stream: Stream, protocol: TrainProtocol, step: int) -> EpisodeContext:
-    """Return what the first episode of a step's meta-batch takes from outside."""
+def context_at(stream: Stream, protocol: TrainProtocol, step: int) -> EpisodeContext:
+    """Return the context of the first episode of a step's meta-batch."""
     return EpisodeContext(stream, step * protocol.meta_batch)
-
-
-Outers = Callable[[int, Tensor, list[slice]], Iterable[OuterGradient]]
 
 
 class OuterLoop:
@@ -134,15 +131,10 @@ class OuterLoop:
 
     Args:
         engine: of the model that is trained (with a wide head in joint training).
-        algorithm: gives the gradient, the optimiser and its rate.
-        protocol: meta-batch, number of steps, clip.
+        algorithm: gives the outer optimiser and its rate.
+        protocol: number of steps and clip.
         theta: the initial weights (P,).
-        source: the meta-training batches.
-        draws: stream of the inner loop's own draws.
-        outers: called with a step, the weights and the parts of its meta-batch for the outer
-            gradient and loss of each part in turn; by default they are computed here, in order.
-        capture: whether to record the outer gradient once and replay it, where that is possible;
-            by default where it pays and is not left to ``outers``.
+        gradient: returns the outer gradient and loss of a step.
     """
 
     def __init__(
@@ -151,22 +143,16 @@ class OuterLoop:
         algorithm: Algorithm,
         protocol: TrainProtocol,
         theta: Tensor,
-        source: Source,
-        draws: Stream,
-        outers: Outers | None = None,
-        capture: bool | None = None,
+        gradient: MetaGradient,
     ) -> None:
         self.engine, self.algorithm, self.protocol = engine, algorithm, protocol
-        self.source, self.draws = source, draws
-        self._outers = outers or self._in_turn
-        #: What the inner optimiser carries on from episode to episode, if anything.
-        self.carried = algorithm.carried(engine)
-        self._record = False if outers else capture
-        self._capture = Capture(outer_work(engine, algorithm), engine.device)
+        self.gradient = gradient
+        #: State that the inner optimiser takes from one meta-batch to the next, if any.
+        self.inner_state = algorithm.initial_inner_state(engine)
         self.weights = nn.Parameter(theta.clone())
         optimiser = torch.optim.Adam if algorithm.outer_optimiser == "adam" else torch.optim.SGD
         self.optimiser = optimiser([self.weights], lr=algorithm.outer_rate)
-        #: Outer steps done.
+        #: Number of outer steps done.
         self.done = 0
         self._losses: list[Tensor] = []  # since the last visit
 
@@ -185,18 +171,11 @@ class OuterLoop:
                 return rate / (step + 1)
         return rate
 
-    def _in_turn(self, step: int, theta: Tensor, parts: list[slice]) -> Iterator[OuterGradient]:
-        episodes = self.source.step(step)
-        draws = draws_at(self.draws, self.protocol, step)._replace(carried=self.carried)
-        for part in parts:
-            after = draws.after(part.start)
-            yield self.engine.outer(self.algorithm, theta, episodes[part], after)
-
     def step(self, step: int) -> Tensor:
         """Do one outer step and return its loss (), without waiting for the device."""
-        outer = self._meta_gradient(step, self.source.step(step))
+        outer = self.gradient(step, self.theta, self.inner_state)
         # A copy is an ordinary tensor, whatever mode the engine computed in.
-        self.carried = None if outer.carried is None else outer.carried.clone()
+        self.inner_state = None if outer.inner_state is None else outer.inner_state.clone()
         clip = self.protocol.clip
         scale = self.protocol.outer_scale if self.algorithm.query_loss else 1
         gradient = outer.gradient if scale == 1 else outer.gradient * scale
@@ -207,16 +186,6 @@ class OuterLoop:
                 group["eps"] = epsilon(self.algorithm.outer_epsilon, group["betas"][1], step + 1)
         self.optimiser.step()
         return outer.loss
-
-    def _meta_gradient(self, step: int, episodes: Episodes) -> OuterGradient:
-        parts = self.engine.parts(self.algorithm, episodes)
-        if self._record is None:
-            self._record = worth_recording(self.engine, self.algorithm, parts, self.protocol.steps)
-        if self._record and self.carried is None:
-            draws = draws_at(self.draws, self.protocol, step)
-            gradient, loss = self._capture(self.theta, episodes, draws)
-            return OuterGradient(gradient, loss.clone())  # the gradient is followed before the next
-        return averaged(self.theta, parts, self._outers(step, self.theta, parts))
 
     def run(
         self,
@@ -246,8 +215,8 @@ class OuterLoop:
     def state(self) -> dict[str, Tensor]:
         """Return all that the steps left depend on, beside `done`: weights, optimiser, losses."""
         found = {"weights": self.theta}
-        if self.carried is not None:
-            found["carried"] = self.carried
+        if self.inner_state is not None:
+            found["carried"] = self.inner_state
         for name, value in self.optimiser.state_dict()["state"].get(0, {}).items():
             if value is not None:
                 found[f"optimiser/{name}"] = value
@@ -259,8 +228,8 @@ class OuterLoop:
         """Go on from a `state` after so many steps."""
         self.done = done
         self._losses = list(state.get("losses", torch.empty(0)).to(self.engine.device))
-        if self.carried is not None:
-            self.carried = state["carried"].to(self.carried)
+        if self.inner_state is not None:
+            self.inner_state = state["carried"].to(self.inner_state)
         with torch.no_grad():
             self.weights.copy_(state["weights"])
         own = {

@@ -12,34 +12,34 @@ import torch
 from torch import Tensor
 
 from suite.cell.evaluation import Scores, scores
+from suite.cell.meta_gradient import MetaGradient
 from suite.cell.setup import CellSetup
 from suite.cell.timing import PeakMemory, matrix_product_rate
-from suite.cell.training import Outers
 from suite.config.cell import EvaluationProtocol
 from suite.core.episodes import EpisodeContext, Episodes
 from suite.core.process_pool import ForkPool
 from suite.core.streams import Stream
-from suite.engines.capture import Capture, Work, worth_recording
+from suite.engines.replay.capture import Capture, Work
 from suite.records.schema import Memory
 
 
 class CellWorkers:
-    """Works on a setup with as many processes as its cell has shards, where these can be forked.
+    """The processes that compute a cell: as many as it has shards, if the system can fork them.
 
     A context: the other processes end with it.
     """
 
     def __init__(self, setup: CellSetup) -> None:
         self._setup = setup
-        self._shares = setup.shares() if setup.trains else None
+        self._gradients = setup.meta_gradients() if setup.trains else None
         self._inner = Capture(_inner_loop(setup), setup.device)
         # Where there is an accelerator, autograd has threads that a fork would miss.
         autograd = setup.engine.differentiates or setup.trainer.differentiates
         alone = setup.device.type != "cpu" or (autograd and torch.accelerator.is_available())
-        self._crew = ForkPool(self._jobs, 0 if alone else setup.cell.numerics.shards - 1)
+        self._pool = ForkPool(self._jobs, 0 if alone else setup.cell.numerics.shards - 1)
 
     def __len__(self) -> int:
-        return len(self._crew)
+        return len(self._pool)
 
     def __enter__(self) -> CellWorkers:
         return self
@@ -48,16 +48,17 @@ class CellWorkers:
         self, kind: type[BaseException] | None, error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:  # fmt: skip
-        self._crew.close()
+        self._pool.close()
 
     @cached_property
     def _parts(self) -> list[slice]:
         return self._setup.trainer.parts(self._setup.algorithm, self._setup.batch)
 
     @cached_property
-    def outers(self) -> Outers | None:
-        """What `OuterLoop` asks for the outer gradients; None leaves them to the loop itself."""
-        return self._shares.outers(self._crew) if self._shares else None
+    def gradient(self) -> MetaGradient:
+        """How these processes compute the outer gradient of the cell, which trains."""
+        assert self._gradients is not None
+        return self._gradients.choose(self._pool)
 
     def scores(
         self, theta: Tensor, protocol: EvaluationProtocol, draws: EpisodeContext, last: bool = False
@@ -77,21 +78,21 @@ class CellWorkers:
         last: bool = False,
     ) -> list[Any]:
         """Return scores and draws of some parts of the test episodes."""
-        carried = None if draws.carried is None else draws.carried.cpu().numpy()
+        carried = None if draws.inner_state is None else draws.inner_state.cpu().numpy()
         weights = theta.cpu().numpy()
-        return self._crew.map("score", parts, weights, protocol, draws.stream, carried, last)
+        return self._pool.map("score", parts, weights, protocol, draws.stream, carried, last)
 
     def adapt(self) -> None:
         """Run the training's inner loop once on the first meta-batch, and forget the result."""
-        self._crew.map("adapt", self._parts)
+        self._pool.map("adapt", self._parts)
 
     def ceiling(self) -> float:
         """Return the FLOP/s of matrix products in all processes at once."""
-        return sum(self._crew.broadcast("ceiling"))
+        return sum(self._pool.broadcast("ceiling"))
 
     def peak(self) -> Memory:
         """Return the sum over processes of their peaks, each above its own start."""
-        peaks = self._crew.broadcast("peak")
+        peaks = self._pool.broadcast("peak")
         known = [peak.peak_bytes for peak in peaks if peak.peak_bytes is not None]
         total = sum(known) if len(known) == len(peaks) else None
         return Memory(peak_bytes=total, kind=peaks[0].kind)
@@ -99,7 +100,7 @@ class CellWorkers:
     def _jobs(self) -> dict[str, Any]:
         memory = PeakMemory(self._setup.device)
         return {
-            **(self._shares.jobs() if self._shares else {}),
+            **(self._gradients.jobs() if self._gradients else {}),
             "score": self._score,
             "adapt": self._adapt,
             "ceiling": self._ceiling,
@@ -121,7 +122,7 @@ class CellWorkers:
             # A copy: aligned as every tensor is, which the last bits of a product can depend on.
             return torch.tensor(values, device=engine.device, dtype=engine.dtype)
 
-        draws = EpisodeContext(stream, carried=None if carried is None else tensor(carried))
+        draws = EpisodeContext(stream, inner_state=None if carried is None else tensor(carried))
         return self._setup.test.part(part, tensor(theta), protocol, draws, last)
 
     def _ceiling(self, _: None) -> float:
@@ -130,12 +131,11 @@ class CellWorkers:
     @torch.no_grad()
     def _adapt(self, part: slice) -> None:
         setup, batch = self._setup, self._setup.batch[part]
-        draws = EpisodeContext(setup.inner_draws).after(part.start)
-        # Recorded where an outer step is, if in one piece: the two are compared.
-        times, same = setup.cell.protocol.train.steps, setup.trainer is setup.engine
-        often = same and worth_recording(setup.engine, setup.algorithm, self._parts, times)
-        often = often and len(self._parts) == 1
-        (self._inner if often else _inner_loop(setup))(setup.initial, batch, draws)
+        draws = EpisodeContext(setup.inner_stream).after(part.start)
+        # Recorded if an outer step is, and in one piece: the two are compared.
+        outer = self._gradients if setup.trainer is setup.engine else None
+        replays = outer is not None and not outer.why_not_replayed and len(self._parts) == 1
+        (self._inner if replays else _inner_loop(setup))(setup.initial, batch, draws)
 
 
 def _inner_loop(setup: CellSetup) -> Work:

@@ -76,26 +76,26 @@ def draws_sha256(draws: np.ndarray) -> str:
 
 
 class OuterGradient(NamedTuple):
-    """What one outer step gives: the gradient (P,) to follow and the mean loss () to report."""
+    """The gradient (P,) that an outer step follows, and the mean loss () that it reports."""
 
     gradient: Tensor
     loss: Tensor
-    carried: Tensor | None = None
-    """The inner optimiser's state after the last episode, of an algorithm that carries one on."""
+    inner_state: Tensor | None = None
+    """State (S,) of the inner optimiser after the last episode, if the algorithm keeps one."""
 
 
 class EpisodeContext(NamedTuple):
-    """What the inner loops of some episodes take from outside, beside weights and examples."""
+    """Inputs of the inner loops of some episodes, other than weights and examples."""
 
     stream: Stream
-    """Of their random draws."""
+    """Random stream of the inner loops' own draws."""
     first: int = 0
-    """The number of the first episode in it."""
-    carried: Tensor | None = None
-    """The state (S,) in which the inner optimiser starts; None for a fresh one."""
+    """Index of the first episode in the stream."""
+    inner_state: Tensor | None = None
+    """State (S,) in which the inner optimiser starts; None for a fresh one."""
 
     def after(self, episodes: int) -> EpisodeContext:
-        """Return the draws of the episodes that follow the first ``episodes``."""
+        """Return the context of the episodes that follow the first ``episodes``."""
         return self._replace(first=self.first + episodes)
 
     def minibatches(self, data: Examples, size: int, steps: int) -> list[Examples]:

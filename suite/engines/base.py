@@ -29,7 +29,7 @@ class Engine(ABC):
     """
 
     name: ClassVar[str] = ""
-    #: Whether `differentiate` works: what an algorithm without `each` or `outer` needs.
+    #: Whether `differentiate` works: what an algorithm without `episode_terms` or `outer` needs.
     differentiates: ClassVar[bool] = False
     #: Whether weights of convolutions lie channels-last in ``theta``.
     channels_last: ClassVar[bool] = False
@@ -84,11 +84,11 @@ class Engine(ABC):
         """Return the outer gradient (P,) of one part of a meta-batch at shared weights (P,)."""
         return algorithm.outer(self, theta, episodes, draws)
 
-    def each(
+    def episode_terms(
         self, algorithm: Algorithm, theta: Tensor, episodes: Episodes, draws: EpisodeContext
     ) -> tuple[Tensor, Tensor]:
         """Return what each of some episodes gives, (T, P), and its loss (T,); see the algorithm."""
-        return algorithm.each(self, theta, episodes, draws)
+        return algorithm.episode_terms(self, theta, episodes, draws)
 
     def parts(self, algorithm: Algorithm, episodes: Episodes) -> list[slice]:
         """Cut a meta-batch into the parts that are worked through one by one.
@@ -96,7 +96,7 @@ class Engine(ABC):
         A function of shapes alone: the sum over parts is then the same whoever computes them. What
         carries a state from episode to episode stays whole.
         """
-        if algorithm.carried(self) is not None:
+        if algorithm.initial_inner_state(self) is not None:
             return [slice(0, len(episodes))]
         return self.cut(algorithm, episodes)
 
@@ -122,13 +122,13 @@ def averaged(
 
     The gradient has the shape (P,) of ``theta``, the loss ().
     """
-    gradient, loss, carried = torch.zeros_like(theta), theta.new_zeros(()), None
+    gradient, loss, inner_state = torch.zeros_like(theta), theta.new_zeros(()), None
     for part, outer in zip(parts, outers, strict=True):
         share = (part.stop - part.start) / parts[-1].stop
         gradient.add_(outer.gradient, alpha=share)
         loss.add_(outer.loss, alpha=share)
-        carried = outer.carried
-    return OuterGradient(gradient, loss, carried)
+        inner_state = outer.inner_state
+    return OuterGradient(gradient, loss, inner_state)
 
 
 def episode_losses(loss: str, outputs: Tensor, y: Tensor) -> Tensor:

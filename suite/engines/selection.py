@@ -127,7 +127,9 @@ def self_check(
     theta = theta + 0.02 * torch.from_numpy(noise)
     found = []
     for one in (engine, reference):
-        draws = EpisodeContext(Stream("self-check", "draws"), carried=algorithm.carried(one))
+        draws = EpisodeContext(
+            Stream("self-check", "draws"), inner_state=algorithm.initial_inner_state(one)
+        )
         rows = []
         mine = one.layout.arranged(theta[None])[0]
         if algorithm.trains_on is not None:

@@ -134,7 +134,7 @@ def build(plan: Plan, data: Path | None) -> Case:
         )
     setup = _setup(plan.cell, data)
     calibration = _calibration(plan.part, setup)
-    counted = outer_step(setup, capture=False) if plan.part == "outer step" else None
+    counted = outer_step(setup, replay=False) if plan.part == "outer step" else None
     return Case(PARTS[plan.part](setup), calibration, setup.device, counted=counted)
 
 
@@ -150,7 +150,7 @@ def _calibration(part: str, setup: CellSetup) -> Work:
 def inner_loop(setup: CellSetup, steps: int | None = None) -> Work:
     """Return the adaptation of one meta-batch, by all inner steps of training or so many."""
     count = setup.algorithm.inner_steps if steps is None else steps
-    draws = EpisodeContext(setup.inner_draws)
+    draws = EpisodeContext(setup.inner_stream)
 
     @torch.no_grad()
     def work() -> None:
@@ -166,12 +166,12 @@ def inner_step(setup: CellSetup) -> Work:
     return inner_loop(setup, 1)
 
 
-def outer_step(setup: CellSetup, capture: bool | None = None) -> Work:
+def outer_step(setup: CellSetup, replay: bool | None = None) -> Work:
     """Return one outer step, meta-gradient and optimiser, always from the initial weights.
 
-    ``capture`` as in `OuterLoop`.
+    ``replay`` as in `MetaGradients`.
     """
-    loop = setup.outer_loop(capture=capture)
+    loop = setup.outer_loop(setup.meta_gradients(replay).choose())
     initial = loop.theta.clone()
 
     @torch.no_grad()
@@ -190,7 +190,8 @@ def sampling(setup: CellSetup) -> Work:
 def test(setup: CellSetup) -> Work:
     """Return the drawing of one test episode, adaptation to it, and its scores at every step."""
     protocol, start = setup.cell.protocol.evaluations[0], setup.initial
-    draws = EpisodeContext(setup.inner_draws, carried=setup.algorithm.carried(setup.engine))
+    state = setup.algorithm.initial_inner_state(setup.engine)
+    draws = EpisodeContext(setup.inner_stream, inner_state=state)
     return lambda: setup.test.part(slice(0, 1), start, protocol, draws)
 
 
@@ -199,12 +200,12 @@ def training_and_test(setup: CellSetup) -> Work:
     protocol = setup.cell.protocol.evaluations[0].model_copy(update={"episodes": SHORT_EPISODES})
 
     def work() -> None:
-        with CellWorkers(setup) as team:
-            loop = setup.outer_loop(team.outers)
+        with CellWorkers(setup) as workers:
+            loop = setup.outer_loop(workers.gradient)
             for step in range(min(SHORT_STEPS, setup.cell.protocol.train.steps)):
                 loop.step(step)
-            draws = EpisodeContext(setup.inner_draws, carried=loop.carried)
-            team.scores(setup.adapted_from(loop.theta), protocol, draws)
+            draws = EpisodeContext(setup.inner_stream, inner_state=loop.inner_state)
+            workers.scores(setup.adapted_from(loop.theta), protocol, draws)
 
     return work
 

@@ -100,10 +100,10 @@ class _Trials:
         """Do one or two outer steps and a test episode in every process, and multiply."""
         setup = set_up(cell, self._data, torch.device(cell.numerics.device))
         train, total = cell.protocol.train, 0.0
-        with CellWorkers(setup) as team:
-            shards = len(team)
+        with CellWorkers(setup) as workers:
+            shards = len(workers)
             if setup.trains:
-                loop = setup.outer_loop(team.outers)
+                loop = setup.outer_loop(workers.gradient)
                 first = _timed(lambda: loop.step(0))
                 # The first step warms up; one that takes long says enough.
                 again = first if first > LONG else _timed(lambda: loop.step(0))
@@ -111,9 +111,10 @@ class _Trials:
             for protocol in cell.protocol.evaluations:
                 parts = [slice(i, i + 1) for i in range(shards)]
                 draws = EpisodeContext(
-                    setup.inner_draws, carried=setup.algorithm.carried(setup.engine)
+                    setup.inner_stream,
+                    inner_state=setup.algorithm.initial_inner_state(setup.engine),
                 )
-                score = partial(team.score, parts, setup.initial, protocol, draws)
+                score = partial(workers.score, parts, setup.initial, protocol, draws)
                 total += protocol.episodes / shards * _timed(score)
         return total
 

@@ -8,9 +8,10 @@ from typing import Any, Literal
 from suite.config.cell import Cell, digest
 from suite.core.component import Strict
 
-#: 2 has a hash of the whole record; 1, without one, is still read.
-SCHEMA: Literal[2] = 2
-READ = (1, 2)
+#: 3 says how the outer gradient was computed; 2 has a hash of the whole record. Older records are
+#: still read.
+SCHEMA: Literal[3] = 3
+READ = (1, 2, 3)
 
 
 class EvaluationResult(Strict):
@@ -112,7 +113,12 @@ class EngineUse(Strict):
     used: str
     reason: str
     self_check: float | None
-    """Largest relative distance from the reference in float64, where one was measured."""
+    """Largest relative distance from the reference in float64, if one was measured."""
+    mode: str = ""
+    """How outer gradients were computed: ``in-process``, ``replayed`` or ``sharded``; '' in a cell
+    that does not train and in records of an older schema."""
+    mode_reason: str = ""
+    """Why in this mode."""
 
 
 class Provenance(Strict):
@@ -139,7 +145,7 @@ class Provenance(Strict):
 class Record(Strict):
     """What one finished cell says."""
 
-    schema_version: Literal[1, 2] = SCHEMA
+    schema_version: Literal[1, 2, 3] = SCHEMA
     profile: str
     status: Literal["done", "diverged"]
     reason: str = ""
@@ -177,7 +183,9 @@ class Record(Strict):
             raise ValueError("it is no JSON object")
         version = values.get("schema_version")
         if version not in READ:
-            raise ValueError(f"its schema is {version!r}, and this version reads 1 and 2")
+            raise ValueError(
+                f"its schema is {version!r}, and this version reads {READ[0]} to {READ[-1]}"
+            )
         if version > 1 and values.get("record_sha256") != _seal(values):
             raise ValueError("it was changed after it was written")
         record = cls.model_validate_json(content)

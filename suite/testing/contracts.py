@@ -180,7 +180,7 @@ def gives_an_outer_gradient(name: str) -> None:
 
 @_check("algorithm")
 def gives_each_episode_its_own(name: str) -> None:
-    """What `each` gives an episode is the same alone and in a batch."""
+    """What `episode_terms` gives an episode is the same alone and in a batch."""
     algorithm, engine, episodes = registry.algorithms.get(name)(), _engine(), _episodes()
     if not algorithm.is_separable:
         return
@@ -188,10 +188,10 @@ def gives_each_episode_its_own(name: str) -> None:
         1.1 * engine.layout.flatten(engine.model).double(),
         EpisodeContext(Stream("each"), 5),
     )
-    rows, losses = algorithm.each(engine, theta, episodes, draws)
+    rows, losses = algorithm.episode_terms(engine, theta, episodes, draws)
     assert rows.shape == (len(episodes), len(theta))
     for t in range(len(episodes)):
-        row, loss = algorithm.each(engine, theta, episodes[t : t + 1], draws.after(t))
+        row, loss = algorithm.episode_terms(engine, theta, episodes[t : t + 1], draws.after(t))
         torch.testing.assert_close(row[0], rows[t], rtol=1e-9, atol=1e-12)
         torch.testing.assert_close(loss[0], losses[t], rtol=1e-9, atol=1e-12)
 

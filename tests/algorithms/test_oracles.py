@@ -237,15 +237,17 @@ def test_reptile_carries_one_torch_adam_from_episode_to_episode(engine):
         return torch.cat([p.detach().flatten() for p in model.parameters()])
 
     ends = torch.stack([episode(batches, t) for t in range(len(episodes))])
-    found = one.meta_gradient(rule, theta, episodes, DRAWS._replace(carried=rule.carried(one)))
+    found = one.meta_gradient(
+        rule, theta, episodes, DRAWS._replace(inner_state=rule.initial_inner_state(one))
+    )
     assert distance(found.gradient, theta - ends.mean(0)) < 1e-9
     moments = torch.cat([optimiser.state[p]["exp_avg_sq"].flatten() for p in model.parameters()])
-    assert distance(found.carried[:-1], moments) < 1e-12
-    assert found.carried[-1] == 3 * len(episodes)
+    assert distance(found.inner_state[:-1], moments) < 1e-12
+    assert found.inner_state[-1] == 3 * len(episodes)
     # At test every episode starts with what training left, and leaves it as it was; mini-batches
     # of another size meet a state of sums.
     state = copy.deepcopy(optimiser.state_dict())
-    draws = DRAWS._replace(carried=found.carried)
+    draws = DRAWS._replace(inner_state=found.inner_state)
     at_test = rule.model_copy(update={"inner_batch": 2})
     *_, adapted = at_test.adapt(one, theta, episodes.support, 3, draws)
     batches = DRAWS.minibatches(episodes.support, 2, 3)
@@ -346,13 +348,13 @@ def test_the_outer_adam_is_tensorflows(kind):
     )
     loop = set_up(cell, None, torch.device("cpu")).outer_loop()
     oracle, worst = TensorFlowAdam(loop.theta.numpy(), 1e-3), 0.0
-    follow = loop._meta_gradient
+    follow = loop.gradient
 
-    def small(step, episodes):
-        outer = follow(step, episodes)
+    def small(step, theta, state):
+        outer = follow(step, theta, state)
         return outer._replace(gradient=outer.gradient * 10.0 ** (step - 9))
 
-    loop._meta_gradient = small
+    loop.gradient = small
     for step in range(12):
         loop.step(step)
         oracle.step(loop.weights.grad.numpy())
@@ -371,12 +373,12 @@ def test_reptiles_inner_adam_is_tensorflows(engine, kind, state):
     # Of examples so like their targets that gradients are about epsilon.
     near = one.outputs(theta[None].expand(len(support), -1), support.x).detach()
     support = Examples(support.x, near + 1e-8 * (support.y - near))
-    carried = rule.carried(one)
+    carried = rule.initial_inner_state(one)
     start, before = np.zeros(len(theta)), 0
     if carried is not None:
         start, before = np.linspace(0, 1e-16, len(theta)), 3
         carried = torch.tensor([*start, before], dtype=theta.dtype)
-    path = list(rule.adapt(one, theta, support, 5, DRAWS._replace(carried=carried)))
+    path = list(rule.adapt(one, theta, support, 5, DRAWS._replace(inner_state=carried)))
     worst = 0.0
     for t in range(len(support)):
         oracle = TensorFlowAdam(theta.numpy(), 0.02, beta1=0.0)
@@ -399,7 +401,7 @@ def test_the_adam_of_a_tasks_own_training_is_tensorflows(kind):
     near = one.outputs(starts, episodes.support.x).detach()
     support = Examples(episodes.support.x, near + 1e-8 * (episodes.support.y - near))
     episodes = Episodes(support, support, episodes.draws)
-    ends = rule.each(one, theta, episodes, DRAWS)[0]
+    ends = rule.episode_terms(one, theta, episodes, DRAWS)[0]
     worst = 0.0
     for t, start in enumerate(starts):
         oracle, at = TensorFlowAdam(start.numpy(), 0.02), starts.clone()

@@ -12,7 +12,7 @@ from suite.cell.setup import set_up
 from suite.cell.workers import CellWorkers
 from suite.core.episodes import EpisodeContext
 from suite.core.streams import Stream
-from suite.engines.capture import MIN_STEPS, Capture, close
+from suite.engines.replay.capture import MIN_STEPS, Capture, close
 from tests.matrix.test_cell import make
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
@@ -20,9 +20,10 @@ DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 
 def losses_and_weights(cell, device, record):
     setup = set_up(cell, None, torch.device(device))
-    loop = setup.outer_loop(capture=record)
+    gradient = setup.meta_gradients(replay=record).choose()
+    loop = setup.outer_loop(gradient)
     losses = [loop.step(step) for step in range(4)]
-    return torch.stack(losses), loop.theta, loop
+    return torch.stack(losses), loop.theta, gradient
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -30,10 +31,11 @@ def losses_and_weights(cell, device, record):
 @pytest.mark.parametrize("algorithm", ["maml", "fomaml", "reptile", "finetune"])
 def test_a_replay_changes_no_bit(algorithm, images, device):
     cell = make(algorithm, images)
-    losses, theta, loop = losses_and_weights(cell, device, True)
-    assert loop._capture._replay is not None  # it was recorded, and every step replayed
+    losses, theta, gradient = losses_and_weights(cell, device, True)
+    assert gradient.mode == "replayed"
     plain_losses, plain_theta, plain = losses_and_weights(cell, device, False)
-    assert plain._capture._replay is None
+    assert plain.mode == "in-process"
+    assert "switched off" in plain.reason
     assert torch.equal(losses, plain_losses)
     assert len(losses.unique()) == len(losses)
     assert torch.equal(theta, plain_theta)
@@ -43,9 +45,9 @@ def test_a_replay_changes_no_bit(algorithm, images, device):
 def test_an_inner_loop_that_draws_is_not_recorded(device):
     cell = make("reptile", images=True)
     cell = cell.model_copy(update={"algorithm": {"name": "reptile", "inner_batch": 2}})
-    losses, theta, loop = losses_and_weights(cell, device, True)
-    assert loop._capture._replay is None
-    assert "draws on the host" in loop._capture.refused
+    losses, theta, gradient = losses_and_weights(cell, device, True)
+    assert gradient.mode == "in-process"
+    assert "draws on the host" in gradient.reason
     plain_losses, plain_theta, _ = losses_and_weights(cell, device, False)
     assert torch.equal(losses, plain_losses)
     assert torch.equal(theta, plain_theta)
@@ -61,14 +63,14 @@ def test_on_the_cpu_it_is_for_meta_batches_that_an_engine_takes_whole(way):
         assert (len(parts) == 1) is (way == "whole")
     loop = setup.outer_loop()
     loop.step(0)
-    assert (loop._capture._replay is not None) is (way == "whole")
+    assert (loop.gradient.mode == "replayed") is (way == "whole")
 
 
 @pytest.mark.parametrize("steps", [MIN_STEPS - 1, MIN_STEPS])
 def test_a_short_training_is_not_worth_a_recording(steps):
     loop = set_up(make(steps=steps), None, torch.device("cpu")).outer_loop()
     loop.step(0)
-    assert (loop._capture._replay is not None) is (steps == MIN_STEPS)
+    assert (loop.gradient.mode == "replayed") is (steps == MIN_STEPS)
 
 
 def numbers_of_weights(theta, episodes, draws):
@@ -137,10 +139,10 @@ def test_work_that_goes_by_what_no_operation_shows_is_not_replayed(work, count):
 def test_a_meta_batch_of_another_shape_is_not_replayed():
     setup = set_up(make(), None, torch.device("cpu"))
     batch, draws = setup.source.step(0), EpisodeContext(Stream("inner"))
-    recorded = Capture(partial(setup.trainer.each, setup.algorithm), torch.device("cpu"))
+    recorded = Capture(partial(setup.trainer.episode_terms, setup.algorithm), torch.device("cpu"))
     for part in (batch[1:], batch[:1], batch[:3]):
         rows, losses = recorded(setup.initial, part, draws)
-        wanted = setup.trainer.each(setup.algorithm, setup.initial, part, draws)
+        wanted = setup.trainer.episode_terms(setup.algorithm, setup.initial, part, draws)
         assert torch.equal(rows, wanted[0])
         assert torch.equal(losses, wanted[1])
     assert recorded._replay is not None

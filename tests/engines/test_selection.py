@@ -10,7 +10,9 @@ from torch import nn
 from suite.algorithms.maml import MAML
 from suite.core.episodes import Episodes, Examples, OuterGradient
 from suite.core.errors import UserError
-from suite.engines import explicit, layers, selection
+from suite.engines import selection
+from suite.engines.explicit import engine as explicit
+from suite.engines.explicit import layers
 from suite.tasks.base import EpisodeShape
 from tests.problems import PROBLEMS, Problem, distance, meta_gradient
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from suite.engines import tape
-from suite.engines.tape import NotReplayable, Tape
+from suite.engines.replay import tape
+from suite.engines.replay.tape import NotReplayable, Tape
 
 X = torch.arange(1.0, 25.0).view(2, 3, 4)
 

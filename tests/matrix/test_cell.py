@@ -10,7 +10,7 @@ import torch
 
 from suite.cell.evaluation import predict
 from suite.cell.evaluation import scores as pooled
-from suite.cell.meta_gradient import Shares
+from suite.cell.meta_gradient import MetaGradients
 from suite.cell.run import run_cell, summarise
 from suite.cell.setup import check, set_up
 from suite.cell.training import Diverged, OuterLoop, curve_points, transfer
@@ -138,7 +138,7 @@ def test_episodes_do_not_depend_on_how_far_ahead_they_are_drawn(lookahead, monke
 )
 @pytest.mark.parametrize("engine", ["explicit", "reference"])
 def test_processes_change_no_bit(algorithm, engine, monkeypatch):
-    monkeypatch.setattr("suite.engines.explicit.PART", 1)  # as many parts as episodes
+    monkeypatch.setattr("suite.engines.explicit.engine.PART", 1)  # as many parts as episodes
     monkeypatch.setattr("suite.cell.evaluation.PART_BYTES", 1)
     found = []
     for shards in (1, 2, 3):
@@ -153,17 +153,15 @@ def test_processes_change_no_bit(algorithm, engine, monkeypatch):
 
 @pytest.mark.parametrize("algorithm", ["maml", {"name": "reptile", "inner_batch": 2}])
 def test_shares_of_a_small_meta_batch_change_no_bit(algorithm, monkeypatch):
-    shared = []
-    outers = Shares.outers
-    monkeypatch.setattr(Shares, "_faster", lambda *_: True)
-    monkeypatch.setattr(Shares, "outers", lambda *a: shared.append(outers(*a)) or shared[-1])
-    found = []
+    monkeypatch.setattr(MetaGradients, "_faster", lambda *_: True)
+    found, modes = [], []
     for shards in (1, 2):
         cell = make(algorithm, meta_batch=25, steps=3)
         numerics = cell.numerics.model_copy(update={"shards": shards})
         record, _ = run(cell.model_copy(update={"numerics": numerics}))
         found.append(record.result_sha256)
-    assert [outers is not None for outers in shared] == [False, True]
+        modes.append(record.engine.mode)
+    assert modes == ["in-process", "sharded"]
     assert found[0] == found[1]
 
 
@@ -194,10 +192,10 @@ def test_outer_loop_is_torch_adam_on_the_meta_gradient():
     optimiser = torch.optim.Adam(parameters, lr=setup.algorithm.outer_rate)
     for step in range(3):
         theta = loop.theta.clone()
-        episodes = loop.source.step(step)
+        episodes = setup.source.step(step)
         from suite.core.episodes import EpisodeContext
 
-        draws = EpisodeContext(setup.inner_draws, step * 4)
+        draws = EpisodeContext(setup.inner_stream, step * 4)
         gradient = setup.engine.meta_gradient(setup.algorithm, theta, episodes, draws).gradient
         for p, g in zip(parameters, gradient.split([p.numel() for p in parameters]), strict=True):
             p.grad = g.view(p.shape)
@@ -246,7 +244,7 @@ def test_the_last_step_alone_scores_as_it_does_among_all(batch_norm):
     setup = set_up(cell, None, torch.device("cpu"))
     update = {"batch_norm": batch_norm, "steps": 3}
     protocol = cell.protocol.evaluations[0].model_copy(update=update)
-    draws = EpisodeContext(setup.inner_draws)
+    draws = EpisodeContext(setup.inner_stream)
     every = setup.test.part(slice(0, 6), setup.initial, protocol, draws)
     last = setup.test.part(slice(0, 6), setup.initial, protocol, draws, last=True)
     assert every.values.shape == (6, 4)
@@ -355,14 +353,14 @@ def test_a_harmonic_schedule_keeps_the_mean_over_steps():
     loop = set_up(make("multitask"), None, torch.device("cpu")).outer_loop()
     assert [loop.rate(step) for step in range(4)] == [1, 1 / 2, 1 / 3, 1 / 4]
     before, seen = loop.theta.clone(), []
-    meta_gradient = loop._meta_gradient
+    gradient = loop.gradient
 
-    def watched(step, episodes):
-        outer = meta_gradient(step, episodes)
+    def watched(step, theta, state):
+        outer = gradient(step, theta, state)
         seen.append(loop.theta - outer.gradient)
         return outer
 
-    loop._meta_gradient = watched
+    loop.gradient = watched
     for step in range(4):
         loop.step(step)
     torch.testing.assert_close(loop.theta, torch.stack(seen).mean(0), rtol=1e-5, atol=1e-6)
@@ -376,7 +374,7 @@ def test_a_loss_divided_by_shots_scales_the_outer_gradient_too():
     assert make("maml", images=True, query_shots=6).protocol.train.outer_scale == 1
     setup = set_up(cells[1], None, torch.device("cpu"))
     loop = setup.outer_loop()
-    outer = loop._meta_gradient(0, setup.source.step(0))
+    outer = loop.gradient(0, loop.theta)
     loop.step(0)
     wanted = (outer.gradient * 3).clamp(-1e-3, 1e-3)
     torch.testing.assert_close(loop.weights.grad, wanted)
@@ -391,9 +389,9 @@ def test_carried_state_reaches_checkpoints_and_tests():
     loop, again = setup.outer_loop(), setup.outer_loop()
     for step in range(3):
         loop.step(step)
-    assert float(loop.carried[-1]) == 3 * 2 * 2  # steps x episodes x inner steps
+    assert float(loop.inner_state[-1]) == 3 * 2 * 2  # steps x episodes x inner steps
     again.restore(3, loop.state())
-    assert torch.equal(again.carried, loop.carried)
+    assert torch.equal(again.inner_state, loop.inner_state)
     loop.step(3)
     again.step(3)
     assert torch.equal(again.theta, loop.theta)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from rich.console import Console
 
-from suite.matrix import claims as module
+from suite.matrix import queue as module
 from suite.matrix.estimates import Estimates
 from suite.matrix.progress import Progress
 from suite.matrix.queue import CellQueue

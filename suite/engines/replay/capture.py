@@ -19,7 +19,7 @@ from torch import Tensor
 from suite.algorithms.base import Algorithm
 from suite.core.episodes import EpisodeContext, Episodes, Examples
 from suite.engines.base import Engine
-from suite.engines.tape import NotReplayable, Tape
+from suite.engines.replay.tape import NotReplayable, Tape
 
 WARM_UP = 3
 #: Times from which on a recording, which takes as long as some twenty steps, is made up for.
@@ -60,17 +60,24 @@ class _Nothing:
     __floordiv__ = __rfloordiv__ = __mod__ = __rmod__ = __pow__ = __rpow__ = _asked
 
 
-def worth_recording(
-    engine: Engine, algorithm: Algorithm, parts: Sequence[slice], times: int
-) -> bool:
-    """Return whether to record what is done so often to a meta-batch of these parts.
+def why_not_record(engine: Engine, algorithm: Algorithm, parts: Sequence[slice], steps: int) -> str:
+    """Return why the work on meta-batches of these parts is not recorded; '' if it is.
 
-    On the CPU dispatch is what a batch costs that the engine takes whole. State that goes from
-    episode to episode does not go through a recording.
+    On the CPU, dispatch is the larger part of a batch that the engine takes whole. A state that
+    goes from episode to episode does not go through a recording.
+
+    Args:
+        engine, algorithm: what computes, and what.
+        parts: of a meta-batch.
+        steps: number of times that the work will be done.
     """
-    bound = engine.device.type == "cuda" or len(parts) == 1
-    alone = not engine.differentiates and algorithm.carried(engine) is None
-    return bound and alone and times >= MIN_STEPS
+    if engine.differentiates:
+        return "the engine differentiates automatically"
+    if algorithm.initial_inner_state(engine) is not None:
+        return "a state goes from episode to episode"
+    if engine.device.type != "cuda" and len(parts) > 1:
+        return "the engine cuts a meta-batch into parts, which are large"
+    return "" if steps >= MIN_STEPS else f"fewer than {MIN_STEPS} steps"
 
 
 def outer_work(engine: Engine, algorithm: Algorithm) -> Work:

@@ -9,7 +9,7 @@ import torch
 from torch import fx, nn
 from torch.nn import functional as F
 
-from suite.engines import layers
+from suite.engines.explicit import layers
 
 
 class Outside(Exception):

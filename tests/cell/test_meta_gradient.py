@@ -12,13 +12,12 @@ from suite.algorithms.fomaml import FOMAML
 from suite.algorithms.maml import MAML
 from suite.algorithms.multitask import MultiTask
 from suite.algorithms.reptile import Reptile
-from suite.cell.meta_gradient import Shares
+from suite.cell.meta_gradient import MetaGradients
 from suite.core.episodes import EpisodeContext
 from suite.core.process_pool import ForkPool
 from suite.core.streams import Stream
-from suite.engines.base import averaged
-from suite.engines.capture import MIN_STEPS, Capture
-from suite.engines.explicit import ExplicitEngine
+from suite.engines.explicit.engine import ExplicitEngine
+from suite.engines.replay.capture import MIN_STEPS, Capture
 from tests.problems import Problem
 
 MLP = Problem("paper's", "mlp", {"hidden": (40, 40)}, (1,), "squared_error")
@@ -32,16 +31,15 @@ RULES = {
 
 
 class Shared:
-    """Meta-batches on one engine, and a crew of some processes to share them."""
+    """Meta-batches on one engine, and some processes to share them."""
 
     def __init__(self, rule, processes, count=25, problem=MLP, seed=0):
         self.engine = problem.engine("explicit", torch.float32)
         self.rule, self.theta = rule, problem.theta(torch.float32)
         self.count, self.problem, self.seed = count, problem, seed
-        self.shares = Shares(self.engine, rule, self.batch, self.draws, MIN_STEPS)
-        self.workers = set()
-        self.crew = ForkPool(self._jobs, processes - 1)
-        self.outers = self.shares.outers(self.crew)
+        self.ways = MetaGradients(self.engine, rule, self.batch, self.draws, MIN_STEPS)
+        self.pool = ForkPool(self._jobs, processes - 1)
+        self.gradient = self.ways.choose(self.pool)
 
     def _jobs(self):
         seen = []
@@ -49,8 +47,8 @@ class Shared:
         def noted(job):
             return lambda *arguments: (seen.append(job), job(*arguments))[1]
 
-        jobs = {name: noted(job) for name, job in self.shares.jobs().items()}
-        recorded = self.shares._share
+        jobs = {name: noted(job) for name, job in self.ways.jobs().items()}
+        recorded = self.ways._shard
         return {
             **jobs,
             "seen": lambda _: (os.getpid(), len(seen)),
@@ -65,8 +63,7 @@ class Shared:
         return EpisodeContext(Stream("shares"), step * self.count)
 
     def outer(self, step):
-        parts = self.shares.parts
-        return averaged(self.theta, parts, self.outers(step, self.theta, parts))
+        return self.gradient(step, self.theta)
 
     def whole(self, step):
         draws = self.draws(step)
@@ -76,14 +73,14 @@ class Shared:
 @pytest.mark.parametrize("processes", [2, 3])
 @pytest.mark.parametrize("name", RULES)
 def test_shares_by_episode_are_the_bits_of_the_whole(name, processes, monkeypatch):
-    monkeypatch.setattr(Shares, "_faster", lambda *_: True)
+    monkeypatch.setattr(MetaGradients, "_faster", lambda *_: True)
     shared = Shared(RULES[name], processes, count=16 * processes - 7)
-    assert len(shared.shares.parts) == 1
-    before = dict(shared.crew.broadcast("seen"))
+    assert len(shared.ways.parts) == 1
+    before = dict(shared.pool.broadcast("seen"))
     found, whole = shared.outer(2), shared.whole(2)
-    after = dict(shared.crew.broadcast("seen"))
-    recorded = shared.crew.broadcast("recorded")
-    shared.crew.close()
+    after = dict(shared.pool.broadcast("seen"))
+    recorded = shared.pool.broadcast("recorded")
+    shared.pool.close()
     assert recorded == processes * [name in ("maml", "fomaml")]  # the others draw
     assert whole.gradient.norm() > 0
     assert torch.equal(found.gradient, whole.gradient)
@@ -94,11 +91,11 @@ def test_shares_by_episode_are_the_bits_of_the_whole(name, processes, monkeypatc
 
 @pytest.mark.parametrize("name", RULES)
 def test_shares_by_part_are_the_bits_of_the_whole(name, monkeypatch):
-    monkeypatch.setattr("suite.engines.explicit.WHOLE", 1)
+    monkeypatch.setattr("suite.engines.explicit.engine.WHOLE", 1)
     shared = Shared(RULES[name], 2)
-    assert len(shared.shares.parts) == 2
+    assert len(shared.ways.parts) == 2
     found, whole = shared.outer(2), shared.whole(2)
-    shared.crew.close()
+    shared.pool.close()
     assert torch.equal(found.gradient, whole.gradient)
     assert torch.equal(found.loss, whole.loss)
 
@@ -106,21 +103,21 @@ def test_shares_by_part_are_the_bits_of_the_whole(name, monkeypatch):
 @pytest.mark.parametrize("seed", range(12))
 def test_shares_that_agree_once_agree_later(seed, monkeypatch):
     """Rows of 17 numbers: vectors and what is left of them are cut in the middle of episodes."""
-    monkeypatch.setattr(Shares, "_faster", lambda *_: True)
+    monkeypatch.setattr(MetaGradients, "_faster", lambda *_: True)
     odd = Problem("odd", "mlp", {"hidden": (17,)}, (3,), "cross_entropy")
     rule = Reptile(inner_rate=0.01, inner_steps=1)
     shared = Shared(rule, 2, count=(25, 37)[seed % 2], problem=odd, seed=seed)
-    assert shared.outers is not None
+    assert shared.gradient.mode == "sharded"
     for step in range(4):
         assert torch.equal(shared.outer(step).gradient, shared.whole(step).gradient)
-    shared.crew.close()
+    shared.pool.close()
 
 
 class Crowded(MAML):
     """What an episode gives depends on how many there are."""
 
-    def each(self, engine, theta, episodes, draws):
-        rows, losses = super().each(engine, theta, episodes, draws)
+    def episode_terms(self, engine, theta, episodes, draws):
+        rows, losses = super().episode_terms(engine, theta, episodes, draws)
         return rows / len(episodes), losses
 
 
@@ -133,21 +130,24 @@ class Later(MAML):
 
 
 @pytest.mark.parametrize(
-    ("rule", "count", "processes"),
+    ("rule", "count", "processes", "why"),
     [
-        pytest.param(Crowded(), 25, 2, id="rows that depend on the others"),
-        pytest.param(Later(), 25, 2, id="an outer of its own"),
-        pytest.param(Reptile(inner_state="carried"), 25, 2, id="a state that is carried"),
-        pytest.param(MAML(), 16, 2, id="too few episodes"),
-        pytest.param(MAML(), 25, 1, id="one process"),
+        pytest.param(Crowded(), 25, 2, "do not give the bits", id="rows that depend on the others"),
+        pytest.param(Later(), 25, 2, "is not made of terms", id="an outer of its own"),
+        pytest.param(Reptile(inner_state="carried"), 25, 2, "a state goes", id="a kept state"),
+        pytest.param(MAML(), 16, 2, "16 episodes is too small", id="too few episodes"),
+        pytest.param(MAML(), 25, 1, "one process", id="one process"),
     ],
 )
-def test_what_is_not_the_same_or_not_for_others_is_not_shared(rule, count, processes, monkeypatch):
-    monkeypatch.setattr(Shares, "_faster", lambda *_: True)
+def test_what_is_not_the_same_or_not_for_others_is_not_sharded(
+    rule, count, processes, why, monkeypatch
+):
+    monkeypatch.setattr(MetaGradients, "_faster", lambda *_: True)
     shared = Shared(rule, processes, count=count)
-    shared.crew.close()
-    assert len(shared.shares.parts) == 1
-    assert shared.outers is None
+    shared.pool.close()
+    assert len(shared.ways.parts) == 1
+    assert shared.gradient.mode != "sharded"
+    assert why in shared.gradient.reason
 
 
 @pytest.mark.parametrize("slow", ["whole", "shares"])
@@ -162,7 +162,7 @@ def test_what_is_faster_is_done(slow, monkeypatch):
         monkeypatch.setattr(Capture, "__call__", lambda self, *inputs: self._work(*inputs))
         monkeypatch.setattr(ExplicitEngine, "outer", late(ExplicitEngine.outer))
     else:
-        monkeypatch.setattr(Shares, "_episodes", late(Shares._episodes))
+        monkeypatch.setattr(MetaGradients, "_job_of_episodes", late(MetaGradients._job_of_episodes))
     shared = Shared(RULES["maml"], 2)
-    shared.crew.close()
-    assert (shared.outers is not None) == (slow == "whole")
+    shared.pool.close()
+    assert (shared.gradient.mode == "sharded") == (slow == "whole")

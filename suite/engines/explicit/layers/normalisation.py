@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from suite.engines.layers.affine import Linear
-from suite.engines.layers.base import (
+from suite.engines.explicit.layers.affine import Linear
+from suite.engines.explicit.layers.base import (
     Gradients,
     InputAndParamGrads,
     Layer,

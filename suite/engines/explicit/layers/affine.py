@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from suite.engines.layers.base import (
+from suite.engines.explicit.layers.base import (
     Gradients,
     InputAndParamGrads,
     Layer,

@@ -20,15 +20,15 @@ episodes go through one batched operation, and the formulas are arranged to pass
 few times; where they do not (`large`), each episode goes through the library's fused operation.
 """
 
-from suite.engines.layers.affine import Convolution, Linear
-from suite.engines.layers.base import Gradients, Layer, Parameters, Saved
-from suite.engines.layers.losses import CrossEntropy, SquaredError
-from suite.engines.layers.normalisation import (
+from suite.engines.explicit.layers.affine import Convolution, Linear
+from suite.engines.explicit.layers.base import Gradients, Layer, Parameters, Saved
+from suite.engines.explicit.layers.losses import CrossEntropy, SquaredError
+from suite.engines.explicit.layers.normalisation import (
     BatchNormalisation,
     Normalisation,
     StandardisedLinear,
 )
-from suite.engines.layers.plain import (
+from suite.engines.explicit.layers.plain import (
     Activation,
     ChannelsLast,
     Flatten,

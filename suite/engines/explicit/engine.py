@@ -1,7 +1,7 @@
 """The fast engine: gradients and Hessian-vector products written out layer by layer.
 
 No graph is recorded. A gradient is one forward and one backward pass over the table of layers in
-`suite.engines.layers`, batched over the episodes; a Hessian-vector product is the directional
+`layers`, batched over the episodes; a Hessian-vector product is the directional
 derivative of both passes (Pearlmutter 1994, "Fast exact multiplication by the Hessian"), reusing
 what the gradient pass saved. A model with a layer outside the table is refused, and said.
 """
@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from suite.core import registry
 from suite.core.episodes import Episodes, Examples
 from suite.core.parameters import Point
-from suite.engines import layers
 from suite.engines.base import Engine
-from suite.engines.chain import Outside, compile_layers
+from suite.engines.explicit import layers
+from suite.engines.explicit.compile import Outside, compile_layers
 
 if TYPE_CHECKING:
     from suite.algorithms.base import Algorithm
@@ -125,11 +125,11 @@ class ExplicitEngine(Engine):
             return super().outer(algorithm, theta, episodes, draws)
 
     @torch.inference_mode()
-    def each(
+    def episode_terms(
         self, algorithm: Algorithm, theta: Tensor, episodes: Episodes, draws: EpisodeContext
     ) -> tuple[Tensor, Tensor]:
         """Return what the algorithm does, as in `outer`."""
-        return super().each(algorithm, theta, episodes, draws)
+        return super().episode_terms(algorithm, theta, episodes, draws)
 
     def kept(self) -> list[layers.Saved]:
         """Return an empty place for what each layer keeps."""

@@ -1,0 +1,5 @@
+"""Gradients and Hessian-vector products layer by layer, without a graph."""
+
+from suite.engines.explicit.engine import ExplicitEngine
+
+__all__ = ["ExplicitEngine"]
