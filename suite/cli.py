@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.console import Console
@@ -15,6 +18,8 @@ from suite.config.profile import expand, load_profile
 from suite.core import devices, registry, signals
 from suite.core.errors import UserError
 from suite.core.version import __version__
+from suite.executors import NAMES
+from suite.records.provenance import NO_REPLAY
 from suite.records.store import Store
 
 console = Console(highlight=False)
@@ -45,6 +50,26 @@ def _shard(_: click.Context, __: click.Parameter, value: str | None) -> tuple[in
     return int(match[1]), int(match[2])
 
 
+def _also(*names: str) -> Callable[[Any], Any]:
+    """Return a decorator that lets options of the group stand after a command, too."""
+    there = {
+        "profile": click.option("--profile", help="The same as before the command."),
+        "results": click.option(
+            "--results", type=click.Path(path_type=Path), help="The same as before the command."
+        ),
+        "no_figures": click.option(
+            "--no-figures", is_flag=True, help="The same as before the command."
+        ),
+    }
+
+    def decorate(command: Any) -> Any:
+        for name in reversed(names):
+            command = there[name](command)
+        return command
+
+    return decorate
+
+
 class _Group(click.Group):
     """A group whose errors are one sentence with exit status 2, and signals one with 128 + n."""
 
@@ -62,39 +87,48 @@ class _Group(click.Group):
 
 @click.group(cls=_Group, invoke_without_command=True, context_settings={"max_content_width": 100})
 @click.version_option(__version__, prog_name="fewshot-suite")
-@click.option("--profile", default="quick", show_default=True, help="Shipped profile or TOML file.")
-@click.option("--algorithms", callback=_csv, help="Only these, comma-separated.")
-@click.option("--tasks", callback=_csv, help="Only these experiments or tasks, comma-separated.")
-@click.option("--seeds", callback=_seeds, help="Instead of the profile's, such as 0,1,2.")
-@click.option("--device", "device_names", callback=_csv, help="cpu, cuda or all.")
-@click.option("--engine", help="auto, or one by name, for every cell.")
-@click.option("--threads", type=click.IntRange(1), help="Library threads of a CPU cell.")
-@click.option("--shards", type=click.IntRange(1), help="Processes of a CPU cell.")
+@click.option(
+    "--profile", default="quick", show_default=True, help="Shipped profile, or a TOML file."
+)
+@click.option(
+    "--algorithms", callback=_csv, help="Run only these algorithms or variants, comma-separated."
+)
+@click.option(
+    "--tasks", callback=_csv, help="Run only these experiments or tasks, comma-separated."
+)
+@click.option("--seeds", callback=_seeds, help="Run these seeds, such as 0,1,2.")
+@click.option("--device", "device_names", callback=_csv, help="Run on cpu, cuda or all devices.")
+@click.option("--engine", help="Compute every cell with this engine; auto chooses.")
+@click.option("--threads", type=click.IntRange(1), help="Library threads of each CPU cell.")
+@click.option("--processes", type=click.IntRange(1), help="Processes of each CPU cell.")
+@click.option("--shards", type=click.IntRange(1), hidden=True)
 @click.option(
     "--executor",
-    type=click.Choice(["serial", "local", "ray"]),
-    help="One cell after the other; one on every CUDA device and with every one of --workers, the "
-    "default where there are --workers or several CUDA devices; or on the nodes of a Ray cluster.",
+    type=click.Choice(NAMES),
+    help="Compute cells one after the other (serial), in worker processes of this machine (local, "
+    "the default with --workers or several CUDA devices), or on a Ray cluster (ray).",
 )
 @click.option(
     "--address",
     metavar="HOST:PORT",
-    help="Of a Ray cluster that runs, or auto for the one of this machine; without it, --executor "
-    "ray starts one here that ends with the run.",
+    help='Address of a running Ray cluster, or "auto" for the one on this machine. Without it, '
+    "--executor ray starts a local cluster for this run.",
 )
 @click.option(
-    "--workers", type=click.IntRange(1), help="CPU cells at a time, the cores divided among them."
+    "--workers",
+    type=click.IntRange(1),
+    help="Number of CPU cells that run at a time; the cores are divided among them.",
 )
 @click.option(
     "--shard",
     callback=_shard,
     metavar="I/N",
-    help="The I-th of N shares of the cells, the same on every machine; see merge.",
+    help="Run the I-th of N parts of the cells, the same on every machine; see merge.",
 )
 @click.option(
     "--outer-steps",
     type=click.IntRange(1),
-    help="Shorten cells to so many outer steps; they are marked and never judged as whole ones.",
+    help="Shorten cells to at most this number of outer steps; they are never judged as full ones.",
 )
 @click.option(
     "--results",
@@ -121,18 +155,28 @@ class _Group(click.Group):
 @click.option(
     "--checkpoints",
     type=click.Path(path_type=Path),
-    help="Folder of checkpoints and kept weights, instead of --results; with --address one that "
-    "all nodes see, or there are none.",
+    help="Folder of checkpoints and kept weights, instead of --results. With --address it must be "
+    "visible to all nodes; without one there are no checkpoints there.",
 )
 @click.option(
     "--keep-weights",
     is_flag=True,
-    help="Keep trained weights: cells that differ in their tests alone then share them.",
+    help="Keep trained weights: cells that differ only in their tests then share them.",
+)
+@click.option(
+    "--no-replay",
+    is_flag=True,
+    help="Compute every outer step directly: record and replay nothing. This changes no bit.",
 )
 @click.option("--list", "list_cells", is_flag=True, help="List the cells and stop.")
 @click.option("--dry-run", is_flag=True, help="List cells, parameters, state and time, and stop.")
-@click.option("--shared", is_flag=True, help="Other work runs here: timings are marked, not shown.")
-@click.option("--no-figures", is_flag=True, help="Write tables only.")
+@click.option(
+    "--busy-machine",
+    is_flag=True,
+    help="Say that other work runs on this machine: timings are marked and left out of tables.",
+)
+@click.option("--shared", is_flag=True, hidden=True)
+@click.option("--no-figures", is_flag=True, help="Write only tables.")
 @click.pass_context
 def cli(context: click.Context, **options) -> None:
     """Run a profile of the matrix, algorithms x tasks x seeds x devices, and report it.
@@ -140,10 +184,23 @@ def cli(context: click.Context, **options) -> None:
     Without a command this runs what has no record yet, then writes tables and figures.
     """
     context.obj = options
+    _renamed(options, "shards", "processes")
+    _renamed(options, "shared", "busy_machine")
+    if options["no_replay"]:
+        os.environ[NO_REPLAY] = "1"  # worker processes inherit it
     for plugin in options["plugins"]:
         registry.load_plugin(plugin)
     if context.invoked_subcommand is None:
         _run(**options)
+
+
+def _renamed(options: dict, old: str, new: str) -> None:
+    """Move the value of an option that has a new name to that name, and say so."""
+    value = options.pop(old)
+    if value:
+        options[new] = value
+        names = [f"--{name.replace('_', '-')}" for name in (old, new)]
+        click.echo(f"note: {names[0]} is now called {names[1]}.", err=True)
 
 
 def _name(profile: str) -> str:
@@ -156,7 +213,7 @@ def _cells(options: dict, kinds: list[str], cores: int) -> list[Cell]:
         kinds,
         cores,
         threads=options["threads"],
-        shards=options["shards"],
+        shards=options["processes"],
         algorithms=options["algorithms"],
         tasks=options["tasks"],
         seeds=options["seeds"],
@@ -191,7 +248,7 @@ def _run(**options) -> None:
         options["workers"],
         options["plugins"],
         cluster,
-        (options["threads"] or 1) * (options["shards"] or 1),
+        (options["threads"] or 1) * (options["processes"] or 1),
     )
     cells, data = _cells(options, kinds, executor.cores), _data(options)
     if options["shard"]:
@@ -210,7 +267,7 @@ def _run(**options) -> None:
         data,
         Progress(console),
         executor,
-        alone=not options["shared"],
+        alone=not options["busy_machine"],
         checkpoint_every=options["checkpoint_every"],
         keep_weights=options["keep_weights"],
         checkpoints=options["checkpoints"],
@@ -249,9 +306,7 @@ def _presets(profile: str) -> list[protocols.Preset]:
 
 
 @cli.command()
-@click.option("--profile", help="Whose records; as before the command.")
-@click.option("--results", type=click.Path(path_type=Path), help="As before the command.")
-@click.option("--no-figures", is_flag=True, help="As before the command.")
+@_also("profile", "results", "no_figures")
 @click.pass_obj
 def report(options: dict, **own) -> None:
     """Write tables and figures again, from the records alone."""
@@ -261,9 +316,7 @@ def report(options: dict, **own) -> None:
 
 @cli.command()
 @click.argument("folders", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--profile", help="Whose records; as before the command.")
-@click.option("--results", type=click.Path(path_type=Path), help="As before the command.")
-@click.option("--no-figures", is_flag=True, help="As before the command.")
+@_also("profile", "results", "no_figures")
 @click.pass_obj
 def merge(options: dict, folders: tuple[Path, ...], **own) -> None:
     """Copy the whole records of other results FOLDERS into --results, then write the report.
@@ -313,8 +366,7 @@ def _store(options: dict) -> Store:
 
 
 @cli.command()
-@click.option("--profile", help="Whose records; as before the command.")
-@click.option("--results", type=click.Path(path_type=Path), help="As before the command.")
+@_also("profile", "results")
 @click.pass_obj
 def cite(options: dict, **own) -> None:
     """Print what to put into a paper: a sentence for the methods, and BibTeX."""
@@ -332,7 +384,7 @@ def cite(options: dict, **own) -> None:
 @click.option("--against", metavar="REV", help="Measure this commit beside, not the baseline.")
 @click.option("--update", is_flag=True, help="Make the baseline anew, from what is here now.")
 @click.option("--only", default="", metavar="TEXT", help="Cases with this in their name.")
-@click.option("--results", type=click.Path(path_type=Path), help="As before the command.")
+@_also("results")
 @click.pass_obj
 def gate(options: dict, fast: bool, against: str | None, update: bool, only: str, **own) -> None:
     """Say whether the parts of a profile's cells are slower than they were.
@@ -342,7 +394,7 @@ def gate(options: dict, fast: bool, against: str | None, update: bool, only: str
     """
     from suite.gate.command import gate as run
 
-    for name in ("threads", "shards"):
+    for name in ("threads", "processes"):
         if options[name]:
             raise UserError(f"the gate measures with one thread of one process; omit --{name}.")
     options = options | {key: value for key, value in own.items() if value}
@@ -406,4 +458,5 @@ def list_command() -> None:
 
 def main() -> None:
     """Run the command line."""
-    cli(prog_name="run_all.py")
+    program = Path(sys.argv[0]).name
+    cli(prog_name="python -m suite" if program == "__main__.py" else program)

@@ -10,6 +10,8 @@ import torch
 from click.testing import CliRunner
 
 from suite.cli import cli
+from suite.records.provenance import NO_REPLAY
+from suite.records.store import Store
 
 PROFILE = """
 description = "two tiny cells"
@@ -86,7 +88,7 @@ def test_list_and_dry_run_compute_nothing(folder):
 
 
 def test_timings_beside_other_work_are_marked_and_not_shown(folder):
-    run(folder, "--shared")
+    run(folder, "--busy-machine")
     assert [r["timing"]["alone"] for r in records(folder)] == [False, False]
     shared = (folder / "out" / "tables" / "tiny" / "timing.csv").read_text()
     (folder / "out").rename(folder / "old")
@@ -272,7 +274,10 @@ def test_bad_profiles(folder, case):
 
 
 OPTIONS = {
-    "threads and shards": (["--threads", "2", "--shards", "2"], "leave out --threads or --shards"),
+    "threads and shards": (
+        ["--threads", "2", "--processes", "2"],
+        "leave out --threads or --processes",
+    ),
     "algorithm": (["--algorithms", "mamal"], "did you mean 'maml'"),
     "task": (["--tasks", "sinus"], "unknown task"),
     "device": (["--device", "gpu"], "unknown device 'gpu'"),
@@ -402,16 +407,16 @@ def test_out_of_memory_is_one_sentence_and_the_matrix_goes_on(folder, monkeypatc
     monkeypatch.setattr(ExplicitEngine, "outer", greedy)
     monkeypatch.setattr("suite.engines.explicit.engine.WHOLE", 1)
     monkeypatch.setattr("suite.engines.selection.self_check", lambda *_: 0.0)
-    result = run(folder, "--shards", shards)
+    result = run(folder, "--processes", shards)
     assert result.exit_code == 1
-    assert "maml--seed0--cpu: failed: out of memory; use --shards 1" in result.output
+    assert "maml--seed0--cpu: failed: out of memory; use --processes 1" in result.output
     assert [r["cell"]["variant"] for r in records(folder)] == ["sgd"]
 
 
 def test_a_record_by_another_number_of_processes_is_the_cells(folder):
-    assert run(folder, "--shards", "1").exit_code == 0
+    assert run(folder, "--processes", "1").exit_code == 0
     made = [record["result_sha256"] for record in records(folder)]
-    again = run(folder, "--shards", "2")
+    again = run(folder, "--processes", "2")
     assert "2 already there" in again.output
     assert "set aside" not in again.output
     assert [record["result_sha256"] for record in records(folder)] == made
@@ -457,3 +462,36 @@ def test_merge_names_conflicts_and_damage(folder):
     assert merged.exit_code == 1
     assert f"{torn.name} is no whole record" in merged.output
     assert "1 records copied" in merged.output
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [("--shards", "--processes", ["1"]), ("--shared", "--busy-machine", [])],
+)
+def test_an_option_with_a_new_name_still_works_and_says_it(folder, old, new, words):
+    before = run(folder, old, *words, "--algorithms", "maml")
+    assert before.exit_code == 0, before.output
+    assert f"note: {old} is now called {new}." in before.output
+    assert old not in CliRunner().invoke(cli, ["--help"]).output
+    again = run(folder, new, *words, "--algorithms", "maml")
+    assert "note:" not in again.output
+    assert "0 cells done, 1 already there" in again.output  # the same cell
+
+
+def test_replay_can_be_switched_off_and_changes_no_bit(folder, monkeypatch):
+    monkeypatch.delenv(NO_REPLAY, raising=False)
+    profile = PROFILE.replace("steps = 6", "steps = 60")
+    (folder / "tiny.toml").write_text(profile)
+    found = {}
+    for words in ([], ["--no-replay"]):
+        monkeypatch.setenv(NO_REPLAY, "")  # what the command sets goes with the test
+        monkeypatch.delenv(NO_REPLAY)
+        ended = run(folder, "--algorithms", "maml", *words)
+        assert ended.exit_code == 0, ended.output
+        store = Store(folder / "out", "tiny")
+        (record,) = [r for r in store.records() if r.cell.variant == "maml"]
+        found[bool(words)] = record
+        (folder / "out").rename(folder / f"out{len(found)}")
+    assert (found[False].engine.mode, found[True].engine.mode) == ("replayed", "in-process")
+    assert "switched off" in found[True].engine.mode_reason
+    assert found[False].result_sha256 == found[True].result_sha256

@@ -110,7 +110,7 @@ def test_profiles(text, tmp_path_factory):
     path = folder / "p.toml"
     path.write_text(text, encoding="utf-8", errors="surrogatepass")
     result = invoke("--profile", path, "--results", folder / "out", "--device", "cpu",
-                    "--shards", "1", "--no-figures")  # fmt: skip
+                    "--processes", "1", "--no-figures")  # fmt: skip
     if result.exit_code == 0:
         described = tomllib.loads(text)
         count = len(list((folder / "out" / "records").rglob("*.json")))
@@ -291,14 +291,14 @@ OPTIONS = [
     "--device",
     "--engine",
     "--threads",
-    "--shards",
+    "--processes",
     "--results",
     "--data",
     "--plugin",
     "--checkpoint-every",
     "--list",
     "--dry-run",
-    "--shared",
+    "--busy-machine",
     "--no-figures",
     "--nothing",
     "report",

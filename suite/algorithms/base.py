@@ -1,9 +1,9 @@
 """The contract of an algorithm: how it adapts to an episode and how its weights are meta-trained.
 
 An algorithm is a few hyper-parameters and two pieces of mathematics: `Algorithm.adapt` (the inner
-loop, used at test by all) and `Algorithm.episode_terms` (the term of each episode in the gradient
-that the outer optimiser follows). Both are written against an engine's gradients and
-Hessian-vector products and know nothing of devices, clocks or how these are computed.
+loop, which every algorithm uses at test) and `Algorithm.episode_terms` (the term of each episode in
+the gradient that the outer optimiser follows). Both use an engine's gradients and Hessian-vector
+products and do not depend on devices, clocks or how these are computed.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ class Algorithm(Component):
     """An algorithm's hyper-parameters, which are its identity, and its mathematics.
 
     Class attributes
-        trains_on: ``"episodes"``; ``"joint"`` for one model over all meta-train tasks; None where
+        trains_on: ``"episodes"``; ``"joint"`` for one model over all meta-train tasks; None if
             nothing is meta-trained.
         second_order: whether the outer gradient differentiates through `adapt`.
-        query_loss: whether it is the gradient of the query loss, and so scales with it.
+        query_loss: whether the outer gradient is that of the query loss, and so scales with it.
     """
 
     trains_on: ClassVar[Literal["episodes", "joint"] | None] = "episodes"
@@ -38,15 +38,15 @@ class Algorithm(Component):
     inner_rate: float = Field(0.01, gt=0)
     inner_steps: int = Field(1, ge=0)
     inner_batch: int = Field(0, ge=0)
-    """Examples of an inner mini-batch; 0 is the whole support set."""
+    """Number of examples in an inner mini-batch; 0 takes the whole support set."""
 
     outer_optimiser: Literal["adam", "sgd"] = "adam"
     outer_rate: float = Field(1e-3, gt=0)
     outer_schedule: Literal["constant", "linear", "harmonic"] = "constant"
-    """``linear`` anneals the outer rate from its value to 0 over the run; ``harmonic`` divides it
-    by 1, 2, 3, ..., which makes of SGD a mean over the steps so far."""
+    """Schedule of the outer rate: ``linear`` reduces it from its value to 0 over the run;
+    ``harmonic`` divides it by 1, 2, 3, ..., which turns SGD into a mean over the steps so far."""
     outer_epsilon: Epsilon = added_field("pytorch")
-    """Where the outer Adam's epsilon stands, see `suite.algorithms.adam`."""
+    """Place of epsilon in the outer Adam's formula, see `suite.algorithms.adam`."""
 
     @model_validator(mode="after")
     def _has_an_outer_adam(self) -> Self:
@@ -61,7 +61,7 @@ class Algorithm(Component):
 
     @property
     def gradients(self) -> tuple[int, int]:
-        """Gradient passes of an episode in training, and examples of each; 0 is its support set."""
+        """Number of gradient passes of a training episode, and of examples in each (0: all)."""
         return self.inner_steps, self.inner_batch
 
     @property
@@ -71,7 +71,7 @@ class Algorithm(Component):
 
     @property
     def writes_outer(self) -> bool:
-        """Whether the outer gradient is the algorithm's own, not one by `Engine.differentiate`."""
+        """Whether the algorithm computes the outer gradient itself, without `Engine.differentiate`."""
         return self._writes_terms or type(self).outer is not Algorithm.outer
 
     @property
@@ -80,13 +80,13 @@ class Algorithm(Component):
 
     @property
     def for_self_check(self) -> Algorithm:
-        """What an engine's self-check runs: this, or a shorter one of the same formulas."""
+        """Algorithm that an engine's self-check runs: this one, or a shorter one, same formulas."""
         return self
 
     def initial_inner_state(self, engine: Primitives) -> Tensor | None:
         """Return the state (S,) of an inner optimiser before any training; None if none is kept.
 
-        An algorithm that carries one on from episode to episode does its meta-batch in order.
+        An algorithm that carries a state from episode to episode does its meta-batch in order.
         """
         return None
 
@@ -114,13 +114,15 @@ class Algorithm(Component):
         steps: int,
         draws: EpisodeContext,
     ) -> Iterator[tuple[Tensor, Tensor | None]]:
-        """Yield each theta_k (T, P) with the losses (T,) met on the step to it, None for theta_0.
+        """Yield each theta_k (T, P) with the losses (T,) of the step to it, None for theta_0.
 
         Gradient descent on the support set (MAML, the equation before (1)):
 
             theta_{k+1} = theta_k - alpha * grad L_support(theta_k)
         """
-        rate = self.inner_rate * engine.adapted  # (P,), 0 where the inner loop leaves a weight
+        rate = (
+            self.inner_rate * engine.adapted
+        )  # (P,), 0 for a weight that the inner loop does not adapt
         theta = self.start(engine, theta, len(support), draws)
         yield theta, None
         for batch in draws.minibatches(support, self.inner_batch, steps):
@@ -131,10 +133,10 @@ class Algorithm(Component):
     def episode_terms(
         self, engine: Primitives, theta: Tensor, episodes: Episodes, draws: EpisodeContext
     ) -> tuple[Tensor, Tensor]:
-        """Return what each of the episodes gives, (T, P), and its loss (T,).
+        """Return the term of each episode in the outer gradient, (T, P), and its loss (T,).
 
-        An episode's row must not depend on which others come with it. An algorithm writes this or
-        `outer`, or neither; an engine may call it in inference mode, where autograd does not work.
+        An episode's row must not depend on the other episodes. An algorithm writes this method or
+        `outer`, or neither; an engine may call it in inference mode, in which autograd is off.
         """
         raise NotImplementedError(f"{self.name} does not say what each episode gives")
 
@@ -159,7 +161,7 @@ class Algorithm(Component):
     def in_order(
         self, engine: Primitives, theta: Tensor, episodes: Episodes, draws: EpisodeContext
     ) -> OuterGradient:
-        """Return what `outer` does where a state is carried on, one episode after the other."""
+        """Return the result of `outer` if a state is carried from each episode to the next."""
         raise NotImplementedError(f"{self.name} carries nothing from episode to episode")
 
 

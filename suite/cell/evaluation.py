@@ -24,7 +24,7 @@ PART_BYTES = 16 * 2**20
 GPU_PART_BYTES = 1024 * 2**20
 
 
-class Part(NamedTuple):
+class TestPart(NamedTuple):
     """The scores of some test episodes after each of the steps that are scored."""
 
     values: np.ndarray  # (T, steps)
@@ -94,7 +94,7 @@ class MetaTest:
         protocol: EvaluationProtocol,
         draws: EpisodeContext,
         last: bool = False,
-    ) -> Part:
+    ) -> TestPart:
         """Return the scores of some of the test episodes; with ``last`` only of the last step."""
         stream, count = episode_stream(self.task, protocol), part.stop - part.start
         drawn = self.sampler.sample(stream, part.start, count, protocol, protocol.split)
@@ -102,7 +102,7 @@ class MetaTest:
         steps = list(self.steps(theta, episodes, protocol, draws.after(part.start), last))
         values = torch.stack([value for value, _ in steps], dim=1).to("cpu", torch.float32)
         right = [found.cpu() for _, found in steps if found is not None]
-        return Part(
+        return TestPart(
             values.numpy(),
             drawn.draws,
             drawn.classes,
@@ -160,7 +160,7 @@ class MetaTest:
         ]
 
 
-def scores(parts: Iterable[Part]) -> Scores:
+def scores(parts: Iterable[TestPart]) -> Scores:
     """Return the scores of all test episodes from those of its parts, in their order."""
     values, draws, classes, right = zip(*parts, strict=True)
     by_class = None

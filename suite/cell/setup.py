@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache, partial
@@ -25,6 +26,7 @@ from suite.core.streams import Stream
 from suite.engines import selection
 from suite.engines.base import Engine
 from suite.models.base import build
+from suite.records.provenance import NO_REPLAY
 from suite.records.schema import EngineUse
 from suite.tasks.base import EpisodeShape, Sampler, Task
 
@@ -209,7 +211,9 @@ def set_up(cell: Cell, data: Path | None, device: torch.device) -> CellSetup:
     joint = algorithm.trains_on == "joint"
     dtype = getattr(torch, cell.numerics.dtype)
 
-    def engine_of(width: int, shape: EpisodeShape, scale: float) -> tuple[Engine, selection.Choice]:
+    def engine_of(
+        width: int, shape: EpisodeShape, scale: float
+    ) -> tuple[Engine, selection.EngineChoice]:
         options = {k: v for k, v in cell.model.items() if k != "name"}
         model = build(
             cell.model["name"], options, task.input_shape, width, Stream("init", cell.seed)
@@ -247,4 +251,16 @@ def set_up(cell: Cell, data: Path | None, device: torch.device) -> CellSetup:
     )
     source = Source(sampler, train, Stream("train", cell.seed), joint, trainer)
     initial = engine.layout.flatten(engine.model)
-    return CellSetup(cell, device, sampler, task, algorithm, engine, trainer, use, initial, source)
+    return CellSetup(
+        cell,
+        device,
+        sampler,
+        task,
+        algorithm,
+        engine,
+        trainer,
+        use,
+        initial,
+        source,
+        replay=NO_REPLAY not in os.environ,
+    )

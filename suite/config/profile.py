@@ -170,7 +170,7 @@ def expand(
     if threads > 1 and shards > 1:
         raise UserError(
             f"{threads} threads in each of {shards} processes do not go together, for a forked "
-            "process has one; leave out --threads or --shards."
+            "process has one; leave out --threads or --processes."
         )
     if engine != "auto":
         registry.engines.get(engine)

@@ -117,7 +117,7 @@ class Layout:
         )
 
 
-class Point(ABC):
+class LinearisedPoint(ABC):
     """The loss of T episodes at ``theta``: its value, its gradient and, on demand, its Hessian.
 
     Attributes:
@@ -159,7 +159,7 @@ class Primitives(Protocol):
     def gradient(self, theta: Tensor, data: Examples) -> tuple[Tensor, Tensor]:
         """Return the loss (T,) and its gradient (T, P) at ``theta`` (T, P)."""
 
-    def linearise(self, theta: Tensor, data: Examples) -> Point:
+    def linearise(self, theta: Tensor, data: Examples) -> LinearisedPoint:
         """Return loss, gradient and Hessian-vector products at ``theta`` (T, P)."""
 
     def outputs(self, theta: Tensor, x: Tensor) -> Tensor:

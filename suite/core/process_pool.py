@@ -1,11 +1,11 @@
-"""Processes that share out the episodes of one cell, one core each.
+"""Processes that divide the episodes of one cell among themselves, one core each.
 
 Python dispatches operations from one thread at a time, and few-shot batches are too small to keep
-the library's own threads busy: on episodes, processes pay where threads do not. They are forked
-from the process that has set the cell up and so hold its data, models and random streams already;
-what travels is which episodes to do, the weights, and what came of them. Who computes a part
-changes nothing in it, and results come back in the order of the parts: how many processes there
-are changes no bit.
+the library's own threads busy. Processes therefore speed up work on episodes, and threads do not.
+The processes are forked from the one that has set the cell up, so they already hold its data,
+models and random streams. Only the choice of episodes, the weights and the results are sent. A
+part has the same result in every process, and results are returned in the order of the parts: the
+number of processes changes no bit.
 """
 
 from __future__ import annotations
@@ -31,44 +31,44 @@ from torch import Tensor
 from suite.core import signals
 from suite.core.errors import UserError
 
-#: What running out of memory raises.
+#: Errors that are raised when memory runs out.
 MEMORY = (MemoryError, torch.OutOfMemoryError)
 #: PR_SET_PDEATHSIG of Linux: the signal that a process gets when its parent ends.
 _DEATH_SIGNAL = 1
-#: Seconds for which a process that waits for another stays awake. To wake one up takes 0.05 to 0.1
-#: ms, which an outer step of a small network would notice.
+#: Seconds for which a process that waits for another stays awake. Waking a process up takes 0.05 to
+#: 0.1 ms, which would noticeably slow down an outer step of a small network.
 AWAKE = 1e-3
-#: Called with a part and the arguments of the call; both, and what it returns, must pickle.
+#: Function of a part and the arguments of the call; both, and its result, must be picklable.
 Job = Callable[..., Any]
 
 
 def available() -> bool:
     """Return whether this system can fork a process that computes."""
-    return sys.platform == "linux"  # elsewhere libraries do not survive it, or there is none
+    return sys.platform == "linux"  # on other systems fork is missing or breaks libraries
 
 
 def shared(*shape: int, dtype: torch.dtype) -> Tensor:
-    """Return zeros in memory that processes forked from this one write for each other."""
+    """Return zeros in memory that this process and processes forked from it can read and write."""
     count = torch.Size(shape).numel()
     return torch.frombuffer(mmap.mmap(-1, count * dtype.itemsize), dtype=dtype).view(shape)
 
 
 def runs(count: int, processes: int) -> list[slice]:
-    """Cut so many things into one run for each process, the first ones no shorter than others."""
-    # Rounded up: what cannot be shared evenly, or at all, stays with the first process.
+    """Cut ``count`` items into one run for each process; earlier runs are at least as long."""
+    # Bounds are rounded up: items that cannot be divided evenly go to the first processes.
     bounds = [-(-count * i // processes) for i in range(processes + 1)]
     return [slice(a, b) for a, b in itertools.pairwise(bounds)]
 
 
 class ForkPool:
-    """This process and ``others`` forked from it, doing ``jobs`` together, one thread each.
+    """This process and ``others`` forked from it, which do jobs together, one thread each.
 
-    Whatever goes wrong in one of them ends the others: half an answer must not meet the next call.
+    An error in one process ends all others, because the next call must not read half an answer.
 
     Args:
-        jobs: called in every process, once, for the jobs by name; what it closes over is as it was
-            at the fork.
-        others: processes beside this one; 0 leaves all to this one.
+        jobs: function that returns the jobs by name. It is called once in every process; the
+            variables that it closes over have the values that they had at the fork.
+        others: number of processes in addition to this one; with 0 this one does all jobs.
     """
 
     def __init__(self, jobs: Callable[[], Mapping[str, Job]], others: int = 0) -> None:
@@ -82,10 +82,11 @@ class ForkPool:
         return 1 + len(self._members)
 
     def map(self, job: str, parts: Sequence[Any], *arguments: Any) -> list[Any]:
-        """Return what ``job`` makes of each part, in their order; each process does a run of them.
+        """Return the result of ``job`` for each part, in order; each process does a run of parts.
 
         Raises:
-            RuntimeError: another process ended or its job raised; says its traceback.
+            RuntimeError: another process ended, or its job raised an error; its traceback is in
+                the message.
         """
         shares = [parts[run] for run in runs(len(parts), len(self))]
         busy = [(c, s) for (_, c), s in zip(self._members, shares[1:], strict=True) if s]
@@ -98,7 +99,7 @@ class ForkPool:
         return found
 
     def broadcast(self, job: str) -> list[Any]:
-        """Return what ``job`` says in every process, asked all at once."""
+        """Run ``job`` in all processes at the same time and return their results."""
         with self._or_end():
             for _, connection in self._members:
                 _send(connection, (job, [None], ()))
@@ -119,7 +120,7 @@ class ForkPool:
         """End the other processes."""
         for process, connection in self._members:
             connection.close()
-            process.kill()  # a polite signal they leave to this process
+            process.kill()  # they ignore SIGTERM, which this process handles
             process.join()
         self._members = []
 
@@ -137,8 +138,8 @@ def _forked(jobs: Callable[[], Mapping[str, Job]]) -> tuple[Any, Connection]:
     ours, theirs = context.Pipe()
     process = context.Process(target=_serve, args=(theirs, ours, jobs), daemon=True)
     with warnings.catch_warnings():
-        # Python warns of threads that a fork does not copy. Of the library's the fork uses none;
-        # the display's holds no lock that it needs.
+        # Python warns of threads that a fork does not copy. The forked process uses none of the
+        # library's threads, and the display's thread holds no lock that it needs.
         warnings.simplefilter("ignore", DeprecationWarning)
         with signals.blocked():
             process.start()
@@ -147,7 +148,7 @@ def _forked(jobs: Callable[[], Mapping[str, Job]]) -> tuple[Any, Connection]:
 
 
 def _await(connection: Connection) -> None:
-    """Wait for a message, wide awake at first."""
+    """Wait for a message; poll for the first `AWAKE` seconds."""
     waiting = select.poll()
     waiting.register(connection, select.POLLIN)
     end = time.perf_counter() + AWAKE
@@ -173,12 +174,12 @@ def _received(connection: Connection) -> list[Any]:
 def _serve(
     connection: Connection, parents: Connection, jobs: Callable[[], Mapping[str, Job]]
 ) -> None:
-    """Do what comes through the pipe until it closes, as it does when the parent is gone."""
+    """Do the jobs that come through the pipe until it closes, as it does when the parent ends."""
     parents.close()
-    # A share may take minutes: where the parent is killed, do not finish it for nobody.
+    # A run of parts may take minutes: if the parent is killed, nobody needs the results.
     ctypes.CDLL(None).prctl(_DEATH_SIGNAL, signal.SIGKILL)
     signals.ignore()
-    torch.set_num_threads(1)  # the parent's threads were not forked, and may not be waited for
+    torch.set_num_threads(1)  # the parent's threads were not forked: waiting for them would hang
     mine = jobs()
     while True:
         _await(connection)

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from suite.algorithms.base import Algorithm
 from suite.core.episodes import EpisodeContext, Episodes, Examples, OuterGradient
-from suite.core.parameters import Layout, Point
+from suite.core.parameters import Layout, LinearisedPoint
 
 
 class Engine(ABC):
@@ -61,7 +61,7 @@ class Engine(ABC):
         """Return the loss (T,) and its gradient (T, P) at ``theta`` (T, P)."""
 
     @abstractmethod
-    def linearise(self, theta: Tensor, data: Examples) -> Point:
+    def linearise(self, theta: Tensor, data: Examples) -> LinearisedPoint:
         """Return loss, gradient and Hessian-vector products at ``theta`` (T, P)."""
 
     @abstractmethod

@@ -15,7 +15,7 @@ from torch.func import functional_call
 
 from suite.core import registry
 from suite.core.episodes import Episodes, Examples
-from suite.core.parameters import Point
+from suite.core.parameters import LinearisedPoint
 from suite.engines.base import Engine, episode_losses
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from suite.core.episodes import EpisodeContext, OuterGradient
 
 
-class _Point(Point):
+class _GraphPoint(LinearisedPoint):
     """One graph an episode, kept until the Hessian-vector product has used it."""
 
     def __init__(self, engine: ReferenceEngine, theta: Tensor, data: Examples) -> None:
@@ -70,9 +70,9 @@ class ReferenceEngine(Engine):
         found = torch.stack(losses), torch.stack(gradients)
         return found if graph else (found[0].detach(), found[1])
 
-    def linearise(self, theta: Tensor, data: Examples) -> Point:
+    def linearise(self, theta: Tensor, data: Examples) -> LinearisedPoint:
         """Return loss and gradient with their graphs kept for Hessian-vector products."""
-        return _Point(self, theta, data)
+        return _GraphPoint(self, theta, data)
 
     def outputs(self, theta: Tensor, x: Tensor) -> Tensor:
         """Return outputs (T, n, outputs), one episode after the other."""

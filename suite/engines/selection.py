@@ -34,7 +34,7 @@ GROSS = 1e-3
 EPISODES = 2
 
 
-class Choice(NamedTuple):
+class EngineChoice(NamedTuple):
     """The engine chosen by name, the reason in words, and the measured distance if there is one."""
 
     name: str
@@ -52,7 +52,7 @@ def choose(
     outputs: int,
     loss_scale: float = 1.0,
     identity: str | None = None,
-) -> Choice:
+) -> EngineChoice:
     """Return the engine to use for a cell; see the module.
 
     ``identity`` names the model's structure: models of one identity prove themselves once a process
@@ -64,7 +64,7 @@ def choose(
     name = FAST if requested == "auto" else requested
     reason = registry.engines.get(name).refuses(model, loss, algorithm)
     if reason is None and name == "reference":
-        return Choice(name, "asked for: the plain loop", None)
+        return EngineChoice(name, "asked for: the plain loop", None)
     distance = None
     if reason is None:
         key = None if identity is None else json.dumps(
@@ -84,7 +84,7 @@ def choose(
             reason = f"its self-check raised {type(error).__name__}: {error}"
     if distance is not None:
         if distance <= min(algorithm.tolerance, LOOSEST):
-            return Choice(name, f"proved in float64 to {distance:.0e}", distance)
+            return EngineChoice(name, f"proved in float64 to {distance:.0e}", distance)
         if distance > GROSS and algorithm.second_order and algorithm.writes_outer:
             raise UserError(
                 f"the outer gradient that {algorithm.name} writes is not that of the query loss "
@@ -95,7 +95,7 @@ def choose(
         raise UserError(
             f"the engine {requested!r} cannot run {algorithm.name}: {reason}; use --engine auto."
         )
-    return Choice("reference", f"{FAST} stepped aside: {reason}", distance)
+    return EngineChoice("reference", f"{FAST} stepped aside: {reason}", distance)
 
 
 _measured: dict[str, float] = {}

@@ -1,1 +1,4 @@
-"""Where and when cells are computed: serial, local workers, Ray."""
+"""Executors: what computes cells, serial, in local worker processes, or on Ray."""
+
+#: Names of the executors, as the command line takes them.
+NAMES = ("serial", "local", "ray")

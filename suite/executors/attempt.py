@@ -17,7 +17,7 @@ from suite.executors.base import failure_of
 from suite.records.checkpoint import Checkpoint
 
 
-class Task(NamedTuple):
+class CellJob(NamedTuple):
     """A cell to compute; ``path``, ``every`` and ``keep`` are its `Checkpoint`'s."""
 
     cell: Cell
@@ -28,7 +28,7 @@ class Task(NamedTuple):
 
 
 def attempt(
-    task: Task,
+    task: CellJob,
     profile: str,
     data: Path | None,
     device: torch.device,

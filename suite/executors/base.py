@@ -55,7 +55,7 @@ class Queue(Protocol):
 
 
 @dataclass(frozen=True)
-class Work:
+class RunWork:
     """What the cells of a run have in common."""
 
     profile: str
@@ -89,7 +89,7 @@ class Executor(Protocol):
     def sees_files(self) -> bool:
         """Whether what computes sees this machine's files, as for checkpoints it must."""
 
-    def run(self, cells: Queue, work: Work) -> Generator[Outcome]:
+    def run(self, cells: Queue, work: RunWork) -> Generator[Outcome]:
         """Yield the outcome of each cell as it finishes, until none is left.
 
         Raises:
@@ -102,6 +102,6 @@ def failure_of(error: Exception, details: str) -> Failure:
     """Return what a user reads of an error in a cell; ``details`` is its traceback."""
     first = next(iter(str(error).strip().splitlines()), "no message")
     if isinstance(error, MEMORY) or "allocate memory" in first:
-        mend = "use --shards 1, or a smaller meta_batch in the profile"
+        mend = "use --processes 1, or a smaller meta_batch in the profile"
         return Failure(f"out of memory; {mend} ({first})", details)
     return Failure(f"{type(error).__name__}: {first}", details)

@@ -15,8 +15,6 @@ from suite.executors.ray_cluster import Cluster
 from suite.executors.serial import Serial
 from suite.executors.slots import core_numbers, divide
 
-NAMES = ("serial", "local", "ray")
-
 
 def cluster(name: str | None, address: str | None) -> Cluster | None:
     """Return the Ray cluster that the user's words mean, which may have devices that this machine

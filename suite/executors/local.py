@@ -20,8 +20,8 @@ from typing import Any
 from suite.config.cell import Cell
 from suite.core import signals
 from suite.core.errors import UserError
-from suite.executors.attempt import Task
-from suite.executors.base import Outcome, Queue, Work
+from suite.executors.attempt import CellJob
+from suite.executors.base import Outcome, Queue, RunWork
 from suite.executors.local_worker import STOP, serve
 from suite.executors.slots import Slot
 from suite.executors.supervision import TICK, CrashCounter, drive, outcome_of
@@ -51,9 +51,9 @@ class Local:
         """Cores of a CPU slot; they are of one size."""
         return max((len(s.cores) for s in self._slots if s.device.type == "cpu"), default=1)
 
-    def run(self, cells: Queue, work: Work) -> Generator[Outcome]:
+    def run(self, cells: Queue, work: RunWork) -> Generator[Outcome]:
         """Yield outcomes as workers finish; a first signal waits for their checkpoints."""
-        crowd = _Crowd(self._slots, self._plugins, work)
+        crowd = _LocalWorkers(self._slots, self._plugins, work)
         try:
             yield from drive(crowd, cells)
         finally:
@@ -79,7 +79,7 @@ class _Worker:
         self.cell: Cell | None = None
         self.told = False
 
-    def send(self, message: Task | str) -> None:
+    def send(self, message: CellJob | str) -> None:
         with suppress(OSError):  # it is dead, which is seen elsewhere
             self.connection.send(message)
 
@@ -92,10 +92,10 @@ class _Worker:
         return f"{signal.strsignal(-code)}" if code < 0 else f"exit status {code}"
 
 
-class _Crowd:
+class _LocalWorkers:
     """The workers of one run, and the cells that they compute."""
 
-    def __init__(self, slots: Sequence[Slot], plugins: Sequence[Path], work: Work) -> None:
+    def __init__(self, slots: Sequence[Slot], plugins: Sequence[Path], work: RunWork) -> None:
         self._slots, self._plugins, self._work = slots, plugins, work
         self._workers: dict[int, _Worker] = {}  # by the number of the slot
         self._deaths = CrashCounter(work.note, "if memory ran out, take fewer --workers")
@@ -125,7 +125,7 @@ class _Crowd:
         worker.cell = cell
         keeper = work.checkpoint(cell)
         alone = slot.alone and work.alone()
-        worker.send(Task(cell, alone, keeper.path, keeper.every, keeper.keep))
+        worker.send(CellJob(cell, alone, keeper.path, keeper.every, keeper.keep))
 
     def stop(self) -> None:
         """Ask every worker to end as soon as its checkpoint is written."""

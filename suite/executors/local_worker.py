@@ -19,7 +19,7 @@ import torch
 
 from suite.core import registry, signals
 from suite.core.errors import UserError
-from suite.executors.attempt import Task, attempt
+from suite.executors.attempt import CellJob, attempt
 from suite.executors.slots import Slot
 
 #: What the parent sends beside tasks: end, with a checkpoint where weights are trained.
@@ -39,7 +39,7 @@ def serve(
         os.sched_setaffinity(0, slot.cores)
     if slot.device.type == "cuda":
         torch.cuda.set_device(slot.device)  # for what asks for "the" device
-    line = _Line(connection)
+    line = _LocalProgress(connection)
     try:
         for plugin in plugins:
             registry.load_plugin(plugin)
@@ -56,11 +56,11 @@ def serve(
         line.say(*attempt(line.tasks.get(), profile, data, slot.device, report, note))
 
 
-class _Line:
+class _LocalProgress:
     """The pipe to the parent, listened to while a cell is computed."""
 
     def __init__(self, connection: Connection) -> None:
-        self.tasks: queue.SimpleQueue[Task] = queue.SimpleQueue()
+        self.tasks: queue.SimpleQueue[CellJob] = queue.SimpleQueue()
         self._connection = connection
         self._saying = threading.Lock()
         threading.Thread(target=self._listen, daemon=True).start()

@@ -21,8 +21,8 @@ from suite.core import signals
 from suite.core.errors import UserError
 from suite.core.process_pool import MEMORY
 from suite.executors import ray_worker as node
-from suite.executors.attempt import Task
-from suite.executors.base import Outcome, Queue, Work
+from suite.executors.attempt import CellJob
+from suite.executors.base import Outcome, Queue, RunWork
 from suite.executors.ray_cluster import PATIENCE, Cluster, Share, first_line, share
 from suite.executors.ray_progress import Desk
 from suite.executors.supervision import TICK, CrashCounter, drive, outcome_of
@@ -66,13 +66,13 @@ class Remote:
         """Whether workers see this machine's files."""
         return self._cluster.own
 
-    def run(self, cells: Queue, work: Work) -> Generator[Outcome]:
+    def run(self, cells: Queue, work: RunWork) -> Generator[Outcome]:
         """Yield outcomes as tasks finish; a first signal waits for checkpoints, if there are any.
 
         Also raises `UserError` where no living node can compute a cell.
         """
         try:
-            crowd = _Crowd(self._cluster, self._plugins, work)
+            crowd = _RayWorkers(self._cluster, self._plugins, work)
             try:
                 yield from drive(crowd, cells)
             finally:
@@ -86,10 +86,10 @@ class Remote:
             self._cluster.close()
 
 
-class _Crowd:
+class _RayWorkers:
     """The tasks of one run."""
 
-    def __init__(self, cluster: Cluster, plugins: Sequence[Path], work: Work) -> None:
+    def __init__(self, cluster: Cluster, plugins: Sequence[Path], work: RunWork) -> None:
         ray = self._ray = cluster.connect()
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -147,7 +147,7 @@ class _Crowd:
             cores, accelerators = share(cell)
             raise UserError(
                 f"no node of the cluster has what {cell.label} takes ({cores} cores, "
-                f"{accelerators} GPUs); add one, or take a smaller --shards or another --device."
+                f"{accelerators} GPUs); add one, or take a smaller --processes or another --device."
             )
 
     def _give(self, cell: Cell) -> None:
@@ -156,7 +156,7 @@ class _Crowd:
         path = None if keeper.path is None else keeper.path.resolve()
         # Others may be on a CPU cell's node, and no cores there are its own.
         alone = wanted.accelerators > 0 and work.alone()
-        task = Task(cell, alone, path, keeper.every, keeper.keep)
+        task = CellJob(cell, alone, path, keeper.every, keeper.keep)
         compute = self._compute[cell.numerics.device].options(num_cpus=wanted.cores)
         mark = None if path is None else self._marked(path.parent)
         answer = compute.remote(task, self._common, self._sent(cell), self._desk, mark)

@@ -23,7 +23,7 @@ import torch
 from suite.cell import setup
 from suite.core import registry, signals
 from suite.core.errors import UserError
-from suite.executors.attempt import Task, attempt
+from suite.executors.attempt import CellJob, attempt
 from suite.executors.ray_progress import Update
 from suite.records.files import write_atomically
 from suite.records.provenance import suite_sha256
@@ -52,7 +52,7 @@ class Common(NamedTuple):
 
 
 def compute(
-    task: Task, common: Common, data: list[Any], desk: Any, mark: Path | None = None
+    task: CellJob, common: Common, data: list[Any], desk: Any, mark: Path | None = None
 ) -> tuple[Any, ...]:
     """Compute a cell and return what to answer: see `suite.executors.attempt.attempt`.
 
@@ -76,7 +76,7 @@ def compute(
         return "refused", str(error)
     _fetch(task, data, ray.get)
     device = torch.device("cuda", 0) if task.cell.numerics.device == "cuda" else torch.device("cpu")
-    with _Line(task.cell.label, desk, ray.get).open() as line:
+    with _RayProgress(task.cell.label, desk, ray.get).open() as line:
         return attempt(task, common.profile, None, device, line.report, line.note)
 
 
@@ -126,7 +126,7 @@ def _load(plugin: Plugin) -> None:
 _fetched: set[str] = set()
 
 
-def _fetch(task: Task, data: list[Any], get: Any) -> None:
+def _fetch(task: CellJob, data: list[Any], get: Any) -> None:
     """Have the data of a cell at hand, once in this process."""
     for reference in data:
         if reference.hex() not in _fetched:
@@ -134,7 +134,7 @@ def _fetch(task: Task, data: list[Any], get: Any) -> None:
             _fetched.add(reference.hex())
 
 
-class _Line:
+class _RayProgress:
     """The line to the desk while a cell is computed; it takes no time from the cell's own thread.
 
     Args:
@@ -158,7 +158,7 @@ class _Line:
         self._notes.append(text)
 
     @contextmanager
-    def open(self) -> Iterator[_Line]:
+    def open(self) -> Iterator[_RayProgress]:
         """Talk to the desk while the block runs."""
         thread = threading.Thread(target=self._talk, daemon=True)
         thread.start()

@@ -12,7 +12,7 @@ from suite.cell.run import run_cell
 from suite.config.cell import Cell
 from suite.core import signals
 from suite.core.errors import UserError
-from suite.executors.base import Outcome, Queue, Work, failure_of
+from suite.executors.base import Outcome, Queue, RunWork, failure_of
 from suite.records.provenance import usable_cores
 
 KINDS = ("cpu", "cuda")
@@ -30,7 +30,7 @@ class Serial:
         """Cores of this process."""
         return usable_cores()
 
-    def run(self, cells: Queue, work: Work) -> Generator[Outcome]:
+    def run(self, cells: Queue, work: RunWork) -> Generator[Outcome]:
         """Yield the outcome of each cell; the next is taken after that."""
         while cells.left():
             signals.raise_if_requested()
@@ -41,7 +41,7 @@ class Serial:
                 yield _outcome(cell, work)
 
 
-def _outcome(cell: Cell, work: Work) -> Outcome:
+def _outcome(cell: Cell, work: RunWork) -> Outcome:
     device, keeper = torch.device(cell.numerics.device), work.checkpoint(cell)
     report = partial(work.step, cell.label)
     try:

@@ -1,7 +1,8 @@
-"""The performance gate: is this code slower than it was?
+"""The performance gate, which tells whether this code has become slower.
 
-Parts of a profile's cells (`cases`) are timed in fresh processes (`worker`, `tree`), each against
-plain work of the same kind beside it (`plain`), and what is exact is counted (`counts`,
-`callgrind`). What was measured meets a stored baseline, or another commit measured in turn, under
-one rule (`decide`). `run` puts it together; `files` keeps and `show` tells what came of it.
+Parts of a profile's cells (`cases`) are timed in fresh processes (`worker`, `tree`), each as a
+ratio to plain work of the same kind (`plain`). Operators, synchronisations, memory and instructions
+are counted exactly (`counts`, `callgrind`). One rule (`decide`) compares the measurements with a
+stored baseline, or with another commit that is measured in turn. `run` combines these steps;
+`files` stores the results and `show` presents them.
 """

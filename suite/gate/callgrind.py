@@ -25,7 +25,7 @@ from typing import Any
 import torch
 
 from suite.gate.tree import environment
-from suite.gate.worker import Measurer, Setting, read_setting
+from suite.gate.worker import Measurer, WorkerSetting, read_setting
 
 #: After which a tree's counting is given up; what is counted by then counts.
 SECONDS = 120
@@ -38,7 +38,7 @@ def available() -> bool:
     return bool(tools) and torch._C._valgrind_supported_platform()
 
 
-def instructions(tree: Path, setting: Setting, processes: int) -> dict[str, int]:
+def instructions(tree: Path, setting: WorkerSetting, processes: int) -> dict[str, int]:
     """Return the instructions of each case of a tree that could be counted, by name."""
     # Neighbours are much alike and cost as much: every process gets some of each.
     shares = [setting.plans[which::processes] for which in range(processes)]
@@ -60,7 +60,7 @@ def instructions(tree: Path, setting: Setting, processes: int) -> dict[str, int]
 
 
 @contextmanager
-def _counting(tree: Path, setting: Setting) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
+def _counting(tree: Path, setting: WorkerSetting) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
     """Start to count; yield the process and the folder that it writes to."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

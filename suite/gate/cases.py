@@ -22,7 +22,7 @@ from suite.cell.workers import CellWorkers
 from suite.config.cell import Cell
 from suite.core.episodes import EpisodeContext
 from suite.gate import plain
-from suite.gate.plain import Work
+from suite.gate.plain import TimedWork
 
 #: Outer steps and test episodes of the part that trains and tests.
 SHORT_STEPS, SHORT_EPISODES = 8, 8
@@ -46,13 +46,13 @@ class Plan(NamedTuple):
 class Case:
     """Something to measure."""
 
-    work: Work
-    plain: Work
+    work: TimedWork
+    plain: TimedWork
     """What it is a ratio to."""
     device: torch.device
     long: bool = False
     """Whether a sample takes seconds, and needs no warming."""
-    counted: Work | None = None
+    counted: TimedWork | None = None
     """What operators and memory are counted of, if not the work: the same, not recorded. A replay
     allocates nothing, so a step that takes more memory would not be seen."""
 
@@ -138,7 +138,7 @@ def build(plan: Plan, data: Path | None) -> Case:
     return Case(PARTS[plan.part](setup), calibration, setup.device, counted=counted)
 
 
-def _calibration(part: str, setup: CellSetup) -> Work:
+def _calibration(part: str, setup: CellSetup) -> TimedWork:
     train, shape = setup.cell.protocol.train, setup.task.input_shape
     examples = train.support_size + train.query_size
     if part == "sampling":
@@ -147,7 +147,7 @@ def _calibration(part: str, setup: CellSetup) -> Work:
     return plain.supervised(shape, examples, train.meta_batch, setup.device, step)
 
 
-def inner_loop(setup: CellSetup, steps: int | None = None) -> Work:
+def inner_loop(setup: CellSetup, steps: int | None = None) -> TimedWork:
     """Return the adaptation of one meta-batch, by all inner steps of training or so many."""
     count = setup.algorithm.inner_steps if steps is None else steps
     draws = EpisodeContext(setup.inner_stream)
@@ -161,12 +161,12 @@ def inner_loop(setup: CellSetup, steps: int | None = None) -> Work:
     return work
 
 
-def inner_step(setup: CellSetup) -> Work:
+def inner_step(setup: CellSetup) -> TimedWork:
     """Return the adaptation of one meta-batch by one step."""
     return inner_loop(setup, 1)
 
 
-def outer_step(setup: CellSetup, replay: bool | None = None) -> Work:
+def outer_step(setup: CellSetup, replay: bool | None = None) -> TimedWork:
     """Return one outer step, meta-gradient and optimiser, always from the initial weights.
 
     ``replay`` as in `MetaGradients`.
@@ -182,12 +182,12 @@ def outer_step(setup: CellSetup, replay: bool | None = None) -> Work:
     return work
 
 
-def sampling(setup: CellSetup) -> Work:
+def sampling(setup: CellSetup) -> TimedWork:
     """Return the drawing of meta-batches ahead, as training does it."""
     return lambda: setup.source.draw(0, AHEAD)
 
 
-def test(setup: CellSetup) -> Work:
+def test(setup: CellSetup) -> TimedWork:
     """Return the drawing of one test episode, adaptation to it, and its scores at every step."""
     protocol, start = setup.cell.protocol.evaluations[0], setup.initial
     state = setup.algorithm.initial_inner_state(setup.engine)
@@ -195,7 +195,7 @@ def test(setup: CellSetup) -> Work:
     return lambda: setup.test.part(slice(0, 1), start, protocol, draws)
 
 
-def training_and_test(setup: CellSetup) -> Work:
+def training_and_test(setup: CellSetup) -> TimedWork:
     """Return a whole small cell: a few outer steps from the start, and its meta-test."""
     protocol = setup.cell.protocol.evaluations[0].model_copy(update={"episodes": SHORT_EPISODES})
 
@@ -210,7 +210,7 @@ def training_and_test(setup: CellSetup) -> Work:
     return work
 
 
-PARTS: dict[str, Callable[[CellSetup], Work]] = {
+PARTS: dict[str, Callable[[CellSetup], TimedWork]] = {
     "sampling": sampling,
     "inner step": inner_step,
     "inner loop": inner_loop,

@@ -13,9 +13,9 @@ from suite.gate import show
 from suite.gate.cases import plans
 from suite.gate.files import Folder, machine
 from suite.gate.measure import FAST, FULL, Say
-from suite.gate.run import Outcome, against_baseline, against_commit
+from suite.gate.run import GateOutcome, against_baseline, against_commit
 from suite.gate.tree import other
-from suite.gate.worker import Setting
+from suite.gate.worker import WorkerSetting
 
 
 def gate(
@@ -29,7 +29,7 @@ def gate(
     against: str | None = None,
     update: bool = False,
     only: str = "",
-) -> tuple[Outcome, str, Path]:
+) -> tuple[GateOutcome, str, Path]:
     """Measure the cases of some cells, compare, and write what came of it.
 
     Args:
@@ -58,7 +58,7 @@ def gate(
         raise UserError(
             f"no case of the gate has {only!r} in its name; there are {names or 'none at all'}."
         )
-    setting = Setting(
+    setting = WorkerSetting(
         wanted, [str(path.resolve()) for path in plugins], str(data.resolve()) if data else None
     )
     devices = list(dict.fromkeys(cell.numerics.device for cell in cells))

@@ -1,4 +1,4 @@
-"""What is exact about a piece of work: operators, synchronisations, bytes. No clock, no noise."""
+"""Exact counts of operators, synchronisations and bytes: they use no clock and have no noise."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from suite.core.dispatch import Operations
-from suite.gate.plain import Work
+from suite.gate.plain import TimedWork
 
 _ATEN = torch.ops.aten
 #: Operators that make the host wait for the device: reads of a value, and results whose size is a
@@ -27,14 +27,14 @@ _COPIES = {_ATEN._to_copy, _ATEN.copy_}
 
 
 class Counts(NamedTuple):
-    """What one piece of work does."""
+    """Counts of one piece of work."""
 
     operators: int
-    """Operators dispatched, those of a backward pass among them."""
+    """Number of operators dispatched, including those of a backward pass."""
     synchronisations: int
-    """Reads of a scalar, copies from a device to the host, results of unknown size."""
+    """Number of scalar reads, copies from a device to the host, and results of unknown size."""
     allocated: int
-    """Most bytes of tensors, arrays and Python objects at one time, above those at the start."""
+    """Peak bytes of tensors, arrays and Python objects, less those at the start."""
 
 
 class _Counter(Operations):
@@ -55,26 +55,26 @@ class _Counter(Operations):
 
 
 def _masked(args: tuple[Any, ...]) -> bool:
-    """Return whether an index is a mask, whose ones have to be counted first."""
+    """Return whether an index is a mask; its ones must be counted before the size is known."""
     return any(index is not None and index.dtype == torch.bool for index in args[1])
 
 
 def _to_host(args: tuple[Any, ...], found: Any) -> bool:
-    """Return whether a copy brings a device's values to the host."""
+    """Return whether a copy moves values from a device to the host."""
     tensors = [value for value in args if isinstance(value, torch.Tensor)]
     source = tensors[-1] if tensors else None
     return source is not None and source.device.type != "cpu" and found.device.type == "cpu"
 
 
-def count(work: Work, device: torch.device) -> Counts:
-    """Return what ``work`` does; it is called a few times, the first to fill its caches."""
+def count(work: TimedWork, device: torch.device) -> Counts:
+    """Return the counts of ``work``; it is called a few times, the first time to fill its caches."""
     work()
     with _Counter() as counter:
         work()
     return Counts(counter.operators, counter.synchronisations, _allocated(work, device))
 
 
-def _allocated(work: Work, device: torch.device) -> int:
+def _allocated(work: TimedWork, device: torch.device) -> int:
     tracemalloc.start()
     work()
     tracemalloc.reset_peak()
@@ -85,15 +85,15 @@ def _allocated(work: Work, device: torch.device) -> int:
     return python + (_on_cuda(work) if device.type == "cuda" else _on_cpu(work))
 
 
-def _on_cuda(work: Work) -> int:
+def _on_cuda(work: TimedWork) -> int:
     torch.cuda.reset_peak_memory_stats()
     before = torch.cuda.memory_allocated()
     work()
     return torch.cuda.max_memory_allocated() - before
 
 
-def _on_cpu(work: Work) -> int:
-    """Return the most bytes of the library's own allocator, by its record of every allocation."""
+def _on_cpu(work: TimedWork) -> int:
+    """Return the peak bytes of the library's allocator, from its record of every allocation."""
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
         work()
     found = recorded.profiler.kineto_results  # type: ignore[union-attr]

@@ -1,13 +1,13 @@
 """The rule of the gate: pure functions from samples and counts to verdicts.
 
-A sample is a pair, time of the work and time of its calibration beside it; a block holds the
-samples of one process. Processes differ by more than the samples within one do (where memory lies,
-what the clock does), so blocks are the units: each counts with the ratio of low quantiles of
-both times. What disturbs a process only adds time: low quantiles of different processes differ half
-as much as medians of their ratios do (benchmarks/README.md). What differences between blocks are
-usual is learned from the blocks of both sides, with a prior for when they are few; a change must be
-beyond what that noise does once in ``1 / LEVEL`` cases, beyond `FLOOR`, and seen by a rank test of
-the samples' ratios.
+A sample is a pair: the time of the work and the time of its calibration, taken one after the other.
+A block holds the samples of one process. Processes differ more than the samples within one process
+do, because of memory placement and the clock, so blocks are the units: each block contributes the
+ratio of low quantiles of both times. Disturbances only add time, and low quantiles of different
+processes differ half as much as medians of their ratios do (benchmarks/README.md). The usual spread
+between blocks is estimated from the blocks of both sides, with a prior because they may be few. A
+change must exceed the value that this noise exceeds once in ``1 / LEVEL`` cases, it must exceed
+`FLOOR`, and a rank test of the samples' ratios must confirm it.
 """
 
 from __future__ import annotations
@@ -19,23 +19,24 @@ from typing import Literal, NamedTuple
 import numpy as np
 from scipy import stats
 
-Verdict = Literal["faster", "same", "slower", "unknown"]
-#: Seconds a call of the work, and of its calibration.
+SpeedVerdict = Literal["faster", "same", "slower", "unknown"]
+#: Seconds per call of the work and of its calibration.
 Sample = tuple[float, float]
 Blocks = Sequence[Sequence[Sample]]
 
 #: One-sided level of both tests, for one case.
 LEVEL = 0.001
-#: Changes of time that are let pass: logarithm of a ratio. Runs of the same code, minutes apart,
-#: differ by up to 0.045 however alike the processes of each are (benchmarks/README.md).
+#: Largest tolerated change of time, as the logarithm of a ratio. Runs of the same code, minutes
+#: apart, differ by up to 0.045 even if the processes within each run agree (benchmarks/README.md).
 FLOOR = 0.05
-#: A threshold beyond this would miss what the gate is for: the verdict is then unknown.
+#: Largest useful threshold. A larger one would miss the changes that the gate has to find, so the
+#: verdict is then unknown.
 BLUNT = 0.10
-#: Of the times in a block, which stands for them.
+#: Quantile of the times in a block that represents the block.
 QUANTILE = 0.15
-#: Spread of blocks' ratios that is expected before any is seen, and how many blocks it is worth.
+#: Prior spread of the blocks' ratios, and the number of blocks that this prior counts as.
 PRIOR, PRIOR_BLOCKS = 0.02, 4
-#: Growth of exact counts that is let pass, as a ratio, and absolutely.
+#: Largest tolerated growth of exact counts, as a ratio and as an absolute number.
 TOLERATED = {
     "operators": (0.01, 0),
     "synchronisations": (0.0, 0),
@@ -45,21 +46,21 @@ TOLERATED = {
 
 
 class Time(NamedTuple):
-    """What became of a case's time."""
+    """Comparison of a case's times."""
 
-    verdict: Verdict
+    verdict: SpeedVerdict
     change: float
-    """Of the ratio to the calibration: 0.1 is 10 % slower."""
+    """Change of the ratio to the calibration; 0.1 is 10 % slower."""
     threshold: float
-    """Change beyond which it is no longer the same, in the same unit."""
+    """Largest change that still counts as the same, in the same unit."""
     p: float
-    """Of the rank test, in the direction of the change."""
+    """p value of the one-sided rank test in the direction of the change."""
 
 
 class Count(NamedTuple):
-    """What became of something exact."""
+    """Comparison of an exact count."""
 
-    verdict: Verdict
+    verdict: SpeedVerdict
     before: int
     now: int
 
@@ -96,13 +97,13 @@ def judge(before: Blocks, now: Blocks) -> Time:
 
 
 def confirmed(before: Blocks, later: Blocks) -> bool:
-    """Return whether blocks from a second look, for themselves, are slower beyond the floor."""
+    """Return whether the blocks of the second look by themselves are slower by more than `FLOOR`."""
     return bool(ratios(later).mean() - ratios(before).mean() > FLOOR)
 
 
-def _verdict(change: float, threshold: float, p: float) -> Verdict:
+def _verdict(change: float, threshold: float, p: float) -> SpeedVerdict:
     if abs(change) > threshold:
-        # Too few samples for a rank test to be sure of anything are too few to accuse.
+        # If the samples are too few for the rank test to be sure, no change is claimed.
         sure = p < LEVEL
         return ("slower" if change > 0 else "faster") if sure else "unknown"
     return "same" if threshold <= BLUNT else "unknown"
@@ -126,8 +127,8 @@ def compare(name: str, before: int, now: int) -> Count:
     return Count("faster" if now < before - room else "same", before, now)
 
 
-def overall(verdicts: Sequence[Verdict]) -> Verdict:
-    """Return the verdict on a case from those on its time and counts: the worst that is sure."""
+def overall(verdicts: Sequence[SpeedVerdict]) -> SpeedVerdict:
+    """Return the verdict on a case: the worst of the verdicts on its time and counts."""
     for verdict in ("slower", "unknown", "faster"):
         if verdict in verdicts:
             return verdict

@@ -1,4 +1,4 @@
-"""What a gate keeps for a kind of machine: its baseline, its last run, its history."""
+"""Files of the gate for one kind of machine: its baseline, its last run and its history."""
 
 from __future__ import annotations
 
@@ -14,66 +14,66 @@ from pydantic import Field, ValidationError
 from suite.core.component import Strict
 from suite.core.errors import UserError
 from suite.gate import plain
-from suite.gate.decide import Sample, Verdict
+from suite.gate.decide import Sample, SpeedVerdict
 from suite.records.files import write_atomically
 from suite.records.provenance import processor, usable_cores
 
 
-class Measured(Strict):
-    """What was measured of a case."""
+class MeasuredCase(Strict):
+    """Measurements of a case."""
 
     cell_sha256: str
-    """Of what the case was built from: another cell is another case."""
+    """Hash of the cell that the case was built from; another cell makes another case."""
     blocks: list[Annotated[list[Sample], Field(min_length=1)]] = Field(min_length=1)
-    """Seconds of the work and of its calibration, a list for each process."""
+    """Seconds of the work and of its calibration, one list for each process."""
     again: list[Annotated[list[Sample], Field(min_length=1)]] = Field(default_factory=list)
-    """Those of the second look."""
+    """Blocks of the second look."""
     counts: dict[str, int]
-    """Exact: operators, synchronisations, allocated bytes, instructions where they are known."""
+    """Exact counts: operators, synchronisations, allocated bytes and, if known, instructions."""
     milliseconds: float
-    """Median of the work itself."""
+    """Median time of the work, without the calibration."""
 
     @property
     def all_blocks(self) -> list[list[Sample]]:
-        """Those of both looks."""
+        """Blocks of both looks."""
         return self.blocks + self.again
 
 
 class Measurement(Strict):
-    """What one run measured, and of what."""
+    """Measurements of one run, with the code and machine that they are from."""
 
     format: Literal[2] = 2
     machine: str
     plain_sha256: str
-    """Of the calibration."""
+    """Hash of the calibration's code."""
     suite_version: str
     commit: str | None
     dirty: bool | None
     when: str
-    cases: dict[str, Measured]
+    cases: dict[str, MeasuredCase]
 
 
 class Seen(Strict):
-    """One case in a line of the history."""
+    """One case in an entry of the history."""
 
     ratio: float = Field(gt=0)
     change: float | None
-    verdict: Verdict
+    verdict: SpeedVerdict
 
 
-class Line(Strict):
-    """A line of the history: what one run said."""
+class HistoryLine(Strict):
+    """An entry of the history: the result of one run."""
 
     when: str
     commit: str | None
     dirty: bool | None
     against: str
-    """``baseline``, or the commit that was measured beside."""
+    """``baseline``, or the commit that was measured for comparison."""
     cases: dict[str, Seen]
 
 
 def machine(devices: list[str]) -> str:
-    """Return the name of this kind of machine: what ratios may be compared across."""
+    """Return the name of this kind of machine; ratios are comparable only within one kind."""
     kinds = [torch.cuda.get_device_name(name) for name in devices if name != "cpu"]
     python = ".".join(platform.python_version_tuple()[:2])
     words = [processor(), f"{usable_cores()} cores", *kinds, f"torch {torch.__version__}"]
@@ -82,7 +82,7 @@ def machine(devices: list[str]) -> str:
 
 
 class Folder:
-    """``RESULTS/gate/MACHINE/``."""
+    """The folder ``RESULTS/gate/MACHINE/``."""
 
     def __init__(self, results: Path, name: str) -> None:
         self.path = results / "gate" / name
@@ -90,19 +90,19 @@ class Folder:
 
     @property
     def baseline_path(self) -> Path:
-        """Where the baseline lies."""
+        """Path of the baseline."""
         return self.path / "baseline.json"
 
     def baseline(self) -> Measurement | None:
-        """Return the baseline; None without one, or if its ratios meant something else.
+        """Return the baseline; None if there is none or if its calibration was different.
 
         Raises:
-            UserError: the file is no baseline.
+            UserError: if the file is not a valid baseline.
         """
         path = self.baseline_path
         try:
             text = path.read_bytes()
-            if _format(text) == 1:  # its samples were ratios of pairs, and not kept as pairs
+            if _format(text) == 1:  # format 1 stored ratios of pairs, not pairs
                 return None
             found = Measurement.model_validate_json(text)
         except FileNotFoundError:
@@ -115,16 +115,16 @@ class Folder:
         return found if found.plain_sha256 == plain.sha256() else None
 
     def keep(self, baseline: Measurement) -> None:
-        """Write the baseline; raise `UserError` where that cannot be."""
+        """Write the baseline; raise `UserError` if it cannot be written."""
         write_atomically(self.baseline_path, _text(baseline.model_dump(mode="json")))
 
     def report(self, told: dict[str, Any], markdown: str) -> None:
-        """Write what the last run said, for machines and for people."""
+        """Write the result of the last run as JSON and as Markdown."""
         write_atomically(self.path / "last.json", _text(told))
         write_atomically(self.path / "last.md", markdown.encode())
 
-    def add(self, line: Line) -> list[Line]:
-        """Append to the history and return it whole; lines that cannot be read are left out."""
+    def add(self, line: HistoryLine) -> list[HistoryLine]:
+        """Append to the history and return all of it; entries that cannot be read are left out."""
         path = self.path / "history.jsonl"
         before = path.read_text(errors="replace").splitlines() if path.is_file() else []
         lines = [*before, line.model_dump_json()]
@@ -132,7 +132,7 @@ class Folder:
         found = []
         for text in lines:
             try:
-                found.append(Line.model_validate_json(text))
+                found.append(HistoryLine.model_validate_json(text))
             except ValidationError:
                 continue
         return found

@@ -23,9 +23,9 @@ from suite.core.version import __version__
 from suite.gate import callgrind, plain
 from suite.gate.cases import START
 from suite.gate.decide import Sample
-from suite.gate.files import Measured, Measurement
+from suite.gate.files import MeasuredCase, Measurement
 from suite.gate.tree import Failed, Worker
-from suite.gate.worker import Setting
+from suite.gate.worker import WorkerSetting
 
 Say = Callable[[str], None]
 Sampled = dict[str, list[list[Sample]]]
@@ -90,7 +90,7 @@ class Samples:
             dirty=commit[1],
             when=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             cases={
-                name: Measured(
+                name: MeasuredCase(
                     cell_sha256=hashlib.sha256(self.cells[name].encode()).hexdigest(),
                     blocks=[block for block in blocks if block],
                     again=[block for block in self.again.get(name, []) if block],
@@ -141,7 +141,9 @@ class _Lane:
             self.samples.failed[name] = str(error)
 
 
-def measure(trees: Sequence[Path], setting: Setting, effort: Effort, say: Say) -> list[Samples]:
+def measure(
+    trees: Sequence[Path], setting: WorkerSetting, effort: Effort, say: Say
+) -> list[Samples]:
     """Measure the cases with the code of each tree, turn by turn.
 
     Returns:
@@ -174,7 +176,11 @@ def measure(trees: Sequence[Path], setting: Setting, effort: Effort, say: Say) -
 
 
 def look_again(
-    trees: Sequence[Path], setting: Setting, effort: Effort, found: Sequence[Samples], say: Say
+    trees: Sequence[Path],
+    setting: WorkerSetting,
+    effort: Effort,
+    found: Sequence[Samples],
+    say: Say,
 ) -> None:
     """Measure the cases of the setting in further processes, into what was ``found``."""
     say(f"{len(setting.plans)} look slower: measured again")
@@ -187,7 +193,7 @@ def look_again(
 @contextmanager
 def _lanes(
     trees: Sequence[Path],
-    setting: Setting,
+    setting: WorkerSetting,
     found: Sequence[Samples],
     into: Sequence[Sampled],
     count: int,
@@ -215,7 +221,7 @@ def _lanes(
 
 def _sample(
     lanes: Sequence[_Lane],
-    setting: Setting,
+    setting: WorkerSetting,
     found: Sequence[Samples],
     seconds: float,
     first_turns: dict[str, int],
@@ -230,12 +236,14 @@ def _sample(
                 lane.sample(name, seconds * (turn + 1) / TURNS, turn < first_turns[name])
 
 
-def _left(setting: Setting, found: Sequence[Samples]) -> list[str]:
+def _left(setting: WorkerSetting, found: Sequence[Samples]) -> list[str]:
     """Return the cases that no tree has failed."""
     return [p.name for p in setting.plans if not any(p.name in one.failed for one in found)]
 
 
-def _count_instructions(tree: Path, setting: Setting, samples: Samples, processes: int) -> None:
+def _count_instructions(
+    tree: Path, setting: WorkerSetting, samples: Samples, processes: int
+) -> None:
     fast = setting._replace(
         plans=[p for p in setting.plans if p.fast and p.name not in samples.failed]
     )

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-Work = Callable[[], object]
+TimedWork = Callable[[], object]
 #: Width and classes of the plain networks.
 FILTERS, HIDDEN, CLASSES = 16, 40, 5
 #: Bytes of the store of images.
@@ -30,7 +30,7 @@ STORE = 24 * 2**20
 
 def supervised(
     shape: tuple[int, ...], examples: int, episodes: int, device: torch.device, step: bool
-) -> Work:
+) -> TimedWork:
     """Return a supervised pass over random examples, a training step or a forward pass alone.
 
     Images, (channels, height, width), go through a convolutional network, an episode's at a time;
@@ -76,7 +76,7 @@ def _network(channels: int) -> nn.Module:
     )
 
 
-def _perceptrons(x: Tensor, step: bool) -> Work:
+def _perceptrons(x: Tensor, step: bool) -> TimedWork:
     """Return a pass of perceptrons over ``x`` (T, n, d), squared error against zero."""
     widths = [x.shape[-1], HIDDEN, HIDDEN, 1]
     weights = [
@@ -99,7 +99,7 @@ def _perceptrons(x: Tensor, step: bool) -> Work:
     return train if step else loss
 
 
-def drawing(shape: tuple[int, ...], examples: int, device: torch.device) -> Work:
+def drawing(shape: tuple[int, ...], examples: int, device: torch.device) -> TimedWork:
     """Return the drawing of random examples: words of a counter, and what is made of them.
 
     Images are gathered from a store too large for caches; anything else is a formula of the words.
@@ -127,7 +127,7 @@ def drawing(shape: tuple[int, ...], examples: int, device: torch.device) -> Work
     return gather
 
 
-def start() -> Work:
+def start() -> TimedWork:
     """Return the start of an interpreter that imports torch."""
     return lambda: subprocess.run([sys.executable, "-c", "import torch"], check=True)
 

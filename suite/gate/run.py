@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from suite.core.errors import UserError
-from suite.gate.decide import Count, Time, Verdict, compare, confirmed, judge, overall, ratios
-from suite.gate.files import Folder, Measured, Measurement
+from suite.gate.decide import Count, SpeedVerdict, Time, compare, confirmed, judge, overall, ratios
+from suite.gate.files import Folder, MeasuredCase, Measurement
 from suite.gate.measure import Effort, Samples, Say, look_again, measure
 from suite.gate.tree import HERE
-from suite.gate.worker import Setting
+from suite.gate.worker import WorkerSetting
 from suite.records.provenance import commit_of
 
 #: Cases that look slower and are measured again, at most, the slowest: time is short.
@@ -20,11 +20,11 @@ LOOKS = 4
 ONCE = "slower in one moment alone"
 
 
-class Result(NamedTuple):
+class CaseResult(NamedTuple):
     """What the gate says of one case."""
 
     name: str
-    verdict: Verdict
+    verdict: SpeedVerdict
     ratio: float
     """Of its time to the calibration's."""
     milliseconds: float
@@ -35,10 +35,10 @@ class Result(NamedTuple):
     """Why the verdict is unknown, or what was slower."""
 
 
-class Outcome(NamedTuple):
+class GateOutcome(NamedTuple):
     """What a run of the gate comes to."""
 
-    results: list[Result]
+    results: list[CaseResult]
     measurement: Measurement
     made: bool
     """Whether it became the baseline."""
@@ -49,7 +49,7 @@ class Outcome(NamedTuple):
 
 def results(
     before: Measurement | None, now: Measurement, failed: dict[str, str], had: Collection[str] = ()
-) -> list[Result]:
+) -> list[CaseResult]:
     """Return what is to be said of each case.
 
     Args:
@@ -64,7 +64,7 @@ def results(
         numbers = ratio, measured.milliseconds
         if base is None or base.cell_sha256 != measured.cell_sha256:
             why = "no baseline yet" if base is None else "another cell than the baseline's"
-            found.append(Result(name, "unknown", *numbers, None, {}, why))
+            found.append(CaseResult(name, "unknown", *numbers, None, {}, why))
             continue
         spent = judge(base.all_blocks, measured.all_blocks)
         once = (
@@ -82,22 +82,22 @@ def results(
         verdict = overall([spent.verdict, *(count.verdict for count in counts.values())])
         why = ONCE if once else "too noisy"
         reason = why if verdict == "unknown" else _reason(verdict, spent, counts)
-        found.append(Result(name, verdict, *numbers, spent, counts, reason))
+        found.append(CaseResult(name, verdict, *numbers, spent, counts, reason))
     for name, why in failed.items():
         # What could be measured before and breaks now must not pass.
-        broken: Verdict = "slower" if name in had else "unknown"
-        found.append(Result(name, broken, 0.0, 0.0, None, {}, f"not measured: {why}"))
+        broken: SpeedVerdict = "slower" if name in had else "unknown"
+        found.append(CaseResult(name, broken, 0.0, 0.0, None, {}, f"not measured: {why}"))
     return found
 
 
-def _reason(verdict: Verdict, spent: Time, counts: dict[str, Count]) -> str:
+def _reason(verdict: SpeedVerdict, spent: Time, counts: dict[str, Count]) -> str:
     parts = {"time": spent.verdict, **{name: count.verdict for name, count in counts.items()}}
     return ", ".join(name for name, of in parts.items() if of == verdict != "same")
 
 
 def against_baseline(
-    folder: Folder, setting: Setting, effort: Effort, say: Say, update: bool = False
-) -> Outcome:
+    folder: Folder, setting: WorkerSetting, effort: Effort, say: Say, update: bool = False
+) -> GateOutcome:
     """Measure this tree and compare it with the stored baseline; make that if there is none.
 
     Raises:
@@ -110,9 +110,9 @@ def against_baseline(
         now = samples.measurement(folder.name, commit)
         found = _something(results(None, now, samples.failed))
         folder.keep(now.model_copy(update={"cases": _kept(folder, update) | now.cases}))
-        return Outcome(found, now, True, [], "baseline")
+        return GateOutcome(found, now, True, [], "baseline")
 
-    def told(found: Sequence[Samples]) -> tuple[list[Result], Measurement]:
+    def told(found: Sequence[Samples]) -> tuple[list[CaseResult], Measurement]:
         now = found[0].measurement(folder.name, commit)
         return results(baseline, now, found[0].failed, baseline.cases), now
 
@@ -121,12 +121,12 @@ def against_baseline(
     fresh, counted = _joined(baseline, now, slower)
     if fresh or counted:
         folder.keep(baseline.model_copy(update={"cases": baseline.cases | fresh | counted}))
-    return Outcome(found, now, False, list(fresh), "baseline")
+    return GateOutcome(found, now, False, list(fresh), "baseline")
 
 
 def against_commit(
-    other: tuple[Path, str], machine: str, setting: Setting, effort: Effort, say: Say
-) -> Outcome:
+    other: tuple[Path, str], machine: str, setting: WorkerSetting, effort: Effort, say: Say
+) -> GateOutcome:
     """Measure another commit's tree and this one, turn by turn.
 
     Raises:
@@ -134,7 +134,7 @@ def against_commit(
     """
     tree, commit = other
 
-    def told(found: Sequence[Samples]) -> tuple[list[Result], Measurement]:
+    def told(found: Sequence[Samples]) -> tuple[list[CaseResult], Measurement]:
         there, here = found
         old = there.measurement(machine, (commit, False))
         now = here.measurement(machine, commit_of(HERE))
@@ -146,16 +146,16 @@ def against_commit(
         return results(old, now, lost | here.failed, had), now
 
     found, now = _twice([tree, HERE], setting, effort, say, told)
-    return Outcome(found, now, False, [], commit)
+    return GateOutcome(found, now, False, [], commit)
 
 
 def _twice(
     trees: Sequence[Path],
-    setting: Setting,
+    setting: WorkerSetting,
     effort: Effort,
     say: Say,
-    told: Callable[[Sequence[Samples]], tuple[list[Result], Measurement]],
-) -> tuple[list[Result], Measurement]:
+    told: Callable[[Sequence[Samples]], tuple[list[CaseResult], Measurement]],
+) -> tuple[list[CaseResult], Measurement]:
     """Measure, and measure again what looks slower; return what is then ``told`` of it."""
     samples = measure(trees, setting, effort, say)
     found = _something(told(samples)[0])
@@ -170,7 +170,7 @@ def _twice(
     return found, now
 
 
-def _suspects(found: Sequence[Result]) -> list[str]:
+def _suspects(found: Sequence[CaseResult]) -> list[str]:
     """Return the cases whose time looks slower; none where an exact count has grown already."""
     if any(count.verdict == "slower" for r in found for count in r.counts.values()):
         return []
@@ -183,12 +183,12 @@ def _suspects(found: Sequence[Result]) -> list[str]:
     return [name for *_, name in sorted(looks)][:LOOKS]
 
 
-def _by_time(result: Result) -> bool:
+def _by_time(result: CaseResult) -> bool:
     """Return whether a case is called slower for its time."""
     return result.time is not None and result.verdict == result.time.verdict == "slower"
 
 
-def _something(found: list[Result]) -> list[Result]:
+def _something(found: list[CaseResult]) -> list[CaseResult]:
     """Return the results; raise `UserError` if they have no measured one."""
     if not any(result.milliseconds > 0 for result in found):
         why = next((result.reason for result in found), "the profile has no case")
@@ -196,7 +196,7 @@ def _something(found: list[Result]) -> list[Result]:
     return found
 
 
-def _kept(folder: Folder, update: bool) -> dict[str, Measured]:
+def _kept(folder: Folder, update: bool) -> dict[str, MeasuredCase]:
     """Return the cases of a baseline that is made anew in part: those not measured now stay."""
     if not update:
         return {}
@@ -209,7 +209,7 @@ def _kept(folder: Folder, update: bool) -> dict[str, Measured]:
 
 def _joined(
     baseline: Measurement, now: Measurement, slower: Collection[str]
-) -> tuple[dict[str, Measured], dict[str, Measured]]:
+) -> tuple[dict[str, MeasuredCase], dict[str, MeasuredCase]]:
     """Return what joins a baseline: cases that are new or of another cell; old ones, with counts.
 
     A baseline of ``--fast`` has no instructions, for example. What is slower now is no measure.

@@ -1,4 +1,4 @@
-"""Times of a case and of its calibration, turn by turn in one process."""
+"""Alternating times of a case and of its calibration in one process."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import torch
 
 from suite.cell.timing import synchronise
 from suite.gate.cases import Case
-from suite.gate.plain import Work
+from suite.gate.plain import TimedWork
 
-#: Seconds that one sample takes at least: short work is repeated.
+#: Minimum seconds of one sample; shorter work is repeated.
 SAMPLE = 0.01
 
 
-class Sampler:
-    """Takes pairs of times of a case: seconds of its work and of its calibration."""
+class TimeSampler:
+    """Measures pairs of times of a case: seconds of its work and of its calibration."""
 
     def __init__(self, case: Case) -> None:
         self._case = case
@@ -27,16 +27,16 @@ class Sampler:
         self._repeats = [1 if case.long else self._repetitions(work) for work in self._works]
         self._turn = False
 
-    def _repetitions(self, work: Work) -> int:
-        work()  # which may compile, or fill caches
+    def _repetitions(self, work: TimedWork) -> int:
+        work()  # the first call may compile or fill caches
         seconds = min(_seconds(work, 1, self._case.device) for _ in range(2))
         return max(1, math.ceil(SAMPLE / max(seconds, 1e-7)))
 
     def pairs(self, seconds: float, least: int = 2) -> list[tuple[float, float]]:
-        """Return pairs (work, calibration) in seconds a call, until so many seconds are over.
+        """Return pairs (work, calibration) in seconds per call, taken for ``seconds``.
 
-        Who comes first changes with every pair: a drift of the clock then falls out. Of a case
-        whose samples take seconds there is one.
+        The order within a pair changes with every pair, so that a drift of the clock cancels. A
+        case whose samples take seconds has one pair.
         """
         found: list[tuple[float, float]] = []
         if self._case.long:
@@ -54,7 +54,7 @@ class Sampler:
         return found
 
 
-def _seconds(work: Work, repetitions: int, device: torch.device) -> float:
+def _seconds(work: TimedWork, repetitions: int, device: torch.device) -> float:
     synchronise(device)
     began = time.perf_counter()
     for _ in range(repetitions):

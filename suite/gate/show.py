@@ -9,8 +9,8 @@ from typing import Any
 
 from tabulate import tabulate
 
-from suite.gate.files import Line, Seen
-from suite.gate.run import Outcome, Result
+from suite.gate.files import HistoryLine, Seen
+from suite.gate.run import CaseResult, GateOutcome
 from suite.records.files import write_atomically
 from suite.report.style import encoded, panels, printed
 
@@ -22,7 +22,7 @@ _ORDER = ("slower", "unknown", "faster", "same")
 _COLOURS = {"slower": "#d55e00", "faster": "#009e73", "same": "#0072b2", "unknown": "#8c8c8c"}
 
 
-def markdown(outcome: Outcome) -> str:
+def markdown(outcome: GateOutcome) -> str:
     """Return a heading, the table of all cases with the worst first, and what else is to say."""
     rows = [
         _row(result)
@@ -48,7 +48,7 @@ def markdown(outcome: Outcome) -> str:
     return "\n".join(lines) + "\n"
 
 
-def headline(outcome: Outcome) -> str:
+def headline(outcome: GateOutcome) -> str:
     """Return how many cases have which verdict, in words."""
     if outcome.made:
         return f"a baseline of {len(outcome.measurement.cases)} cases was made, nothing is judged"
@@ -56,11 +56,11 @@ def headline(outcome: Outcome) -> str:
     return ", ".join(f"{count} {verdict}" for count, verdict in counted if count)
 
 
-def _other(outcome: Outcome) -> str:
+def _other(outcome: GateOutcome) -> str:
     return "the baseline" if outcome.against == "baseline" else f"commit {outcome.against[:9]}"
 
 
-def _row(result: Result) -> list[str]:
+def _row(result: CaseResult) -> list[str]:
     time = result.time
     verdict = f"**{result.verdict}**" if result.verdict == "slower" else result.verdict
     if result.reason:
@@ -79,7 +79,7 @@ def _row(result: Result) -> list[str]:
     ]
 
 
-def _count(result: Result, name: str, unit: int = 1) -> str:
+def _count(result: CaseResult, name: str, unit: int = 1) -> str:
     count = result.counts.get(name)
     if count is None:
         return "–"
@@ -87,7 +87,7 @@ def _count(result: Result, name: str, unit: int = 1) -> str:
     return now if count.verdict == "same" else f"{count.before / unit:,.0f} → {now}"
 
 
-def machine_readable(outcome: Outcome) -> dict[str, Any]:
+def machine_readable(outcome: GateOutcome) -> dict[str, Any]:
     """Return everything that a run found, raw samples included, as JSON values."""
     cases = {
         r.name: {
@@ -110,10 +110,10 @@ def machine_readable(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def line(outcome: Outcome) -> Line:
+def line(outcome: GateOutcome) -> HistoryLine:
     """Return what the history keeps of a run."""
     measured = outcome.measurement
-    return Line(
+    return HistoryLine(
         when=measured.when,
         commit=measured.commit,
         dirty=measured.dirty,
@@ -126,7 +126,7 @@ def line(outcome: Outcome) -> Line:
     )
 
 
-def draw(history: Sequence[Line], path: Path) -> None:
+def draw(history: Sequence[HistoryLine], path: Path) -> None:
     """Write a figure of each case's ratio over the runs, a panel a case, as PNG."""
     names = list(dict.fromkeys(name for entry in history for name in entry.cases))
     with printed():
@@ -154,7 +154,7 @@ def _scale(ax: Any, ratios: Sequence[float]) -> None:
     ax.set_ylim(min(*ratios, middle / 1.25) * 0.98, max(*ratios, middle * 1.25) * 1.02)
 
 
-def _commits(history: Sequence[Line], most: int = 8) -> dict[int, str]:
+def _commits(history: Sequence[HistoryLine], most: int = 8) -> dict[int, str]:
     """Return where commits begin, by the number of the run; not more than fit."""
     starts: dict[int, str] = {}
     before: str | None = ""

@@ -18,27 +18,27 @@ from typing import Any
 
 from suite.core.errors import UserError
 from suite.gate.counts import Counts
-from suite.gate.worker import Setting
+from suite.gate.worker import WorkerSetting
 
-#: Where this code lies: the folder that holds the package.
+#: Folder that holds the package of this code.
 HERE = Path(__file__).resolve().parent.parent.parent
 _GATE = Path("suite", "gate")
-#: Hashes of text in a fixed order: what is counted is then the same every time.
+#: Fixed hashes of strings, so that the counts are the same every time.
 _ENVIRONMENT = {"PYTHONHASHSEED": "0"}
 
 
 class Failed(Exception):
-    """A case that cannot be measured, and why."""
+    """Raised with the reason if a case cannot be measured."""
 
 
 class Worker:
-    """A fresh process that measures with a tree's code. A context: it ends with it.
+    """A fresh process that measures with a tree's code; the process ends with the context.
 
     Raises:
-        UserError: it does not start.
+        UserError: if the process does not start.
     """
 
-    def __init__(self, tree: Path, setting: Setting) -> None:
+    def __init__(self, tree: Path, setting: WorkerSetting) -> None:
         self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115
         try:
             self._process = subprocess.Popen(
@@ -52,7 +52,7 @@ class Worker:
             )
         except OSError as error:
             raise UserError(f"cannot start a process that measures ({error}).") from error
-        with suppress(Failed):  # it has died, which the next question tells
+        with suppress(Failed):  # the process died; the next question reports that
             self._say(setting)
 
     def __enter__(self) -> Worker:
@@ -67,20 +67,20 @@ class Worker:
         self._errors.close()
 
     def begin(self) -> None:
-        """Let it build all cases; `ready` waits for that."""
+        """Let the process start to build all cases; `ready` waits until they are built."""
         with suppress(Failed):
             self._say(["ready"])
 
     def ready(self) -> dict[str, str]:
-        """Return the cases that cannot be measured, and why."""
+        """Return the names of the cases that cannot be measured, with the reasons."""
         return self._hear()
 
     def pairs(self, name: str, seconds: float) -> list[tuple[float, float]]:
-        """Return pairs of seconds, of a case and of its calibration; raise `Failed`."""
+        """Return pairs of seconds (case, calibration); raise `Failed` if the case fails."""
         return [(work, plain) for work, plain in self._ask("pairs", name, seconds)]
 
     def counts(self, name: str) -> Counts:
-        """Return what is exact about a case; raise `Failed`."""
+        """Return the exact counts of a case; raise `Failed` if the case fails."""
         return Counts(**self._ask("counts", name))
 
     def _say(self, message: Any) -> None:
@@ -119,12 +119,12 @@ def environment(tree: Path) -> dict[str, str]:
 
 @contextmanager
 def other(revision: str) -> Iterator[tuple[Path, str]]:
-    """Lay a commit's code beside this tree, for as long as the block; yield its folder and hash.
+    """Unpack a commit's code into a temporary folder; yield the folder and the commit's hash.
 
-    Its gate is this tree's: both are measured by the same code.
+    The gate's code there is replaced by this tree's, so that the same code measures both.
 
     Raises:
-        UserError: no such commit, this tree is no checkout, or there is no room.
+        UserError: if there is no such commit, this tree is not a checkout, or the disk is full.
     """
     top = _git("rev-parse", "--show-toplevel").decode().strip()
     if Path(top).resolve() != HERE:

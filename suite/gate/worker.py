@@ -1,9 +1,9 @@
 """A fresh process that measures cases for `suite.gate.tree`, one question at a time.
 
-Questions and answers are lines of JSON. The first line is a `Setting`; then come ``["ready"]``,
+Questions and answers are lines of JSON. The first line is a `WorkerSetting`; then come ``["ready"]``,
 answered by the cases that cannot be measured, ``["pairs", name, seconds]``, answered by pairs of
 seconds, and ``["counts", name]``, answered by `Counts`. An answer is ``{"found": ...}``, or
-``{"failed": text}`` where a case breaks.
+``{"failed": text}`` if a case fails.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from suite.core import registry
 from suite.core.errors import UserError
 from suite.gate.cases import Case, Plan, build
 from suite.gate.counts import count
-from suite.gate.sampling import Sampler
+from suite.gate.sampling import TimeSampler
 
 
-class Setting(NamedTuple):
-    """What a worker is told first; all of it is text."""
+class WorkerSetting(NamedTuple):
+    """The first message to a worker; it contains only text."""
 
     plans: list[Plan]
     plugins: list[str]
@@ -33,38 +33,38 @@ class Setting(NamedTuple):
 class Measurer:
     """The cases of a setting, each built when it is first asked for."""
 
-    def __init__(self, setting: Setting) -> None:
+    def __init__(self, setting: WorkerSetting) -> None:
         for plugin in setting.plugins:
             registry.load_plugin(Path(plugin))
         self._plans = {plan.name: plan for plan in setting.plans}
         self._data = Path(setting.data) if setting.data else None
         self._cases: dict[str, Case] = {}
-        self._samplers: dict[str, Sampler] = {}
+        self._samplers: dict[str, TimeSampler] = {}
 
     def case(self, name: str) -> Case:
-        """Return a case, built once."""
+        """Return a case, which is built once."""
         if name not in self._cases:
             self._cases[name] = build(self._plans[name], self._data)
         return self._cases[name]
 
     def ready(self) -> dict[str, str]:
-        """Build all cases; return why those that fail do."""
+        """Build all cases; return the names of those that fail, with the reasons."""
         failed = {}
         for name in self._plans:
             try:
-                self._samplers[name] = Sampler(self.case(name))
-            except Exception as error:  # one broken case must not cost the others
+                self._samplers[name] = TimeSampler(self.case(name))
+            except Exception as error:  # one failing case must not stop the others
                 failed[name] = _sentence(error)
         gc.collect()
-        gc.freeze()  # the collection before every turn then has little to look at
+        gc.freeze()  # the collection before every turn then has few objects to check
         return failed
 
     def pairs(self, name: str, seconds: float) -> list[tuple[float, float]]:
-        """Return the times of a case and its calibration, see `Sampler.pairs`."""
+        """Return the times of a case and of its calibration; see `TimeSampler.pairs`."""
         return self._samplers[name].pairs(seconds)
 
     def counts(self, name: str) -> dict[str, int]:
-        """Return what is exact about a case."""
+        """Return the exact counts of a case."""
         case = self.case(name)
         return count(case.counted or case.work, case.device)._asdict()
 
@@ -80,10 +80,10 @@ def _sentence(error: Exception) -> str:
     return str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
 
 
-def read_setting(questions: TextIO) -> Setting:
+def read_setting(questions: TextIO) -> WorkerSetting:
     """Return the setting that the first line holds."""
     plans, plugins, data = json.loads(questions.readline())
-    return Setting([Plan(*plan) for plan in plans], plugins, data)
+    return WorkerSetting([Plan(*plan) for plan in plans], plugins, data)
 
 
 def _serve(questions: TextIO, answers: TextIO) -> None:
@@ -94,5 +94,5 @@ def _serve(questions: TextIO, answers: TextIO) -> None:
 
 if __name__ == "__main__":
     with os.fdopen(os.dup(1), "w") as answers:
-        os.dup2(2, 1)  # what libraries print is no answer
+        os.dup2(2, 1)  # text that libraries print must not mix with the answers
         _serve(sys.stdin, answers)

@@ -15,7 +15,7 @@ from suite.config.cell import Cell
 from suite.core import signals
 from suite.core.errors import UserError
 from suite.core.process_pool import MEMORY
-from suite.executors.base import Executor, Failure, Outcome, Work
+from suite.executors.base import Executor, Failure, Outcome, RunWork
 from suite.executors.serial import Serial
 from suite.matrix.estimates import Estimates
 from suite.matrix.progress import Progress
@@ -28,7 +28,7 @@ from suite.records.store import Store, file_stem
 
 
 @dataclass
-class Summary:
+class RunSummary:
     """How a run of a matrix ended."""
 
     done: int = 0
@@ -54,7 +54,7 @@ def run_matrix(
     checkpoint_every: float = 60.0,
     keep_weights: bool = False,
     checkpoints: Path | None = None,
-) -> Summary:
+) -> RunSummary:
     """Compute every cell that has no record yet and write its record when it is finished.
 
     Several runs may share a results folder: each cell is computed by one of them.
@@ -91,7 +91,7 @@ def run_matrix(
             paths.tidy()
         for name in store.set_aside(cells):
             progress.note(f"set aside, of another description: {name}")
-    summary, start = Summary(), time.perf_counter()
+    summary, start = RunSummary(), time.perf_counter()
     there, todo = [], []
     for cell in cells:
         record = store.find(cell)
@@ -116,7 +116,7 @@ def run_matrix(
     claims, lanes = CellQueue(todo, store, progress, Estimates(store.records())), executor.lanes
     left = claims.seconds_left(lanes)
     with claims, progress.over(len(todo), summary.skipped, left):
-        work = Work(
+        work = RunWork(
             store.profile,
             data,
             alone=lambda: alone and not claims.met_others,
@@ -145,7 +145,7 @@ def _check(cell: Cell, data: Path | None, elsewhere: bool) -> None:
         raise UserError(f"out of memory while {cell.label} is set up ({error}).") from error
 
 
-def _keep(outcome: Outcome, store: Store, summary: Summary) -> str:
+def _keep(outcome: Outcome, store: Store, summary: RunSummary) -> str:
     """Write what came of a cell, and return what to say of it."""
     label = outcome.cell.label
     if outcome.record is None:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from suite.core import registry
 from suite.models.layers import (
-    Activation,
+    ActivationName,
     HeadInit,
     Init,
     Norm,
@@ -53,7 +53,7 @@ class Conv4(nn.Module):
         head: Head = "mean",
         norm: Norm = "batch",
         norm_adapted: bool = True,
-        activation: Activation = "relu",
+        activation: ActivationName = "relu",
         init: Init = "xavier",
         head_init: HeadInit = "same",
     ) -> None:

@@ -10,7 +10,7 @@ from torch import nn
 Norm = Literal["batch", "batch_beta", "layer", "group", "none"]
 Init = Literal["torch", "xavier", "truncated_normal"]
 HeadInit = Literal["same", "normal"]
-Activation = Literal["relu", "leaky_relu", "softplus"]
+ActivationName = Literal["relu", "leaky_relu", "softplus"]
 
 EPSILON = 1e-3  # of MAML's and Reptile's batch norm (TensorFlow's default)
 GROUPS = 4
@@ -38,7 +38,7 @@ def norm_layer(kind: Norm, width: int, image: bool) -> nn.Module | None:
     return batch
 
 
-def activation_layer(kind: Activation) -> nn.Module:
+def activation_layer(kind: ActivationName) -> nn.Module:
     """Return the activation called ``kind``."""
     return {"relu": nn.ReLU, "leaky_relu": nn.LeakyReLU, "softplus": nn.Softplus}[kind]()
 

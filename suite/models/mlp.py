@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from suite.core import registry
 from suite.models.layers import (
-    Activation,
+    ActivationName,
     HeadInit,
     Init,
     Norm,
@@ -42,7 +42,7 @@ class MLP(nn.Module):
         hidden: tuple[Annotated[int, Field(ge=1)], ...] = (40, 40),
         norm: Norm = "none",
         norm_adapted: bool = True,
-        activation: Activation = "relu",
+        activation: ActivationName = "relu",
         init: Init = "torch",
         head_init: HeadInit = "same",
     ) -> None:

@@ -171,7 +171,7 @@ def _kind(low: float, high: float, margin: float) -> Kind:
     return "below" if high < -margin else "inconclusive"
 
 
-class Part(NamedTuple):
+class VariancePart(NamedTuple):
     """One independent part of the variance of the difference."""
 
     variance: float
@@ -179,7 +179,7 @@ class Part(NamedTuple):
     """Of freedom of its estimate; infinite where it is taken as known."""
 
 
-def error_parts(scores: np.ndarray, number: Number) -> list[Part]:
+def error_parts(scores: np.ndarray, number: Number) -> list[VariancePart]:
     """Return the parts of the variance of ours minus published, in the published unit squared.
 
     Args:
@@ -188,25 +188,25 @@ def error_parts(scores: np.ndarray, number: Number) -> list[Part]:
     """
     seeds, episodes = scores.shape
     between = float(seed_means(scores).var(ddof=1))
-    our_tasks = Part(float(scores.mean(axis=0).var(ddof=1)) / episodes, episodes - 1)
+    our_tasks = VariancePart(float(scores.mean(axis=0).var(ddof=1)) / episodes, episodes - 1)
     pm, n = number.pm, number.pm_n
     if number.pm_kind == "seeds_std" and pm is not None and n is not None:
         # Their mean over seeds has, like ours, an error over tasks beside it, which is not given.
-        theirs = [Part(pm**2 / n, n - 1), our_tasks]
-        return [Part(between / seeds, seeds - 1), *theirs, our_tasks]
+        theirs = [VariancePart(pm**2 / n, n - 1), our_tasks]
+        return [VariancePart(between / seeds, seeds - 1), *theirs, our_tasks]
     if number.pm_kind == "tasks" and pm is not None:
         # Of unknown many tasks: the paper's own interval is a normal one.
-        their_tasks = Part((pm / NORMAL_95) ** 2, n - 1 if n else math.inf)
+        their_tasks = VariancePart((pm / NORMAL_95) ** 2, n - 1 if n else math.inf)
     elif number.pm_kind == "tasks_std" and pm is not None and n is not None:
-        their_tasks = Part(pm**2 / n, n - 1)
+        their_tasks = VariancePart(pm**2 / n, n - 1)
     else:
         # As if one of our trainings had been tested on as many tasks.
         one_run = float(scores.var(axis=1, ddof=1).mean())
-        their_tasks = Part(one_run / (n or episodes), episodes - 1)
-    return [Part(between * (1 + 1 / seeds), seeds - 1), their_tasks, our_tasks]
+        their_tasks = VariancePart(one_run / (n or episodes), episodes - 1)
+    return [VariancePart(between * (1 + 1 / seeds), seeds - 1), their_tasks, our_tasks]
 
 
-def _half_width(parts: list[Part]) -> float | None:
+def _half_width(parts: list[VariancePart]) -> float | None:
     """Return the half width of the 95 % interval; None where nothing varies."""
     variance = sum(part.variance for part in parts)
     if variance == 0:

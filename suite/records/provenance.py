@@ -19,7 +19,10 @@ from suite.core.version import __version__
 from suite.records.schema import Provenance
 
 PACKAGES = ("torch", "torchvision", "higher", "numpy", "scipy", "pillow", "matplotlib", "pydantic")
+#: Environment variable that switches replay off in every process of a run.
+NO_REPLAY = "FEWSHOT_SUITE_NO_REPLAY"
 VARIABLES = (
+    NO_REPLAY,
     "OMP_NUM_THREADS",
     "MKL_NUM_THREADS",
     "MALLOC_MMAP_THRESHOLD_",

@@ -96,7 +96,7 @@ class Timing(Strict):
     matrix_product_rate: float | None = None
     """FLOP/s of large matrix products on all cores of the cell at once: the ceiling."""
     alone: bool
-    """Whether the cell had the device to itself, as far as the user says (``--shared``)."""
+    """Whether the cell had the device to itself, as far as the user says (``--busy-machine``)."""
 
 
 class Memory(Strict):

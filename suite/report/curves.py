@@ -12,14 +12,14 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 
 from suite.core.statistics import seed_interval, seed_means
 from suite.report.groups import Group, Runs
-from suite.report.style import Look, handle, legend_below, panels
+from suite.report.style import PlotStyle, handle, legend_below, panels
 
 LABELS = {"accuracy": "accuracy (%)", "mse": "mean squared error"}
 #: Above this multiple of the scores before adaptation an error is off the chart: it diverges.
 OFF_CHART = 10.0
 
 
-def adaptation_curves(compared: Sequence[list[Group]], styles: dict[str, Look]) -> Figure:
+def adaptation_curves(compared: Sequence[list[Group]], styles: dict[str, PlotStyle]) -> Figure:
     """Return test score against inner steps, a panel for each list of compared groups."""
     figure, axes = panels(len(compared))
     several = len({group.runs.device for groups in compared for group in groups}) > 1
@@ -39,7 +39,7 @@ def adaptation_curves(compared: Sequence[list[Group]], styles: dict[str, Look]) 
 
 
 def learning_curves(
-    panels_of: Sequence[tuple[list[Runs], str, int]], styles: dict[str, Look]
+    panels_of: Sequence[tuple[list[Runs], str, int]], styles: dict[str, PlotStyle]
 ) -> Figure:
     """Return validation score against outer steps.
 
@@ -84,7 +84,7 @@ def _over_seeds(group: Group) -> tuple[np.ndarray, np.ndarray]:
 def _draw(
     ax: Axes,
     lines: dict[str, tuple[np.ndarray, np.ndarray]],
-    styles: dict[str, Look],
+    styles: dict[str, PlotStyle],
     metric: str,
 ) -> None:
     scale = 100.0 if metric == "accuracy" else 1.0
@@ -159,7 +159,7 @@ def _chance_handle() -> Line2D:
 
 
 def _legend(
-    figure: Figure, variants: Sequence[str], styles: dict[str, Look], extra: list[Line2D]
+    figure: Figure, variants: Sequence[str], styles: dict[str, PlotStyle], extra: list[Line2D]
 ) -> None:
     shown = [variant for variant in styles if variant in variants]
     legend_below(figure, [handle(variant, styles[variant]) for variant in shown] + extra)

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from suite.records.files import Arrays
-from suite.report.style import COLUMN, PAGE, Look, legend_below
+from suite.report.style import COLUMN, PAGE, PlotStyle, legend_below
 
 MOST_COLUMNS = 5
 EPISODES = 2
@@ -26,7 +26,7 @@ _SUPPORT: dict[str, Any] = {
 }
 
 
-def before_after(probes: dict[str, Arrays], styles: dict[str, Look]) -> Figure:
+def before_after(probes: dict[str, Arrays], styles: dict[str, PlotStyle]) -> Figure:
     """Return the adapted models over their inputs, a column for each variant (MAML, Figure 2).
 
     Args:
@@ -72,7 +72,7 @@ def before_after(probes: dict[str, Arrays], styles: dict[str, Look]) -> Figure:
     return figure
 
 
-def _panel(ax: Axes, arrays: Arrays, episode: int, look: Look) -> None:
+def _panel(ax: Axes, arrays: Arrays, episode: int, look: PlotStyle) -> None:
     x, truth = arrays["probe/x"], arrays["probe/truth"][episode]
     steps = [int(step) for step in arrays["probe/steps"]]
     models = dict(zip(steps, arrays["probe/before_after"][episode], strict=True))

@@ -17,7 +17,7 @@ from suite.report.examples import MOST_PICTURES, before_after, episode_pictures
 from suite.report.forest import forest, forest_caption
 from suite.report.groups import Collection, Runs
 from suite.report.own import own_results
-from suite.report.style import MOST_VARIANTS, Look, encoded, looks, printed
+from suite.report.style import MOST_VARIANTS, PlotStyle, encoded, looks, printed
 
 
 class Picture(NamedTuple):
@@ -112,7 +112,7 @@ def _planned(collection: Collection, shown: dict[tuple[str, str], list[Runs]]) -
 
 
 def _examples(
-    shown: dict[tuple[str, str], list[Runs]], styles: dict[str, Look]
+    shown: dict[tuple[str, str], list[Runs]], styles: dict[str, PlotStyle]
 ) -> Iterator[Picture]:
     """Yield figures of single episodes: of the first device and the first seed of each variant."""
     drawn = set()

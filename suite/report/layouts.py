@@ -16,7 +16,7 @@ class Column(NamedTuple):
     """What stands for ``{}`` in the ids of its numbers."""
 
 
-class Part(NamedTuple):
+class LayoutPart(NamedTuple):
     """Rows of methods under columns of settings."""
 
     name: str
@@ -25,7 +25,7 @@ class Part(NamedTuple):
     """Ids of a method's numbers by its name, with ``{}`` for the column's key."""
 
 
-class Layout(NamedTuple):
+class PaperLayout(NamedTuple):
     """One table of a paper; its parts stand below each other."""
 
     name: str
@@ -33,7 +33,7 @@ class Layout(NamedTuple):
     table: str
     metric: str
     """In words, with its unit."""
-    parts: tuple[Part, ...]
+    parts: tuple[LayoutPart, ...]
 
 
 _OMNIGLOT = tuple(
@@ -48,13 +48,13 @@ _STEPS = tuple(Column("after gradient steps", str(step), f"step{step}") for step
 
 #: The tables; methods without a preset (such as matching networks) are left out.
 LAYOUTS = (
-    Layout(
+    PaperLayout(
         "maml-table-1",
         "maml",
         "Table 1",
         "accuracy in %",
         (
-            Part(
+            LayoutPart(
                 "Omniglot",
                 _OMNIGLOT,
                 {
@@ -62,7 +62,7 @@ LAYOUTS = (
                     "MAML": "maml.table1.{}.maml",
                 },
             ),
-            Part(
+            LayoutPart(
                 "mini-ImageNet",
                 _MINIIMAGENET,
                 {
@@ -73,13 +73,13 @@ LAYOUTS = (
             ),
         ),
     ),
-    Layout(
+    PaperLayout(
         "maml-table-2",
         "maml",
         "Table 2",
         "mean squared error",
         (
-            Part(
+            LayoutPart(
                 "Sinusoid, 5 points",
                 _STEPS,
                 {
@@ -94,13 +94,13 @@ LAYOUTS = (
             ),
         ),
     ),
-    Layout(
+    PaperLayout(
         "reptile-table-1",
         "reptile",
         "Table 1",
         "accuracy in %",
         (
-            Part(
+            LayoutPart(
                 "mini-ImageNet",
                 _MINIIMAGENET,
                 {
@@ -112,13 +112,13 @@ LAYOUTS = (
             ),
         ),
     ),
-    Layout(
+    PaperLayout(
         "reptile-table-2",
         "reptile",
         "Table 2",
         "accuracy in %",
         (
-            Part(
+            LayoutPart(
                 "Omniglot",
                 _OMNIGLOT,
                 {

@@ -13,7 +13,7 @@ from suite.published.verdicts import not_run
 from suite.report.footnotes import assumptions, reading, reasons, reference, sign, signs
 from suite.report.format import NONE
 from suite.report.groups import Collection, Group
-from suite.report.layouts import LAYOUTS, Layout, Part
+from suite.report.layouts import LAYOUTS, LayoutPart, PaperLayout
 from suite.report.notes import provenance, stamp
 from suite.report.own import Own, decimals_of, own_results, printed, spread, written
 from suite.report.placing import Method, methods
@@ -37,7 +37,7 @@ def paper_tables(collection: Collection, rows: Sequence[Row]) -> list[Table]:
     return tables
 
 
-def _table(collection: Collection, layout: Layout, parts: Sequence[Sequence[Method]]) -> Table:
+def _table(collection: Collection, layout: PaperLayout, parts: Sequence[Sequence[Method]]) -> Table:
     every = [method for part in parts for method in part]
     found = [own for method in every for line in method.ours for own in line.cells.values()]
     numbers = [p.number for method in every for p in method.published.values()]
@@ -89,7 +89,7 @@ def _missing(every: Sequence[Method]) -> tuple[str, ...]:
     )
 
 
-def _block(part: Part, row: int, width: int) -> Block:
+def _block(part: LayoutPart, row: int, width: int) -> Block:
     empty = width - len(part.columns)
     spans = [
         (group, len(list(same))) for group, same in groupby(column.group for column in part.columns)

@@ -10,7 +10,7 @@ from suite.config import presets as protocols
 from suite.config.presets import Preset, Result
 from suite.published.compare import compare
 from suite.published.numbers import Number
-from suite.report.layouts import Part
+from suite.report.layouts import LayoutPart
 from suite.report.own import Own
 
 
@@ -22,7 +22,7 @@ class Printed(NamedTuple):
     result: Result
 
 
-class Line(NamedTuple):
+class PlacedLine(NamedTuple):
     """Results of ours in one row of a table, by the key of the column."""
 
     label: str
@@ -34,7 +34,7 @@ class Method(NamedTuple):
 
     name: str
     published: Mapping[str, Printed]
-    ours: Sequence[Line]
+    ours: Sequence[PlacedLine]
     """At least one; without cells where nothing was run."""
 
 
@@ -48,7 +48,7 @@ def _published() -> Mapping[str, Printed]:
     return found
 
 
-def methods(part: Part, found: Sequence[Own]) -> list[Method]:
+def methods(part: LayoutPart, found: Sequence[Own]) -> list[Method]:
     """Return the methods of a part, with every number that a preset is behind, run or not."""
     placed = []
     for name, ids in part.methods.items():
@@ -57,10 +57,10 @@ def methods(part: Part, found: Sequence[Own]) -> list[Method]:
         ours = [own for own in found if own.number.id in keys]
         plain = {printed.preset.variant for printed in published.values()}
         lines = [
-            Line(label, {keys[own.number.id]: own for own in line})
+            PlacedLine(label, {keys[own.number.id]: own for own in line})
             for label, line in _labelled(ours, plain)
         ]
-        placed.append(Method(name, published, lines or [Line("ours", {})]))
+        placed.append(Method(name, published, lines or [PlacedLine("ours", {})]))
     return placed
 
 

@@ -21,7 +21,7 @@ MOST_VARIANTS = 8
 DPI = 200
 
 
-class Look(NamedTuple):
+class PlotStyle(NamedTuple):
     """Colour, marker, line and hatch: any one of them tells two algorithms apart."""
 
     colour: str
@@ -31,23 +31,23 @@ class Look(NamedTuple):
 
 # Okabe and Ito's colours, which colour-blind readers tell apart; markers and lines for grey print.
 _LOOKS = {
-    "sgd": Look("#4d4d4d", "x", (0, (1, 1))),
-    "finetune": Look("#e69f00", "s", (0, (5, 1.5))),
-    "reptile": Look("#009e73", "^", (0, (3, 1, 1, 1))),
-    "fomaml": Look("#56b4e9", "D", (0, (7, 1.5, 1, 1.5))),
-    "maml": Look("#0072b2", "o", "-"),
+    "sgd": PlotStyle("#4d4d4d", "x", (0, (1, 1))),
+    "finetune": PlotStyle("#e69f00", "s", (0, (5, 1.5))),
+    "reptile": PlotStyle("#009e73", "^", (0, (3, 1, 1, 1))),
+    "fomaml": PlotStyle("#56b4e9", "D", (0, (7, 1.5, 1, 1.5))),
+    "maml": PlotStyle("#0072b2", "o", "-"),
 }
 _OTHERS = (
-    Look("#d55e00", "v", (0, (4, 2))),
-    Look("#cc79a7", "P", (0, (2, 1))),
-    Look("#8c8c00", "*", (0, (6, 1, 1, 1, 1, 1))),
+    PlotStyle("#d55e00", "v", (0, (4, 2))),
+    PlotStyle("#cc79a7", "P", (0, (2, 1))),
+    PlotStyle("#8c8c00", "*", (0, (6, 1, 1, 1, 1, 1))),
 )
 
 
-def looks(variants: Iterable[tuple[str, str]]) -> dict[str, Look]:
+def looks(variants: Iterable[tuple[str, str]]) -> dict[str, PlotStyle]:
     """Return the look of each (variant, algorithm): an algorithm's own, for its first variant."""
     names = dict(variants)
-    found: dict[str, Look] = {}
+    found: dict[str, PlotStyle] = {}
     free = dict(_LOOKS)
     for variant, algorithm in sorted(names.items(), key=lambda item: (item[0] != item[1], item)):
         if algorithm in free:
@@ -115,7 +115,7 @@ def legend_below(figure: Figure, handles: Sequence[Line2D]) -> None:
     )
 
 
-def handle(label: str, look: Look) -> Line2D:
+def handle(label: str, look: PlotStyle) -> Line2D:
     """Return a legend entry."""
     return Line2D([], [], color=look.colour, marker=look.marker, linestyle=look.line, label=label)
 

@@ -14,7 +14,7 @@ from suite.report.render import Bold, Table
 
 
 @dataclass(frozen=True)
-class Point:
+class GridPoint:
     """One point of a grid, at its best number of inner steps."""
 
     group: Group
@@ -25,7 +25,7 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Choice:
+class TunedChoice:
     """What a grid says for one algorithm on one validation evaluation."""
 
     experiment: str
@@ -33,8 +33,8 @@ class Choice:
     """Without the grid's parameters."""
     evaluation: str
     device: str
-    points: tuple[Point, ...]
-    chosen: Point | None
+    points: tuple[GridPoint, ...]
+    chosen: GridPoint | None
     """None where every point diverged."""
 
     @property
@@ -64,7 +64,7 @@ def has_grid(collection: Collection) -> bool:
     return any("[" in runs.variant for runs in collection.runs)
 
 
-def choose(groups: Sequence[Group]) -> list[Choice]:
+def choose(groups: Sequence[Group]) -> list[TunedChoice]:
     """Choose parameters and steps by the best mean over seeds on each validation evaluation.
 
     The test split has no say. Among equals, the fewest steps, then the grid's first point.
@@ -84,22 +84,22 @@ def choose(groups: Sequence[Group]) -> list[Choice]:
             if point.step is not None and point.summary and point.summary.mean is not None
         ]
         chosen = max(able, key=lambda entry: entry[:2])[2] if able else None
-        choices.append(Choice(experiment, base, evaluation, device, points, chosen))
+        choices.append(TunedChoice(experiment, base, evaluation, device, points, chosen))
     return choices
 
 
-def _point(group: Group) -> Point:
+def _point(group: Group) -> GridPoint:
     label = group.runs.variant.partition("[")[2].removesuffix("]")
     keys = [part.partition("=")[0] for part in label.split(",") if part]
     parameters = {key: group.runs.cell.algorithm[key] for key in keys}
     if group.runs.diverged:
-        return Point(group, parameters, None, None)
+        return GridPoint(group, parameters, None, None)
     sign = 1 if group.higher_is_better else -1
     means = [(sign * s.mean, -step) for step, s in group.summaries.items() if s.mean is not None]
     if not means:
-        return Point(group, parameters, None, None)
+        return GridPoint(group, parameters, None, None)
     step = -max(means)[1]
-    return Point(group, parameters, step, group.summaries[step])
+    return GridPoint(group, parameters, step, group.summaries[step])
 
 
 def choice(collection: Collection) -> Table | None:
@@ -143,10 +143,10 @@ def choice(collection: Collection) -> Table | None:
         *provenance(collection),
     )
     columns = ("Experiment", "Evaluation", "Algorithm", "Parameters", "Device", "Metric")
-    numbers = ("Best step", "Mean", "± seeds", "± episodes", "Seeds", "Points", "Choice")
+    numbers = ("Best step", "Mean", "± seeds", "± episodes", "Seeds", "Points", "TunedChoice")
     return Table(
         "choice",
-        f"Choice of rates and steps, profile {collection.profile}",
+        f"TunedChoice of rates and steps, profile {collection.profile}",
         columns + numbers,
         tuple(rows),
         notes,
@@ -155,11 +155,11 @@ def choice(collection: Collection) -> Table | None:
     )
 
 
-def _parameters(point: Point) -> str:
+def _parameters(point: GridPoint) -> str:
     return ", ".join(f"{key} {value}" for key, value in point.parameters.items())
 
 
-def _row(found: Choice, point: Point) -> tuple[str, ...]:
+def _row(found: TunedChoice, point: GridPoint) -> tuple[str, ...]:
     runs, metric, summary = point.group.runs, point.group.metric, point.summary
     chosen = point is found.chosen
     mean = "diverged" if summary is None else written.score(summary.mean, metric)

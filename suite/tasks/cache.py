@@ -1,6 +1,6 @@
 """A cache of derived arrays in the user's cache folder: checked, atomic, free to vanish.
 
-Arrays are kept as .npz without pickle, under the hash of all that decides them. A file that is
+CachedArrays are kept as .npz without pickle, under the hash of all that decides them. A file that is
 torn, foreign or stale is rebuilt; a folder that cannot be written only means no caching.
 """
 
@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-Arrays = dict[str, np.ndarray]
+CachedArrays = dict[str, np.ndarray]
 
 _CONTENT = "content_sha256"
 
@@ -31,7 +31,7 @@ def folder() -> Path:
     return Path(os.path.expanduser("~")) / ".cache" / "fewshot-suite"  # noqa: PTH111 (never raises)
 
 
-def cached(name: str, key: Mapping[str, Any], build: Callable[[], Arrays]) -> Arrays:
+def cached(name: str, key: Mapping[str, Any], build: Callable[[], CachedArrays]) -> CachedArrays:
     """Return ``build()``, or what an earlier call with an equal ``key`` (JSON) kept of it."""
     identity = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
     path = folder() / f"{name}-{identity[:24]}.npz"
@@ -43,7 +43,7 @@ def cached(name: str, key: Mapping[str, Any], build: Callable[[], Arrays]) -> Ar
     return arrays
 
 
-def content_sha256(identity: str, arrays: Arrays) -> str:
+def content_sha256(identity: str, arrays: CachedArrays) -> str:
     """Return the hash of the arrays' names, types, shapes and bytes, bound to the key's hash."""
     digest = hashlib.sha256(identity.encode())
     for name in sorted(arrays):
@@ -53,7 +53,7 @@ def content_sha256(identity: str, arrays: Arrays) -> str:
     return digest.hexdigest()
 
 
-def _read(path: Path, identity: str) -> Arrays | None:
+def _read(path: Path, identity: str) -> CachedArrays | None:
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
@@ -63,7 +63,7 @@ def _read(path: Path, identity: str) -> Arrays | None:
     return arrays if whole else None
 
 
-def _write(path: Path, identity: str, arrays: Arrays) -> None:
+def _write(path: Path, identity: str, arrays: CachedArrays) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     # A temporary file of its own for each writer: of two that build at once, the last one wins.
     handle, name = tempfile.mkstemp(prefix=path.stem, suffix=".tmp", dir=path.parent)

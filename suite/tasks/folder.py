@@ -72,7 +72,7 @@ class ImageFolder(ImageTask):
             raise UserError(
                 f"{str(root)!r} is not a folder; pass --data FOLDER, or correct the task's folder."
             )
-        look = folder_data.Look(self.size, self.channels, self.resize, self.jpeg)
+        look = folder_data.ImageFormat(self.size, self.channels, self.resize, self.jpeg)
         arrays = folder_data.read(root, look)
         shared = arrays["shared"].tolist()
         if shared and self.shared_images == "refuse":

@@ -25,7 +25,7 @@ FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "WEBP")  # told by content: names
 MODES = {"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr"}
 
 
-class Look(NamedTuple):
+class ImageFormat(NamedTuple):
     """What becomes of a picture; see the task's fields."""
 
     size: int
@@ -34,7 +34,7 @@ class Look(NamedTuple):
     jpeg: bool
 
 
-def read(root: Path, look: Look) -> cache.Arrays:
+def read(root: Path, look: ImageFormat) -> cache.CachedArrays:
     """Return all images below the ``root`` of a data set.
 
     Returns:
@@ -74,7 +74,7 @@ def fingerprint(root: Path, classes: Labels) -> str:
     return digest.hexdigest()
 
 
-def decode(root: Path, classes: Labels, look: Look) -> cache.Arrays:
+def decode(root: Path, classes: Labels, look: ImageFormat) -> cache.CachedArrays:
     """Decode every image into one array; note pictures that two splits share."""
     names = sorted(classes)
     counts = np.array([len(classes[name]) for name in names])
@@ -95,7 +95,7 @@ def decode(root: Path, classes: Labels, look: Look) -> cache.Arrays:
     return {"images": images, "names": np.array(names), "counts": counts, "shared": shared}
 
 
-def picture(path: Path, look: Look) -> np.ndarray:
+def picture(path: Path, look: ImageFormat) -> np.ndarray:
     """Return one image, (C, size, size) uint8.
 
     Colours are converted first, since PIL resizes palettes and single bits by nearest neighbour

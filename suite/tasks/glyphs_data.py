@@ -23,7 +23,7 @@ from scipy.sparse.csgraph import connected_components
 
 from suite.core.streams import Stream, uniform
 from suite.tasks.base import Split
-from suite.tasks.cache import Arrays, cached
+from suite.tasks.cache import CachedArrays, cached
 
 CODE = 1  # raise it with any change below that may move a pixel
 
@@ -53,7 +53,7 @@ MIN_DRAWINGS = 10  # so that 5 shots leave 5 queries, as MAML tests
 ROTATION, SCALE, SHEAR, SHIFT = 12.0, (0.85, 1.1), 0.15, 1.5  # degrees; factor; slope; pixels
 
 
-def read(distortion: float) -> Arrays:
+def read(distortion: float) -> CachedArrays:
     """Return the glyphs: from the cache, or made in some seconds.
 
     Returns:
@@ -72,7 +72,7 @@ def read(distortion: float) -> Arrays:
     return cached("glyphs", key, lambda: build(fonts, distortion))
 
 
-def build(fonts: Sequence[Path], distortion: float) -> Arrays:
+def build(fonts: Sequence[Path], distortion: float) -> CachedArrays:
     """Render every character that all ``fonts`` have and make classes of them."""
     characters = sorted(
         (c for c in map(chr, _common(fonts)) if unicodedata.category(c)[0] not in "MZC"),

@@ -49,7 +49,7 @@ class Omniglot(ImageTask):
     split: Rule = "random_1100"
     split_seed: int = 1
     split_by_seed: bool = added_field(False)
-    resize: omniglot_data.Resize = "nearest"
+    resize: omniglot_data.OmniglotResize = "nearest"
     ink: Literal[0, 1] = 1
 
     @model_validator(mode="after")

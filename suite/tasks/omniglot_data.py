@@ -23,7 +23,7 @@ from suite.core.errors import UserError
 from suite.tasks import cache
 from suite.tasks.torchvision_import import torchvision_datasets
 
-Resize = Literal["lanczos", "nearest"]
+OmniglotResize = Literal["lanczos", "nearest"]
 
 CODE = 1  # raise it with any change below that may move a pixel
 PARTS = {"images_background": 964, "images_evaluation": 659}  # characters of each archive
@@ -39,7 +39,7 @@ _MEMBER = re.compile(r"(?P<part>[^/]+)/(?P<name>[^/]+/character\d+)/[^/]+\.png")
 _BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError, OSError)
 
 
-def read(data: Path | None, resize: Resize) -> cache.Arrays:
+def read(data: Path | None, resize: OmniglotResize) -> cache.CachedArrays:
     """Return the drawings, 28x28, from the user's folder or (None) the network.
 
     Returns:
@@ -83,7 +83,7 @@ def find(data: Path) -> dict[str, Path]:
     raise UserError(f"no Omniglot in {str(data)!r}; put {archives} there.")
 
 
-def decode(sources: Mapping[str, Path], resize: Resize) -> cache.Arrays:
+def decode(sources: Mapping[str, Path], resize: OmniglotResize) -> cache.CachedArrays:
     """Decode and resize every drawing of every part; check that none is missing."""
     drawings: dict[str, list[tuple[str, np.ndarray]]] = {}
     for part, path in sources.items():
@@ -113,7 +113,7 @@ def _member_name(drawing: tuple[str, np.ndarray]) -> str:
     return drawing[0]
 
 
-def _picture(content: bytes, where: str, resize: Resize) -> np.ndarray:
+def _picture(content: bytes, where: str, resize: OmniglotResize) -> np.ndarray:
     try:
         with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
             size = image.size

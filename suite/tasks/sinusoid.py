@@ -24,12 +24,12 @@ INPUT = (-5.0, 5.0)
 
 
 #: Amplitudes (T, 1), phases (T, 1) and inputs (T, points) of T curves.
-Curves = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
+SinusoidCurves = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
 
 
 def _drawn(
     stream: Stream, first: int, count: int, shape: EpisodeShape, period: int | None
-) -> Curves:
+) -> SinusoidCurves:
     """Return the curves of a stream, with the support inputs before the query inputs."""
     heads = stream.child("curve").rows(first, count, 2, period)
     # Support and query inputs come from streams of their own: more queries move nothing.
@@ -42,7 +42,7 @@ def _drawn(
     return amplitude, uniform(heads[:, 1:], *PHASE), x
 
 
-def published(first: int, count: int, points: int) -> Curves:
+def published(first: int, count: int, points: int) -> SinusoidCurves:
     """Return the test tasks that MAML's code draws: 600 of them behind its Table 2.
 
     Its test seeds numpy's global generator with 1 and draws one task after another: amplitude,

@@ -13,7 +13,7 @@ from suite.config.profile import expand, load_profile
 from suite.gate import plain
 from suite.gate.cases import PARTS, START, build, outer_step, plans
 from suite.gate.counts import count
-from suite.gate.sampling import Sampler
+from suite.gate.sampling import TimeSampler
 from tests.matrix.test_cell import make
 
 CPU = torch.device("cpu")
@@ -50,7 +50,7 @@ def test_a_profile_without_second_order_has_a_small_set_too():
 @pytest.mark.parametrize("plan", plans([make("maml"), make("sgd")])[:-1], ids=lambda p: p.name)
 def test_cases_can_be_sampled_and_counted_alike(plan):
     case = build(plan, None)
-    pairs = Sampler(case).pairs(0.0, least=2)
+    pairs = TimeSampler(case).pairs(0.0, least=2)
     assert len(pairs) == 2
     assert all(work > 0 and calibration > 0 for work, calibration in pairs)
     found = [count(case.work, CPU) for _ in range(2)]
@@ -98,7 +98,9 @@ def test_what_takes_seconds_is_sampled_once_a_turn_and_cold():
     from suite.gate.cases import Case
 
     calls = []
-    sampler = Sampler(Case(lambda: calls.append("work"), lambda: calls.append("plain"), CPU, True))
+    sampler = TimeSampler(
+        Case(lambda: calls.append("work"), lambda: calls.append("plain"), CPU, True)
+    )
     assert not calls
     assert [len(sampler.pairs(5.0)) for _ in range(3)] == [1, 1, 1]
     assert sorted(calls) == 3 * ["plain"] + 3 * ["work"]
@@ -109,7 +111,7 @@ def test_samples_alternate_who_comes_first():
 
     order = []
     case = Case(lambda: order.append("work"), lambda: order.append("plain"), CPU)
-    sampler = Sampler(case)
+    sampler = TimeSampler(case)
     sampler._repeats = [1, 1]
     order.clear()
     sampler.pairs(0.0, least=4)

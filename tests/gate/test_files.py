@@ -8,11 +8,11 @@ import pytest
 
 from suite.core.errors import UserError
 from suite.gate import plain
-from suite.gate.files import Folder, Line, Measured, Measurement, Seen, machine
+from suite.gate.files import Folder, HistoryLine, MeasuredCase, Measurement, Seen, machine
 
 
 def measurement(**changes) -> Measurement:
-    case = Measured(
+    case = MeasuredCase(
         cell_sha256="0", blocks=[[(0.1, 0.2)]], counts={"operators": 3}, milliseconds=1.5
     )
     return Measurement(
@@ -29,9 +29,9 @@ def measurement(**changes) -> Measurement:
     )
 
 
-def line(commit: str = "abc") -> Line:
+def line(commit: str = "abc") -> HistoryLine:
     seen = {"a": Seen(ratio=2.0, change=0.01, verdict="same")}
-    return Line(when="now", commit=commit, dirty=False, against="baseline", cases=seen)
+    return HistoryLine(when="now", commit=commit, dirty=False, against="baseline", cases=seen)
 
 
 def test_a_baseline_comes_back_as_it_was(tmp_path):
@@ -68,7 +68,7 @@ def test_a_broken_baseline_is_named_and_left(tmp_path, text):
 @pytest.mark.parametrize("blocks", [[], [[]]])
 def test_a_case_without_samples_is_no_case(blocks):
     with pytest.raises(ValueError, match="at least 1"):
-        Measured(cell_sha256="0", blocks=blocks, counts={}, milliseconds=1.0)
+        MeasuredCase(cell_sha256="0", blocks=blocks, counts={}, milliseconds=1.0)
 
 
 def test_the_history_grows_and_survives_a_broken_line(tmp_path):

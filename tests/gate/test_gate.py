@@ -17,13 +17,13 @@ from suite.gate import tree as tree_module
 from suite.gate.cases import Plan, plans
 from suite.gate.files import Folder, machine
 from suite.gate.tree import HERE, Failed, Worker, other
-from suite.gate.worker import Setting
+from suite.gate.worker import WorkerSetting
 from tests.matrix.test_cell import make
 
 SHORT = measure.Effort(
     1, 1, 2, seconds=0.0, more=1, second_look=0.2, first_turns=2, instructions=False
 )
-ONE = Setting([p for p in plans([make("maml")]) if p.part == "sampling"], [], None)
+ONE = WorkerSetting([p for p in plans([make("maml")]) if p.part == "sampling"], [], None)
 IN_GIT = (HERE / ".git").exists()
 
 

@@ -15,10 +15,10 @@ from suite.gate.cases import Plan
 from suite.gate.counts import Counts
 from suite.gate.files import Folder
 from suite.gate.tree import HERE, Failed
-from suite.gate.worker import Setting
+from suite.gate.worker import WorkerSetting
 
 NAMES = ("a", "b")
-SETTING = Setting([Plan(name, "part", "", True) for name in NAMES], [], None)
+SETTING = WorkerSetting([Plan(name, "part", "", True) for name in NAMES], [], None)
 EFFORT = measure.Effort(
     1, 3, 3, seconds=0.0, more=1, second_look=0.0, first_turns=2, instructions=False
 )

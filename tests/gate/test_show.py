@@ -6,17 +6,19 @@ import json
 
 from suite.gate import show
 from suite.gate.decide import Count, Time
-from suite.gate.run import Outcome, Result
+from suite.gate.run import CaseResult, GateOutcome
 from tests.gate.test_files import line, measurement
 
-SLOW = Result(
+SLOW = CaseResult(
     "b", "slower", 1.2, 3.4, Time("slower", 0.2, 0.05, 1e-9),
     {"operators": Count("same", 1000, 1000), "allocated": Count("slower", 2**20, 2**21)},
     "time, allocated",
 )  # fmt: skip
-SAME = Result("a", "same", 1.0, 2.0, Time("same", 0.001, 0.05, 0.4), {}, "")
-LOST = Result("c", "unknown", 0.0, 0.0, None, {}, "not measured: no data")
-OUTCOME = Outcome([SAME, SLOW, LOST], measurement(commit="abc", dirty=True), False, [], "baseline")
+SAME = CaseResult("a", "same", 1.0, 2.0, Time("same", 0.001, 0.05, 0.4), {}, "")
+LOST = CaseResult("c", "unknown", 0.0, 0.0, None, {}, "not measured: no data")
+OUTCOME = GateOutcome(
+    [SAME, SLOW, LOST], measurement(commit="abc", dirty=True), False, [], "baseline"
+)
 
 
 def test_the_worst_comes_first_and_says_why():

@@ -24,7 +24,7 @@ from suite.core.errors import UserError
 from suite.core.streams import Stream
 from suite.executors import factory as choice
 from suite.executors import ray_worker as node
-from suite.executors.attempt import Task
+from suite.executors.attempt import CellJob
 from suite.executors.ray import Remote
 from suite.executors.ray_cluster import Cluster, Share, share
 from suite.matrix import progress
@@ -329,7 +329,7 @@ def test_a_cell_has_a_core_for_each_thread_of_each_process(tmp_path):
 
 
 def test_another_version_of_the_code_is_refused(tmp_path):
-    task = Task(workers.cells(tmp_path)[0], False, None, 60.0, False)
+    task = CellJob(workers.cells(tmp_path)[0], False, None, 60.0, False)
     answer = node.compute(task, node.Common("small", "another", ()), [], None)
     assert answer[0] == "refused"
     assert "another version of the suite's code" in answer[1]
@@ -337,7 +337,7 @@ def test_another_version_of_the_code_is_refused(tmp_path):
 
 def test_a_node_that_does_not_see_the_folder_of_checkpoints_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(node, "LATE", 0.0)
-    task = Task(workers.cells(tmp_path)[0], False, tmp_path / "cell.npz", 60.0, False)
+    task = CellJob(workers.cells(tmp_path)[0], False, tmp_path / "cell.npz", 60.0, False)
     here = node.Common("small", node.suite_sha256(), ())
     answer = node.compute(task, here, [], None, tmp_path / "mark")
     assert answer[0] == "refused"

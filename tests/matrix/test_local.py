@@ -148,6 +148,6 @@ def test_a_second_signal_waits_for_nothing(tmp_path):
 
 
 def test_workers_and_their_helpers_end_with_a_killed_parent(tmp_path):
-    run = Interrupted(tmp_path, 60, "--shards", "2")  # nobody waits for the end of a step
+    run = Interrupted(tmp_path, 60, "--processes", "2")  # nobody waits for the end of a step
     assert len(run.all) >= 4
     assert run.end(signal.SIGKILL) == -signal.SIGKILL

@@ -167,7 +167,7 @@ def load(data, **fields):
 
 def picture(path, **fields):
     task = ImageFolder(**{"size": SIDE, **fields})
-    look = folder_data.Look(task.size, task.channels, task.resize, task.jpeg)
+    look = folder_data.ImageFormat(task.size, task.channels, task.resize, task.jpeg)
     return folder_data.picture(path, look)
 
 

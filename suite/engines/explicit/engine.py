@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from suite.core import registry
 from suite.core.episodes import Episodes, Examples
-from suite.core.parameters import Point
+from suite.core.parameters import LinearisedPoint
 from suite.engines.base import Engine
 from suite.engines.explicit import layers
 from suite.engines.explicit.compile import Outside, compile_layers
@@ -38,7 +38,7 @@ LOSSES: dict[str, type[layers.CrossEntropy] | type[layers.SquaredError]] = {
 }
 
 
-class _Point(Point):
+class _LayerwisePoint(LinearisedPoint):
     """One gradient pass with everything kept that its directional derivative needs."""
 
     def __init__(self, engine: ExplicitEngine, theta: Tensor, data: Examples) -> None:
@@ -69,17 +69,19 @@ class _Point(Point):
         return engine.layout.join(found)
 
 
-class _Points(Point):
+class _Points(LinearisedPoint):
     """The points of consecutive parts of the episodes, as one."""
 
-    def __init__(self, engine: ExplicitEngine, parts: list[slice], points: list[_Point]) -> None:
+    def __init__(
+        self, engine: ExplicitEngine, parts: list[slice], points: list[_LayerwisePoint]
+    ) -> None:
         self._engine, self._parts, self._points = engine, parts, points
         self.loss = torch.cat([point.loss for point in points])
         self.gradient = torch.cat([point.gradient for point in points])
 
     def hessian_vector(self, v: Tensor) -> Tensor:
         rows = [v[part] for part in self._parts]
-        return torch.cat(list(map(_Point.hessian_vector, self._points, rows)))
+        return torch.cat(list(map(_LayerwisePoint.hessian_vector, self._points, rows)))
 
 
 @registry.engine("explicit")
@@ -202,13 +204,13 @@ class ExplicitEngine(Engine):
         return loss, self.backward(p, kept, dz, last=True)
 
     @torch.no_grad()
-    def linearise(self, theta: Tensor, data: Examples) -> Point:
+    def linearise(self, theta: Tensor, data: Examples) -> LinearisedPoint:
         """Return the gradient pass with what its directional derivative needs."""
         parts = self._cut(data.x)
         if len(parts) == 1:
-            return _Point(self, theta, data)
+            return _LayerwisePoint(self, theta, data)
         rows, examples = [theta[part] for part in parts], [_part(data, part) for part in parts]
-        points = [_Point(self, *one) for one in zip(rows, examples, strict=True)]
+        points = [_LayerwisePoint(self, *one) for one in zip(rows, examples, strict=True)]
         return _Points(self, parts, points)
 
     @torch.no_grad()

@@ -1,4 +1,4 @@
 """Work on meta-batches, recorded once and replayed: CUDA graphs and tapes of operations.
 
-All that leans on private interfaces of the library is in this package.
+All code that depends on private interfaces of the library is in this package.
 """

@@ -1,9 +1,9 @@
 """Work on meta-batches, recorded on the first and replayed on every later one, on the same memory.
 
 A meta-step of few-shot episodes is hundreds or thousands of operations of a few microseconds each,
-and the host that issues them is what it waits for. On a GPU they are recorded as one CUDA graph, on
-the CPU as a `Tape`. What an inner loop draws on the host cannot be recorded: an algorithm that
-draws mini-batches runs as it is.
+and most of its time goes into issuing them on the host. On a GPU they are recorded as one CUDA
+graph, on the CPU as a `Tape`. Random draws of an inner loop on the host cannot be recorded: an
+algorithm that draws mini-batches runs without a recording.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from suite.engines.base import Engine
 from suite.engines.replay.tape import NotReplayable, Tape
 
 WARM_UP = 3
-#: Times from which on a recording, which takes as long as some twenty steps, is made up for.
+#: Number of steps from which a recording, which takes as long as about twenty steps, saves time.
 MIN_STEPS = 50
-#: What weights and examples are multiplied by to see that a tape does what the work does.
+#: Factors on weights and examples with which a tape is checked against the work.
 FACTORS = (-1.5, 0.5, 1.75)
-#: Relative distance of a CUDA graph from the work that is no matter of last bits.
+#: Relative distance of a CUDA graph from the work that rounding cannot explain.
 FAR = 1e-2
 
-#: Called with weights (P,), a meta-batch, and what its inner loops take from outside.
+#: Function of weights (P,), a meta-batch, and the other inputs of its inner loops.
 Work = Callable[[Tensor, Episodes, EpisodeContext], Sequence[Tensor]]
 
 
 class _Nothing:
-    """A stream of which nothing may be drawn, the number of an episode that nothing may ask."""
+    """Placeholder for a stream, an episode's number or its draws; any use of it raises an error."""
 
     def __getattr__(self, name: str) -> NoReturn:
         raise NotReplayable(f"the inner loop draws on the host ({name})")
@@ -53,7 +53,7 @@ class _Nothing:
     def _asked(self, *others: Any) -> NoReturn:
         raise NotReplayable("the inner loop asks for the number of an episode, or how it was drawn")
 
-    # Operators are looked up in the class, past `__getattr__`.
+    # Python looks operators up in the class, without `__getattr__`.
     __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = __bool__ = __hash__ = _asked
     __len__ = __iter__ = __contains__ = __array__ = __int__ = __float__ = __neg__ = _asked
     __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = _asked
@@ -63,12 +63,12 @@ class _Nothing:
 def why_not_record(engine: Engine, algorithm: Algorithm, parts: Sequence[slice], steps: int) -> str:
     """Return why the work on meta-batches of these parts is not recorded; '' if it is.
 
-    On the CPU, dispatch is the larger part of a batch that the engine takes whole. A state that
-    goes from episode to episode does not go through a recording.
+    On the CPU, dispatch takes most of the time only if the engine takes a meta-batch whole. A state
+    that is carried from episode to episode cannot be recorded.
 
     Args:
-        engine, algorithm: what computes, and what.
-        parts: of a meta-batch.
+        engine, algorithm: engine that computes, and algorithm that it computes.
+        parts: parts into which the engine cuts a meta-batch.
         steps: number of times that the work will be done.
     """
     if engine.differentiates:
@@ -94,10 +94,10 @@ class Capture:
     """Work on meta-batches of one shape, recorded if that is possible.
 
     Args:
-        work: what is to be done; returns tensors, of the same shapes for every meta-batch. It may
-            not write outside, nor read numbers on the host, and is run several times before the
-            first result.
-        device: on which.
+        work: function to record. It returns tensors of the same shapes for every meta-batch. It
+            must not write to memory that existed before, nor read numbers on the host, and it is
+            run several times before the first result.
+        device: device on which the work runs.
     """
 
     def __init__(self, work: Work, device: torch.device) -> None:
@@ -106,15 +106,16 @@ class Capture:
         self._kinds: list[Any] = []
         self._outputs: Sequence[Tensor] = []
         self._replay: Callable[[], None] | None = None
-        #: Why nothing is recorded, once that is known.
+        #: Reason why nothing is recorded; None until that is known.
         self.refused: str | None = None
 
     def __call__(
         self, theta: Tensor, episodes: Episodes, draws: EpisodeContext
     ) -> Sequence[Tensor]:
-        """Return what the work returns for ``theta`` (P,); the next call overwrites it.
+        """Return the tensors of the work for ``theta`` (P,); the next call overwrites them.
 
-        What has other shapes or types than at the first call is not replayed.
+        Inputs whose shapes, dtypes or devices differ from the first call's are not replayed but
+        computed directly.
         """
         support, query = episodes.support, episodes.query
         inputs = [theta, support.x, support.y, query.x, query.y]
@@ -139,24 +140,24 @@ class Capture:
     def _afresh(self) -> Sequence[Tensor]:
         """Do the work on the buffers."""
         theta, support_x, support_y, query_x, query_y = self._inputs
-        # New examples every time: what an engine remembers of them belongs to one meta-batch.
+        # New objects every time, because an engine's memo in them belongs to one meta-batch.
         support, query = Examples(support_x, support_y), Examples(query_x, query_y)
         nothing: Any = _Nothing()
         try:
             return self._work(
                 theta, Episodes(support, query, nothing), EpisodeContext(nothing, nothing)
             )
-        except TypeError as error:  # code that is not Python's met nothing
+        except TypeError as error:  # compiled code was given `_Nothing`
             raise NotReplayable(str(error)) from error
 
     def _tape(self) -> Callable[[], None]:
-        self._afresh()  # what the engine does once only, it has done
+        self._afresh()  # operations that the engine does only once are done here
         tape = Tape(self._afresh)
         self._outputs = tape.outputs
         return tape.replay
 
     def _prove(self, found: Sequence[Tensor]) -> None:
-        """See that replays do what the work does: what it ``found`` now, and on other numbers."""
+        """Check that a replay gives what the work ``found`` now, and the same on other numbers."""
         try:
             self._prove_on_others(found)
         except torch.OutOfMemoryError as error:
@@ -181,10 +182,10 @@ class Capture:
         for output, value in zip(self._outputs, found, strict=True):
             value = value.detach()
             if self._device.type == "cuda":
-                # There the last bits may depend on where in memory examples lie.
+                # On a GPU the last bits may depend on the address of the examples in memory.
                 if not close(output, value):
                     raise NotReplayable("a replay is not the work")
-            # As bytes: not a number is the same as itself, and -0 is not 0.
+            # Bytes are compared: then NaN equals itself, and -0 differs from 0.
             elif output.numpy().tobytes() != value.numpy().tobytes():
                 raise NotReplayable("a replay is not the work, bit for bit")
 
@@ -205,21 +206,21 @@ class Capture:
             torch.cuda.set_sync_debug_mode(waiting)
         torch.cuda.current_stream().wait_stream(aside)
         graph = torch.cuda.CUDAGraph()
-        gc.collect()  # not while it is recorded: the end of an old graph calls the driver
+        gc.collect()  # now, because freeing an old graph calls the driver: not while recording
         try:
-            # On the stream of the warm-up, whose workspaces are there.
+            # The stream is that of the warm-up, because its workspaces exist already.
             with torch.cuda.graph(graph, stream=aside):
                 self._outputs = self._afresh()
-        except RuntimeError as error:  # torch.OutOfMemoryError is one
+        except RuntimeError as error:  # includes torch.OutOfMemoryError
             raise NotReplayable(f"it cannot be captured: {error}") from error
         return graph.replay
 
 
 def close(output: Tensor, value: Tensor) -> bool:
-    """Return whether no number is far from what it should be, nor where none should be.
+    """Return whether every number of ``output`` is near that of ``value``, and as finite.
 
-    Stale numbers are far off: weights and examples differ from proof to proof. Without a finite
-    number among them nothing is proved.
+    Outdated numbers are far off, because weights and examples differ from check to check. If no
+    number is finite, nothing is checked and the result is False.
     """
     whole = value.isfinite()
     if not bool(whole.any()) or not torch.equal(whole, output.isfinite()):
@@ -231,7 +232,7 @@ def close(output: Tensor, value: Tensor) -> bool:
 
 @functools.cache
 def _aside(index: int) -> torch.cuda.Stream:
-    """Return the stream on which work is recorded: each has a workspace of cuBLAS, 32 MB."""
+    """Return the one stream for recording: each new stream takes a cuBLAS workspace of 32 MB."""
     return torch.cuda.Stream(index)
 
 

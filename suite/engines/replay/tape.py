@@ -2,8 +2,8 @@
 
 A meta-step of a small network is hundreds of operations of a few microseconds each, and a third of
 its time goes into the layers' Python, views and allocations around them. None of that depends on
-the numbers: a tape holds the operations alone, each bound to the memory that it reads
-and writes. The operations are those of the work itself, so the bits are the same.
+the numbers: a tape holds only the operations, each bound to the memory that it reads and writes.
+The operations are those of the work itself, so the bits are the same.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from torch.utils._pytree import tree_leaves
 
 from suite.core.dispatch import Operations
 
-#: Bytes that a tape may keep: of larger work, caches and not dispatch are what it costs.
+#: Bytes that a tape may keep: the time of larger work goes into caches, not into dispatch.
 LARGEST = 32 * 2**20
-#: Operations that a tape would repeat wrongly: they draw, the host goes by their numbers, or they
-#: turn a tensor itself into another view.
+#: Operations that a tape would repeat wrongly: they draw at random, the host uses their numbers, or
+#: they turn a tensor itself into another view.
 UNSAFE = {
     torch.Tag.nondeterministic_seeded,
     torch.Tag.data_dependent_output,
@@ -33,12 +33,12 @@ UNSAFE = {
 
 
 class NotReplayable(Exception):
-    """The work cannot be done again from a record of it: says why."""
+    """The work cannot be replayed; the message says why."""
 
 
 @dataclass
 class _Operation:
-    """One operation: how it is done again, and the memory that it reads and writes."""
+    """One operation: a function that does it again, and the memory that it reads and writes."""
 
     again: Callable[[], Any]
     reads: set[int]
@@ -48,10 +48,10 @@ class _Operation:
 class Tape:
     """The operations of one piece of work, which returns tensors.
 
-    What the work reads from outside is read again, where it lay. `outputs` are what it returned; a
-    `replay` overwrites them, but for those that are views of what lies outside. What the host does
-    beside operations is not seen: that it reads no numbers (`Tensor.numpy`) is for the caller to
-    know.
+    A replay reads the work's inputs again, at the same addresses. `outputs` are the tensors that
+    the work returned; a `replay` overwrites them, except for views of memory outside the tape. The
+    recorder sees only operations, nothing else that the host does: the caller must know that the
+    work reads no numbers on the host (`Tensor.numpy`).
 
     Raises:
         NotReplayable: the work draws at random, decides on numbers, writes outside or is too large.
@@ -60,7 +60,7 @@ class Tape:
     def __init__(self, work: Callable[[], Sequence[Tensor]]) -> None:
         with torch.inference_mode(), _Recorder() as recorder:
             self.outputs = list(work())
-        # Views share their base's memory, and so its key here: it is kept alive by an operation.
+        # Views have their base's memory and so its key; an operation keeps the base alive.
         needed = {_memory(output) for output in self.outputs}
         kept: list[Callable[[], Any]] = []
         for operation in reversed(recorder.operations):
@@ -80,20 +80,20 @@ class Tape:
 
 
 class _Recorder(Operations):
-    """Notes what is dispatched. Views are not noted: on the same memory they stay what they are."""
+    """Recorder of dispatched operations, except views, which stay valid on the same memory."""
 
     def __init__(self) -> None:
         super().__init__()
         self.operations: list[_Operation] = []
-        #: The memory that was allocated while recording.
+        #: Keys of the memory that was allocated while recording.
         self.own: set[int] = set()
-        #: Keeps that memory, and so the keys of it, to the end.
+        #: Tensors that keep that memory, and so its keys, to the end.
         self._alive: list[Tensor] = []
         self._bytes = 0
 
     def met(self, op: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if op is torch.ops.aten.detach_.default:
-            return op(*args, **kwargs)  # of a constant; what it changes is autograd's
+            return op(*args, **kwargs)  # the tensor is a constant; only autograd's state changes
         if not UNSAFE.isdisjoint(op.tags):
             raise NotReplayable(f"{op} draws, has the host wait for a number, or turns a tensor")
         given = _tensors((args, kwargs))
@@ -110,7 +110,7 @@ class _Recorder(Operations):
         results = _tensors(result)
         devices = {tensor.device.type for tensor in results}
         if devices == {"meta"}:
-            return result  # shapes alone
+            return result  # meta tensors have only shapes
         if devices != {"cpu"}:
             raise NotReplayable(f"{op} gives nothing, or on another device")
         reads = set(map(_memory, given))
@@ -130,7 +130,7 @@ class _Recorder(Operations):
 def _again(
     op: Any, args: tuple[Any, ...], kwargs: Any, result: Any, fresh: list[Tensor], writes: bool
 ) -> Callable[[], Any]:
-    """Return what does an operation again and has its ``fresh`` results where they were."""
+    """Return a function that does an operation again and writes its results into ``fresh``."""
     name = op._schema.name.removeprefix("aten::")
     # The library's own bindings take a third of the time that a call of the operator takes.
     quick = getattr(torch, name, None) or getattr(torch.Tensor, name, None)
@@ -141,7 +141,7 @@ def _again(
         try:
             into()
         except (TypeError, RuntimeError):
-            pass  # it has no such form
+            pass  # the operation has no form with ``out``
         else:
             return into
 
@@ -155,7 +155,7 @@ def _again(
 
 
 def _memory(tensor: Tensor) -> int:
-    """Return a key of the memory in which a tensor lies, while that is alive."""
+    """Return a key of a tensor's memory, valid while that memory is alive."""
     return tensor.untyped_storage()._cdata
 
 
