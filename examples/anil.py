@@ -1,4 +1,4 @@
-"""ANIL: MAML whose inner loop adapts the last layer alone (Raghu et al. 2020)."""
+"""ANIL: MAML whose inner loop adapts only the last layer (Raghu et al. 2020)."""
 
 import torch
 

@@ -33,5 +33,5 @@ def test_a_name_has_one_meaning():
 
 
 def test_names_are_found():
-    text = "class A: pass\nB = tuple[int, ...]\nC: type = A\nlimit = 3\nLIMIT = 4\n"
-    assert names_of(text) == ["A", "B", "C"]
+    text = "class One: pass\n_Two = tuple[int, ...]\nThree: type = One\nlimit = 3\nLIMIT = 4\n"
+    assert names_of(text) == ["One", "_Two", "Three"]
