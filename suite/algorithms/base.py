@@ -61,7 +61,7 @@ class Algorithm(Component):
 
     @property
     def gradients(self) -> tuple[int, int]:
-        """Number of gradient passes of a training episode, and of examples in each (0: all)."""
+        """Gradient passes of a training episode, and examples in each; 0 means its support set."""
         return self.inner_steps, self.inner_batch
 
     @property
@@ -71,7 +71,7 @@ class Algorithm(Component):
 
     @property
     def writes_outer(self) -> bool:
-        """Whether the algorithm computes the outer gradient itself, without `Engine.differentiate`."""
+        """Whether the algorithm writes its outer gradient, instead of `Engine.differentiate`."""
         return self._writes_terms or type(self).outer is not Algorithm.outer
 
     @property
@@ -120,9 +120,7 @@ class Algorithm(Component):
 
             theta_{k+1} = theta_k - alpha * grad L_support(theta_k)
         """
-        rate = (
-            self.inner_rate * engine.adapted
-        )  # (P,), 0 for a weight that the inner loop does not adapt
+        rate = self.inner_rate * engine.adapted  # (P,), 0 for weights that are not adapted
         theta = self.start(engine, theta, len(support), draws)
         yield theta, None
         for batch in draws.minibatches(support, self.inner_batch, steps):

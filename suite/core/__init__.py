@@ -1,1 +1,1 @@
-"""What every part uses: errors, random streams, the registry, parallel processes."""
+"""Modules that every part uses: errors, random streams, the registry, parallel processes."""

@@ -1,10 +1,10 @@
 """Settings of the processes that compute: memory allocator, and CUDA's determinism.
 
-glibc gives large temporaries back to the system after every operation and faults them in again for
-the next, which costs training steps of this size up to half their time. The settings keep them.
-They are read when a process starts, so the command line starts itself again with them; whoever set
-one of them keeps his value. Every engine and every comparison runs under the same settings, and
-the record says which.
+glibc returns the memory of large temporaries to the system after every operation and requests it
+again for the next one, which costs training steps of this size up to half their time. With these
+settings, glibc keeps the memory. The settings are read when a process starts, so the command line
+starts itself again with them; values that the user has set are kept. Every engine and every
+comparison runs under the same settings, which are written to the record.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _MARK = "FEWSHOT_SUITE_ALLOCATOR"
 
 
 def restart_with_settings() -> None:
-    """Replace this process by itself with the settings, where they apply and are not in force."""
+    """Start this process again with the settings, if they apply and are not set yet."""
     applies = platform.system() == "Linux" and platform.libc_ver()[0] == "glibc"
     if not applies or _MARK in os.environ or not sys.executable:
         return

@@ -1,4 +1,4 @@
-"""What algorithms and tasks have in common: inert, validated, recorded parameters."""
+"""Common base of algorithms and tasks: constant, validated, recorded parameters."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ M = TypeVar("M", bound=BaseModel)
 
 
 class Strict(BaseModel):
-    """A frozen object of checked fields: unknown keys are refused, nothing is coerced to fit."""
+    """A frozen object with checked fields: unknown keys are errors, and no type is converted."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 def added_field(default: Any, **constraints: Any) -> Any:
-    """Return a field that came after results were published.
+    """Return a field that was added after results were published.
 
-    At its default it stays out of every description: older records keep their names.
+    Its default value is left out of every description, so that older records keep their names.
     """
     return Field(default, exclude_if=lambda value: value == default, **constraints)
 
 
 class Component(Strict):
-    """A registered thing. Its fields are its identity; its constructor does nothing else."""
+    """A registered component. Its fields are its identity; its constructor only sets them."""
 
     name: ClassVar[str] = ""
 
@@ -38,7 +38,7 @@ class Component(Strict):
 def validated(model: type[M], values: Any, where: str, *, json: bool = False) -> M:
     """Build ``model`` from a user's ``values``; raise `UserError` that names the first bad key.
 
-    ``json`` takes the values as a JSON text, in which lists may stand for tuples.
+    With ``json``, the values are a JSON text, in which a list may represent a tuple.
     """
     try:
         return model.model_validate_json(values) if json else model.model_validate(values)
@@ -47,7 +47,7 @@ def validated(model: type[M], values: Any, where: str, *, json: bool = False) ->
 
 
 def _sentence(error: ValidationError, model: type[BaseModel], where: str) -> str:
-    # A misspelt key is also a missing one: name what the user wrote, not what he did not.
+    # A misspelt key is also a missing key: the message names the key that the user wrote.
     first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
     *parents, last = [str(part) for part in first["loc"]] or [""]
     place = f"{where}: " + "".join(f"{part}." for part in parents)

@@ -1,4 +1,4 @@
-"""Device names -> devices that this machine has."""
+"""Map device names to devices that this machine has."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ def available() -> list[str]:
 
 
 def resolve(names: Sequence[str], cluster: Sequence[str] | None = None) -> list[str]:
-    """Return the device kinds that ``names`` ask for; ``all`` is every one there is.
+    """Return the kinds of device that ``names`` ask for; ``all`` means every available kind.
 
     Args:
-        names: the user's.
-        cluster: kinds that a cluster has, where cells run on one and not on this machine.
+        names: names that the user gave.
+        cluster: kinds that a cluster has, if cells run on one and not on this machine.
 
     Raises:
-        UserError: an unknown device, or one that is not there.
+        UserError: a device is unknown or not available.
     """
     there = available() if cluster is None else cluster
     found: list[str] = []

@@ -1,4 +1,4 @@
-"""Watching every operation of the tensor library that a piece of work dispatches."""
+"""Observe every operation of the tensor library that a piece of work dispatches."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class Operations(TorchDispatchMode):
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        return False  # or the first operation imports the compiler, which takes a second
+        return False  # otherwise the first operation imports the compiler: 1 second
 
     @abstractmethod
     def met(self, op: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -23,6 +23,6 @@ class Operations(TorchDispatchMode):
         self, op: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         kwargs = kwargs or {}
-        with self:  # in inference mode what is made of other operations comes here whole
+        with self:  # inference mode does not split composite operations before this
             found = op.decompose(*args, **kwargs)
         return self.met(op, args, kwargs) if found is NotImplemented else found

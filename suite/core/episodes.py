@@ -1,4 +1,4 @@
-"""Batches of few-shot episodes, what inner loops take beside them, and what an outer step gives."""
+"""Batches of few-shot episodes, other inputs of inner loops, and the result of an outer step."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from suite.core.streams import Stream, choose
 
 @dataclass(frozen=True)
 class Examples:
-    """Labelled examples of T problems, n each.
+    """Labelled examples of T problems, n for each problem.
 
     ``x`` has shape (T, n, *input_shape); ``y`` is (T, n) int64 for classification and
-    (T, n, outputs) float for regression. ``memo`` is an engine's to keep what depends on ``x``
-    alone (the unfolded images of a first convolution), and is never part of the value.
+    (T, n, outputs) float for regression. In ``memo`` an engine may store values that depend only on
+    ``x`` (the unfolded images of a first convolution); it is never part of the value.
     """
 
     x: Tensor
@@ -45,12 +45,12 @@ class Examples:
 
 @dataclass(frozen=True)
 class Episodes:
-    """T episodes: support and query sets, and the integers and parameters they were drawn as."""
+    """T episodes: support and query sets, and the drawn integers and parameters behind them."""
 
     support: Examples
     query: Examples
     draws: np.ndarray  # (T, d), one row an episode: its identity
-    classes: np.ndarray | None = None  # (T, ways), which class each label is, where there are any
+    classes: np.ndarray | None = None  # (T, ways), class of each label, if there are classes
 
     def __len__(self) -> int:
         return len(self.support)
@@ -65,7 +65,7 @@ class Episodes:
         return Episodes(support, query, self.draws, self.classes)
 
     def sha256(self) -> str:
-        """Return the hash of the draws: equal hashes are the same episodes of the same data."""
+        """Return the hash of the draws: equal hashes mean the same episodes of the same data."""
         return draws_sha256(self.draws)
 
 
@@ -101,9 +101,10 @@ class EpisodeContext(NamedTuple):
     def minibatches(self, data: Examples, size: int, steps: int) -> list[Examples]:
         """Cut each episode's examples into ``steps`` mini-batches drawn without replacement.
 
-        The examples of an episode are shuffled and walked in order, reshuffled when used up; a
-        batch that meets the end goes on in the next shuffle (Reptile, reptile.py:236-248).
-        ``size`` 0, or at least the number of examples, gives the full batch every time.
+        The examples of an episode are shuffled and used in order, and shuffled again when all are
+        used; a batch that reaches the end continues in the next shuffle (Reptile,
+        reptile.py:236-248). If ``size`` is 0 or at least the number of examples, every batch is the
+        whole set.
         """
         count, n = len(data), data.x.shape[1]
         if size == 0 or size >= n:

@@ -1,4 +1,4 @@
-"""The one error that a user is meant to read: a sentence that names the offender and the mend."""
+"""The error that a user reads: one sentence that names the invalid input and how to fix it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ class UserError(Exception):
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
-    """Return the error for an unknown ``name``: what is known, and the nearest of it."""
+    """Return the error for an unknown ``name``, with the known names and the nearest of them."""
     names = sorted(known)
     near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}? " if near else ""

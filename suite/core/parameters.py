@@ -1,9 +1,9 @@
-"""The parameters of T episodes as one tensor, and what an algorithm may ask of an engine.
+"""The parameters of T episodes as one tensor, and the primitives that an engine gives algorithms.
 
 Parameters of T episodes are one tensor ``theta`` of shape (T, P): row t holds all P parameters of
 the model for episode t, one after another in the order of ``model.named_parameters()``. Algorithms
-see nothing else of a model, so their formulas read as in the papers. How the numbers of one
-parameter are ordered among themselves is the engine's own affair (`Layout`).
+see nothing else of a model, so their formulas read as in the papers. The engine decides the order
+of the numbers within one parameter (`Layout`).
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from suite.core.episodes import EpisodeContext, Episodes, Examples, OuterGradien
 
 @dataclass(frozen=True)
 class Span:
-    """Where one parameter lies in the flat vector, and with which strides."""
+    """Place and strides of one parameter in the flat vector."""
 
     name: str
     shape: torch.Size
     start: int
     stop: int
     strides: tuple[int, ...]
-    #: Whether a convolution's weight (O, C, k, k) lies in memory as (O, k, k, C).
+    #: Whether a convolution's weight (O, C, k, k) is stored in memory as (O, k, k, C).
     channels_last: bool
 
     def row(self, value: Tensor) -> Tensor:
@@ -49,8 +49,8 @@ class Layout:
     """The P parameters of a model as one flat vector.
 
     Args:
-        model: whose parameters they are.
-        channels_last: whether weights of convolutions lie channels-last.
+        model: model with these parameters.
+        channels_last: whether weights of convolutions are stored channels-last.
     """
 
     def __init__(self, model: nn.Module, channels_last: bool = False) -> None:
@@ -88,14 +88,14 @@ class Layout:
 
     def unflatten(self, theta: Tensor) -> dict[str, Tensor]:
         """Return views of ``theta`` (..., P) by name, each (..., *shape)."""
-        # One split, not a slice a parameter: its backward is one concatenation.
+        # One split instead of one slice per parameter: its backward is one concatenation.
         parts = theta.split([s.stop - s.start for s in self.spans], dim=-1)
         return {s.name: s.value(part) for s, part in zip(self.spans, parts, strict=True)}
 
     def views(self, theta: Tensor) -> dict[str, Tensor]:
-        """Return what `unflatten` does, (T, *shape) from (T, P), quickly and outside any graph.
+        """Return the same as `unflatten`, (T, *shape) from (T, P), faster and outside any graph.
 
-        They are views of ``theta`` where its rows are contiguous.
+        The values are views of ``theta`` if its rows are contiguous.
         """
         theta = theta if theta.stride(-1) == 1 else theta.contiguous()
         count, row, first = len(theta), theta.stride(0), theta.storage_offset()
@@ -134,27 +134,27 @@ class LinearisedPoint(ABC):
 
 
 class Primitives(Protocol):
-    """What an algorithm is written against: an engine, as far as it concerns mathematics."""
+    """The mathematical part of an engine, which algorithms use."""
 
     @property
     def loss(self) -> str:
-        """``"cross_entropy"`` or ``"squared_error"``."""
+        """Name of the loss: ``"cross_entropy"`` or ``"squared_error"``."""
 
     @property
     def layout(self) -> Layout:
-        """Where each parameter lies in a row of ``theta``."""
+        """Place of each parameter in a row of ``theta``."""
 
     @property
     def adapted(self) -> Tensor:
-        """1 for what the inner loop adapts and 0 for what it leaves, (P,)."""
+        """Mask (P,): 1 for weights that the inner loop adapts and 0 for the others."""
 
     @property
     def device(self) -> torch.device:
-        """Of parameters and inputs."""
+        """Device of parameters and inputs."""
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of parameters and inputs."""
+        """Data type of parameters and inputs."""
 
     def gradient(self, theta: Tensor, data: Examples) -> tuple[Tensor, Tensor]:
         """Return the loss (T,) and its gradient (T, P) at ``theta`` (T, P)."""
@@ -171,4 +171,4 @@ class Primitives(Protocol):
     def differentiate(
         self, algorithm: Any, theta: Tensor, episodes: Episodes, draws: EpisodeContext
     ) -> OuterGradient:
-        """Return the gradient of the query loss through ``algorithm.adapt``, where it can."""
+        """Return the gradient of the query loss through ``algorithm.adapt``, if it can do that."""

@@ -1,8 +1,8 @@
-"""Names -> algorithms, tasks, models, engines.
+"""Registries that map names to algorithms, tasks, models and engines.
 
-A built-in module registers itself with a decorator when it is imported; a third party does the
-same from its own package (an entry point of group ``fewshot_suite``) or from a file that the user
-names (``--plugin FILE``). Two things under one name are an error.
+A built-in module registers its classes with a decorator when it is imported. Third parties do the
+same from their own package (an entry point of group ``fewshot_suite``) or from a file that the user
+names (``--plugin FILE``). It is an error to register two classes under one name.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ ENTRY_POINTS = "fewshot_suite"
 
 
 class Registry:
-    """One kind of thing by name.
+    """All registered classes of one kind, by name.
 
-    ``package`` is where the built-in ones live, ``base`` the class (module, name) of them all.
+    ``package`` contains the built-in ones; ``base`` is their base class, as (module, name).
     """
 
     def __init__(self, kind: str, package: str, base: tuple[str, str]) -> None:
@@ -36,7 +36,7 @@ class Registry:
         self._loaded = False
 
     def register(self, name: str) -> Callable[[T], T]:
-        """Return the decorator that files a class under ``name``."""
+        """Return the decorator that registers a class under ``name``."""
 
         def decorate(item: T) -> T:
             old = self._items.get(name)
@@ -60,7 +60,7 @@ class Registry:
         return decorate
 
     def get(self, name: str) -> Any:
-        """Return what is filed under ``name``; raise `UserError` with the nearest name if none."""
+        """Return the class of this ``name``; raise `UserError` with the nearest name if none."""
         self._load()
         if name not in self._items:
             raise unknown(self.kind, name, self._items)
@@ -95,7 +95,7 @@ _entry_points_loaded = False
 
 
 def load_entry_points() -> None:
-    """Import every installed plug-in, once; one that fails is named, not hidden."""
+    """Import every installed plug-in, once; report the name of one that fails."""
     global _entry_points_loaded
     if _entry_points_loaded:
         return
@@ -113,7 +113,7 @@ def load_entry_points() -> None:
 
 
 def load_plugin(path: Path) -> None:
-    """Import a plug-in file that the user named; raise `UserError` if it cannot be."""
+    """Import a plug-in file that the user named; raise `UserError` if that fails."""
     path = Path(path)
     if not path.is_file():
         raise UserError(f"the plug-in file {str(path)!r} does not exist.")
@@ -121,7 +121,7 @@ def load_plugin(path: Path) -> None:
     if spec is None or spec.loader is None:
         raise UserError(f"the plug-in {str(path)!r} is not a Python file (its name must end .py).")
     module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # where annotations written as text are looked up
+    sys.modules[spec.name] = module  # annotations written as text are looked up here
     try:
         spec.loader.exec_module(module)
     except UserError:

@@ -1,8 +1,8 @@
-"""Ctrl-C and SIGTERM: a request to stop, which takes effect where nothing is lost.
+"""Ctrl-C and SIGTERM: a request to stop, which takes effect when no work would be lost.
 
 While weights are trained, the first request waits for the end of the outer step, so that a
-checkpoint can be written. Elsewhere, and when it comes a second time, it takes effect at once. A
-process that computes for another one ignores both signals: its parent handles them and tells it.
+checkpoint can be written. At other times, and when it comes a second time, it takes effect at once.
+A process that computes for another one ignores both signals: its parent handles them and tells it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 class Stopped(BaseException):
     """The user, or the system, wants this process to end.
 
-    Carries the signal's number, and what becomes of the work, for people.
+    It holds the signal's number, and a text that tells the user what happens to the work.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ def listening() -> Iterator[None]:
     global _requested, _twice
     _requested, _twice = None, False
     before = {}
-    if threading.current_thread() is threading.main_thread():  # no other may set handlers
+    if threading.current_thread() is threading.main_thread():  # others may not set handlers
         heard = [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
         before = {number: signal.signal(number, _hear) for number in heard}
     try:
@@ -53,7 +53,7 @@ def listening() -> Iterator[None]:
 
 @contextmanager
 def deferring() -> Iterator[None]:
-    """Let a first signal wait for `raise_if_requested` while the block runs."""
+    """Defer a first signal until `raise_if_requested` is called, while the block runs."""
     global _defers
     _defers = True
     try:
@@ -64,14 +64,14 @@ def deferring() -> Iterator[None]:
 
 
 def request_stop(number: int) -> bool:
-    """Let a signal that came to the parent wait for its answer; return whether `deferring` runs."""
+    """Defer a signal that the parent received; return False if no `deferring` block runs."""
     global _requested
     _requested = number
     return _defers
 
 
 def stop_requested() -> bool:
-    """Return whether a signal waits for its answer."""
+    """Return whether a signal has come and is deferred."""
     return _requested is not None
 
 
@@ -82,14 +82,14 @@ def raise_if_requested() -> None:
 
 
 def raise_if_requested_twice() -> None:
-    """Raise `Stopped` if a second signal has come, where whoever ran then may have swallowed it."""
+    """Raise `Stopped` if a second signal has come, because other code may have suppressed it."""
     if _twice and _requested is not None:
         raise Stopped(_requested)
 
 
 @contextmanager
 def blocked() -> Iterator[None]:
-    """Hold signals back while the block runs, where the system can; processes inherit that."""
+    """Block signals while the block runs, if the system can; new processes inherit that."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
@@ -101,7 +101,7 @@ def blocked() -> Iterator[None]:
 
 
 def ignore() -> None:
-    """Leave signals to the parent, which has started this process while they were `blocked`."""
+    """Ignore signals, which the parent handles; it started this process with them `blocked`."""
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     if hasattr(signal, "pthread_sigmask"):
@@ -113,7 +113,7 @@ def _hear(number: int, _: FrameType | None) -> None:
     first, _requested = (
         _requested is None,
         number,
-    )  # kept, should whoever runs now swallow what is raised
+    )  # kept, because the running code may suppress the exception
     if _defers and first:
         os.write(2, b"\nstopping after this outer step; once more to stop at once\n")
         return

@@ -19,19 +19,18 @@ class Engine(ABC):
     """Gradients of one model and loss.
 
     Args:
-        model: the base learner; only its structure is used, weights are always passed.
+        model: base learner; only its structure is used, weights are always passed.
         loss: ``"cross_entropy"`` (mean over the examples) or ``"squared_error"`` (mean over the
             examples and outputs).
-        loss_scale: factor on every loss: the number of ways where a protocol sums the
-            cross-entropy over examples and divides by shots
-            (MAML's utils.py:56-58).
-        device, dtype: of the parameters and inputs.
+        loss_scale: factor on every loss: the number of ways if a protocol sums the cross-entropy
+            over examples and divides by shots (MAML's utils.py:56-58).
+        device, dtype: device and dtype of the parameters and inputs.
     """
 
     name: ClassVar[str] = ""
-    #: Whether `differentiate` works: what an algorithm without `episode_terms` or `outer` needs.
+    #: Whether `differentiate` works; algorithms without `episode_terms` or `outer` need it.
     differentiates: ClassVar[bool] = False
-    #: Whether weights of convolutions lie channels-last in ``theta``.
+    #: Whether weights of convolutions are stored channels-last in ``theta``.
     channels_last: ClassVar[bool] = False
 
     def __init__(
@@ -75,7 +74,11 @@ class Engine(ABC):
     def differentiate(
         self, algorithm: Algorithm, theta: Tensor, episodes: Episodes, draws: EpisodeContext
     ) -> OuterGradient:
-        """Return the gradient of the query loss through ``algorithm.adapt``, where it can."""
+        """Return the gradient of the query loss through ``algorithm.adapt``.
+
+        Raises:
+            NotImplementedError: this engine does not differentiate automatically.
+        """
         raise NotImplementedError(f"engine {self.name} does not differentiate through adapt")
 
     def outer(
@@ -87,14 +90,14 @@ class Engine(ABC):
     def episode_terms(
         self, algorithm: Algorithm, theta: Tensor, episodes: Episodes, draws: EpisodeContext
     ) -> tuple[Tensor, Tensor]:
-        """Return what each of some episodes gives, (T, P), and its loss (T,); see the algorithm."""
+        """Return `Algorithm.episode_terms`: the term of each episode, (T, P), and its loss (T,)."""
         return algorithm.episode_terms(self, theta, episodes, draws)
 
     def parts(self, algorithm: Algorithm, episodes: Episodes) -> list[slice]:
-        """Cut a meta-batch into the parts that are worked through one by one.
+        """Cut a meta-batch into the parts that are computed one by one.
 
-        A function of shapes alone: the sum over parts is then the same whoever computes them. What
-        carries a state from episode to episode stays whole.
+        The parts depend only on shapes, so the sum over parts is the same in every process. A
+        meta-batch stays whole if the algorithm carries a state from episode to episode.
         """
         if algorithm.initial_inner_state(self) is not None:
             return [slice(0, len(episodes))]
@@ -118,9 +121,9 @@ class Engine(ABC):
 def averaged(
     theta: Tensor, parts: Sequence[slice], outers: Iterable[OuterGradient]
 ) -> OuterGradient:
-    """Return the mean over a meta-batch from what its ``parts`` gave, summed in their order.
+    """Return the mean over a meta-batch of the results of its ``parts``, summed in their order.
 
-    The gradient has the shape (P,) of ``theta``, the loss ().
+    The gradient has the shape (P,) of ``theta``, the loss has the shape ().
     """
     gradient, loss, inner_state = torch.zeros_like(theta), theta.new_zeros(()), None
     for part, outer in zip(parts, outers, strict=True):

@@ -1,9 +1,9 @@
-"""Which engine computes a cell, proved at first use.
+"""Choice of the engine that computes a cell, with a self-check at first use.
 
-``auto`` takes the fast engine where it proves itself, on this model, algorithm and protocol: in
+``auto`` takes the fast engine if it passes the self-check on this model, algorithm and protocol: in
 float64 its outer gradient and its adapted weights must equal the reference's to 1e-9 relative
-(`Algorithm.tolerance`).
-Anything else steps aside to the reference, with the reason, which goes into the record.
+(`Algorithm.tolerance`). Otherwise the reference computes the cell, and the reason is written to the
+record.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from suite.engines.base import Engine
 from suite.tasks.base import EpisodeShape
 
 FAST = "explicit"
-#: No algorithm may ask for a looser proof than this.
+#: Largest relative distance that an algorithm may accept in the self-check.
 LOOSEST = 1e-6
-#: Not rounding but another formula.
+#: Relative distance above which the cause is not rounding but another formula.
 GROSS = 1e-3
 EPISODES = 2
 
@@ -55,11 +55,11 @@ def choose(
 ) -> EngineChoice:
     """Return the engine to use for a cell; see the module.
 
-    ``identity`` names the model's structure: models of one identity prove themselves once a process
-    together. None proves this one anew.
+    ``identity`` names the model's structure: models of one identity are checked once per process.
+    With None this model is checked again.
 
     Raises:
-        UserError: the engine asked for by name is unknown or cannot run this.
+        UserError: the requested engine is unknown or cannot run this cell.
     """
     name = FAST if requested == "auto" else requested
     reason = registry.engines.get(name).refuses(model, loss, algorithm)
@@ -80,7 +80,7 @@ def choose(
                 )
             if key:
                 _measured[key] = distance
-        except Exception as error:  # whatever an engine trips over, the reference may still run it
+        except Exception as error:  # after any error of an engine, the reference may still run it
             reason = f"its self-check raised {type(error).__name__}: {error}"
     if distance is not None:
         if distance <= min(algorithm.tolerance, LOOSEST):
@@ -114,9 +114,9 @@ def self_check(
     input_shape: tuple[int, ...],
     outputs: int,
 ) -> float:
-    """Return how far ``engine`` is from ``reference``, both in float64, on made-up episodes.
+    """Return the distance of ``engine`` from ``reference``, both in float64, on random episodes.
 
-    The distance is relative, the larger of that of the outer gradient and of the adapted weights.
+    It is the larger of the relative distances of the outer gradient and of the adapted weights.
     """
     algorithm = algorithm.for_self_check
     episodes = _made_up(shape, input_shape, outputs, engine.loss)

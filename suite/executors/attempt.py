@@ -1,4 +1,4 @@
-"""One attempt at a cell, in another process than the one that keeps records."""
+"""One attempt to compute a cell, in another process than the one that writes records."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from suite.records.checkpoint import Checkpoint
 
 
 class CellJob(NamedTuple):
-    """A cell to compute; ``path``, ``every`` and ``keep`` are its `Checkpoint`'s."""
+    """A cell to compute; ``path``, ``every`` and ``keep`` are those of its `Checkpoint`."""
 
     cell: Cell
     alone: bool
@@ -35,10 +35,10 @@ def attempt(
     report: Report,
     note: Callable[[str], None],
 ) -> tuple[Any, ...]:
-    """Compute a cell and return what to answer; arguments as in `run_cell` and `Checkpoint`.
+    """Compute a cell and return the answer; arguments are as in `run_cell` and `Checkpoint`.
 
-    One of ``("done", record, arrays)``, ``("failed", Failure)``, ``("refused", text)`` for a
-    `UserError`, and ``("stopped",)``.
+    The answer is one of ``("done", record, arrays)``, ``("failed", Failure)``, ``("stopped",)``,
+    and, for a `UserError`, ``("refused", text)``.
     """
     keeper = Checkpoint(task.path, every=task.every, keep=task.keep, note=note)
     try:
@@ -47,6 +47,6 @@ def attempt(
         return "refused", str(error)
     except signals.Stopped:
         return ("stopped",)
-    except Exception as error:  # one broken cell must not cost the others
+    except Exception as error:  # one failed cell must not stop the others
         return "failed", failure_of(error, traceback.format_exc())
     return "done", record, arrays

@@ -1,9 +1,9 @@
-"""The contract of executors: how cells are had, and what comes of them.
+"""The contract of executors: where cells come from and where their outcomes go.
 
 An executor asks a `Queue` for cells that it has room for, computes each as `run_cell` does, and
-yields an `Outcome` as each finishes. It writes no records: whoever iterates over it does, and then
-lets the queue go of the cell. What an executor decides is where and when a cell is computed, which
-changes no bit of its results.
+yields an `Outcome` when one finishes. It writes no records: its caller does, and then releases the
+cell in the queue. An executor decides only where and when a cell is computed, which changes no bit
+of its results.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from suite.records.schema import Record
 
 
 class Failure(NamedTuple):
-    """Why a cell has no record, in text: it may come from another process."""
+    """Why a cell has no record, as text, because it may come from another process."""
 
     reason: str
-    """One line."""
+    """Reason in one line."""
     details: str
-    """For the log: a traceback, where there is one."""
+    """Text for the log: a traceback, if there is one."""
 
 
 class Outcome(NamedTuple):
@@ -39,67 +39,67 @@ class Outcome(NamedTuple):
 
 
 class Queue(Protocol):
-    """The cells of a run that nobody computes yet; each is given once."""
+    """Cells of a run that are not computed yet; each is given out once."""
 
     def take(self, devices: Collection[str]) -> Cell | None:
-        """Return a cell for one of these kinds of device, None where none can begin now.
+        """Return a cell for one of these kinds of device, or None if none can begin now.
 
-        It is held against other runs until its outcome is kept.
+        The cell is locked against other runs until its outcome is written.
         """
 
     def left(self) -> bool:
-        """Return whether cells are left, if only with other runs, which may yet let go of them."""
+        """Return whether cells are left, also ones held by other runs, which may release them."""
 
     def wait(self) -> None:
-        """Do nothing for a moment: all that is left is with other runs."""
+        """Wait a moment, because other runs hold all cells that are left."""
 
 
 @dataclass(frozen=True)
 class RunWork:
-    """What the cells of a run have in common."""
+    """Settings and callbacks that all cells of a run have in common."""
 
     profile: str
     data: Path | None
     """Folder of data sets."""
     alone: Callable[[], bool]
-    """Whether no other work shares the devices, as far as this run knows; asked as cells begin."""
+    """Whether no other work uses the devices, as far as this run knows; called as cells begin."""
     checkpoint: Callable[[Cell], Checkpoint]
     step: Callable[[str, int, int, str], None]
-    """Told a cell's label, outer steps done, outer steps in all, and phase, while it runs."""
+    """Callback for a running cell: label, outer steps done, outer steps in all, and phase."""
     note: Callable[[str], None]
-    """Told what a user should know, one line."""
+    """Callback for a message of one line to the user."""
 
 
 class Executor(Protocol):
-    """Computes cells: here one after the other, or in other processes, here or elsewhere."""
+    """Computes cells: one after the other in this process, or in others, here or elsewhere."""
 
     @property
     def lanes(self) -> Sequence[Collection[str]]:
-        """For each cell that can be computed at one time, the kinds of device it may be for."""
+        """Kinds of device that each of the cells computed at the same time may be for."""
 
     @property
     def cores(self) -> int:
-        """Cores that a cell on the CPU may use."""
+        """Number of cores that a cell on the CPU may use."""
 
     @property
     def elsewhere(self) -> bool:
-        """Whether other processes compute: this one then keeps no data and leaves devices alone."""
+        """Whether other processes compute: this one then keeps no data and uses no device."""
 
     @property
     def sees_files(self) -> bool:
-        """Whether what computes sees this machine's files, as for checkpoints it must."""
+        """Whether the processes that compute see this machine's files, as checkpoints require."""
 
     def run(self, cells: Queue, work: RunWork) -> Generator[Outcome]:
         """Yield the outcome of each cell as it finishes, until none is left.
 
         Raises:
-            UserError: bad input, at once: it would fail the other cells too.
-            Stopped: a signal came; where weights were trained, a checkpoint is written.
+            UserError: bad input; raised at once, because other cells would fail too.
+            Stopped: a signal came; if weights were being trained, a checkpoint is written.
         """
 
 
 def failure_of(error: Exception, details: str) -> Failure:
-    """Return what a user reads of an error in a cell; ``details`` is its traceback."""
+    """Return the `Failure` that describes an error to the user; ``details`` is its traceback."""
     first = next(iter(str(error).strip().splitlines()), "no message")
     if isinstance(error, MEMORY) or "allocate memory" in first:
         mend = "use --processes 1, or a smaller meta_batch in the profile"

@@ -1,4 +1,4 @@
-"""The user's words for an executor -> the executor."""
+"""Make the executor that the user's options describe."""
 
 from __future__ import annotations
 
@@ -17,15 +17,16 @@ from suite.executors.slots import core_numbers, divide
 
 
 def cluster(name: str | None, address: str | None) -> Cluster | None:
-    """Return the Ray cluster that the user's words mean, which may have devices that this machine
-    has not; None where they mean this machine.
+    """Return the Ray cluster that the user's options describe; None if they mean this machine.
+
+    The cluster may have devices that this machine does not have.
 
     Args:
-        name: of `NAMES`; by default ``ray`` where there is an address.
-        address: of a cluster that runs.
+        name: name of the executor; by default ``ray`` if there is an address.
+        address: address of a running cluster.
 
     Raises:
-        UserError: words that do not go together, no Ray, or no cluster.
+        UserError: options that contradict each other, no Ray, or no cluster.
     """
     if address is not None and name not in (None, "ray"):
         raise UserError(f"--address is of the executor ray; leave out --executor {name}.")
@@ -43,15 +44,15 @@ def choose(
     """Return an executor for cells on these kinds of device.
 
     Args:
-        name: of `NAMES`; by default ``local`` where there are workers or several CUDA devices.
-        kinds: of device, resolved.
-        workers: CPU cells at a time, if the user says.
+        name: name of the executor; by default ``local`` with workers or several CUDA devices.
+        kinds: resolved kinds of device.
+        workers: number of CPU cells at a time, if the user gives it.
         plugins: files that register components.
-        cluster: that the cells are for.
-        cores: that a CPU cell takes there.
+        cluster: cluster that computes the cells, if any.
+        cores: number of cores that a CPU cell takes on the cluster.
 
     Raises:
-        UserError: words that do not go together, or more workers than cores.
+        UserError: options that contradict each other, or more workers than cores.
     """
     if workers and cluster:
         raise UserError("--workers is of the executor local; Ray takes all cores of the cluster.")

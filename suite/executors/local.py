@@ -1,8 +1,8 @@
 """The local executor: one worker process for each slot of this machine, several cells at once.
 
-Workers are spawned, not forked: CUDA does not survive a fork. They inherit the environment, and so
-the allocator's settings. A worker that dies, of a signal or of the system's want of memory, has its
-cell run again by a fresh one, from its checkpoint.
+Workers are spawned, not forked, because CUDA does not work after a fork. They inherit the
+environment and with it the allocator's settings. If a worker dies, by a signal or because the
+system has no memory left, a new one runs its cell again, from its checkpoint.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from suite.executors.supervision import TICK, CrashCounter, drive, outcome_of
 
 
 class Local:
-    """Computes cells in workers, one on each slot; see `suite.executors.base`.
+    """Executor that computes cells in workers, one on each slot; see `suite.executors.base`.
 
     Args:
-        slots: of this machine.
+        slots: slots of this machine.
         plugins: files that every worker loads.
     """
 
@@ -48,7 +48,7 @@ class Local:
 
     @property
     def cores(self) -> int:
-        """Cores of a CPU slot; they are of one size."""
+        """Number of cores of a CPU slot; all have the same number."""
         return max((len(s.cores) for s in self._slots if s.device.type == "cpu"), default=1)
 
     def run(self, cells: Queue, work: RunWork) -> Generator[Outcome]:
@@ -69,7 +69,7 @@ class _Worker:
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
         arguments = (theirs, slot, profile, data, tuple(plugins))
-        # No daemon, for it has children of its own.
+        # It is not a daemon, because it has children of its own.
         self.process = context.Process(target=serve, args=arguments, daemon=False)
         try:
             self.process.start()
@@ -80,11 +80,11 @@ class _Worker:
         self.told = False
 
     def send(self, message: CellJob | str) -> None:
-        with suppress(OSError):  # it is dead, which is seen elsewhere
+        with suppress(OSError):  # it is dead, which `_hear` finds out
             self.connection.send(message)
 
     def end(self) -> str:
-        """End the process, and return how it has ended."""
+        """End the process, and return in words how it ended."""
         self.connection.close()
         self.process.kill()
         self.process.join()
@@ -99,7 +99,7 @@ class _LocalWorkers:
         self._slots, self._plugins, self._work = slots, plugins, work
         self._workers: dict[int, _Worker] = {}  # by the number of the slot
         self._deaths = CrashCounter(work.note, "if memory ran out, take fewer --workers")
-        if os.name == "posix":  # now: its start would let signals through to a worker
+        if os.name == "posix":  # now, because a later start would let signals reach a worker
             resource_tracker.ensure_running()
 
     @property
@@ -107,7 +107,7 @@ class _LocalWorkers:
         return any(worker.cell for worker in self._workers.values())
 
     def begin(self, cells: Queue) -> None:
-        """Give a cell to every slot that has none, as far as there are any."""
+        """Give a cell to every free slot, as long as there are cells."""
         for number, slot in enumerate(self._slots):
             worker = self._workers.get(number)
             if worker is None or worker.cell is None:
@@ -135,7 +135,7 @@ class _LocalWorkers:
                 worker.told = True
 
     def outcomes(self) -> Iterator[Outcome]:
-        """Hear the workers for a moment; yield what they have finished."""
+        """Wait a moment for messages of the workers, and yield the outcomes of finished cells."""
         heard: dict[Any, int] = {}
         for number, worker in self._workers.items():
             heard |= {worker.connection: number, worker.process.sentinel: number}
@@ -145,9 +145,9 @@ class _LocalWorkers:
                 yield outcome
 
     def _hear(self, number: int) -> Outcome | None:
-        """Take what a worker says, up to the end of its cell, and see whether it lives."""
+        """Read a worker's messages up to the end of its cell, and check that it is alive."""
         worker = self._workers[number]
-        alive = worker.process.is_alive()  # first: what it has said before it died still counts
+        alive = worker.process.is_alive()  # first: messages that it sent before it died count
         cell = worker.cell
         try:
             while cell is not None and worker.connection.poll():
@@ -164,9 +164,9 @@ class _LocalWorkers:
         return None if alive else self._died(number)
 
     def _died(self, number: int) -> Outcome | None:
-        """Bury a worker; begin its cell again, or give up on that one."""
+        """Remove a dead worker; begin its cell again, or return its failure."""
         worker = self._workers.pop(number)
-        worker.process.join(1)  # its pipe closes a moment before it has ended
+        worker.process.join(1)  # its pipe closes a moment before it ends
         how, cell = worker.end(), worker.cell
         if cell is None or signals.stop_requested():
             return None

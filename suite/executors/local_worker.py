@@ -1,7 +1,7 @@
 """A worker: a process that computes cells on one slot for `suite.executors.local`, one at a time.
 
-It writes checkpoints and nothing else; records travel to the parent. When the pipe to the parent
-closes it ends at once, whatever it does: a checkpoint is whole or not there.
+It writes checkpoints and nothing else; records are sent to the parent. When the pipe to the parent
+closes, the worker ends at once, even during a write: a checkpoint is complete or missing.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ from suite.core.errors import UserError
 from suite.executors.attempt import CellJob, attempt
 from suite.executors.slots import Slot
 
-#: What the parent sends beside tasks: end, with a checkpoint where weights are trained.
+#: Message of the parent that ends the worker, after a checkpoint if weights are being trained.
 STOP = "stop"
 
 
 def serve(
     connection: Connection, slot: Slot, profile: str, data: Path | None, plugins: Sequence[Path]
 ) -> None:
-    """Compute the tasks that come through the pipe, until it closes.
+    """Compute the cells that come through the pipe, until it closes.
 
-    Answers are tuples: ``("step", done, steps, phase)`` and ``("note", text)`` meanwhile, then one
-    of `suite.executors.attempt.attempt`.
+    Answers are tuples: ``("step", done, steps, phase)`` and ``("note", text)`` while a cell is
+    computed, then the answer of `suite.executors.attempt.attempt`.
     """
     signals.ignore()
     if slot.cores and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, slot.cores)
     if slot.device.type == "cuda":
-        torch.cuda.set_device(slot.device)  # for what asks for "the" device
+        torch.cuda.set_device(slot.device)  # for code that uses the current device
     line = _LocalProgress(connection)
     try:
         for plugin in plugins:
@@ -57,7 +57,7 @@ def serve(
 
 
 class _LocalProgress:
-    """The pipe to the parent, listened to while a cell is computed."""
+    """The pipe to the parent; a thread reads it while a cell is computed."""
 
     def __init__(self, connection: Connection) -> None:
         self.tasks: queue.SimpleQueue[CellJob] = queue.SimpleQueue()
@@ -77,9 +77,9 @@ class _LocalProgress:
             try:
                 message = self._connection.recv()
             except (EOFError, OSError):
-                os._exit(1)  # the parent is gone; what it held may be another run's by now
+                os._exit(1)  # the parent has ended; another run may hold its cells by now
             if message != STOP:
                 self.tasks.put(message)
             elif not signals.request_stop(signal.SIGTERM):
-                with self._saying:  # an answer on its way arrives
+                with self._saying:  # an answer that is being sent is sent whole
                     os._exit(0)

@@ -1,9 +1,9 @@
-"""The executor ray: each cell a task on a node of a Ray cluster that has its cores and device.
+"""The executor ray: each cell is a task on a node of a Ray cluster that has its cores and device.
 
-What a task needs travels to it, and its record travels back: nodes need the suite installed and
-nothing else of this machine. Data are read here and put into Ray's object store, which copies them
-to a node once. A task whose worker or node dies is begun again, from its checkpoint where there is
-a folder for those.
+A task is sent its inputs, and it sends its record back: nodes need the suite installed and nothing
+else from this machine. Data are read here and put into Ray's object store, which copies them to a
+node once. A task whose worker or node dies is begun again, from its checkpoint if there is a folder
+for checkpoints.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from suite.records.files import temporary_beside, write_atomically
 from suite.records.provenance import suite_sha256
 
 KINDS = ("cuda", "cpu")
-#: How a task ended that has no answer, by Ray's name for it.
+#: Descriptions of how a task without an answer ended, by the name of Ray's error.
 HOW = {
     "WorkerCrashedError": "its process was killed",
     "NodeDiedError": "its node is gone",
@@ -39,16 +39,16 @@ HOW = {
 
 
 class Remote:
-    """Computes cells on a Ray cluster; see `suite.executors.base`.
+    """Executor that computes cells on a Ray cluster; see `suite.executors.base`.
 
     Args:
-        cluster: to compute on.
+        cluster: cluster to compute on.
         plugins: files that every worker loads.
-        cores: of a CPU cell, as far as `lanes` is to know.
+        cores: number of cores of a CPU cell, used only by `lanes`.
     """
 
     elsewhere = True
-    #: Of a CPU cell, if nobody says otherwise: the same on every cluster, and so its description.
+    #: Default cores of a CPU cell: a constant, so its description is the same on every cluster.
     cores = 1
 
     def __init__(self, cluster: Cluster, plugins: Sequence[Path] = (), cores: int = 1) -> None:
@@ -56,9 +56,9 @@ class Remote:
 
     @property
     def lanes(self) -> list[tuple[str]]:
-        """A kind of device for each cell that the cluster computes at one time, if all is free."""
+        """Kind of device of each cell that a free cluster computes at the same time."""
         room = self._cluster.room
-        # One for the CPU at least: where no node takes such cells, the run says so.
+        # At least one lane is for the CPU: if no node takes such cells, the run reports it.
         return [("cuda",)] * room(Share(1, 1)) + [("cpu",)] * max(1, room(self._share))
 
     @property
@@ -69,7 +69,8 @@ class Remote:
     def run(self, cells: Queue, work: RunWork) -> Generator[Outcome]:
         """Yield outcomes as tasks finish; a first signal waits for checkpoints, if there are any.
 
-        Also raises `UserError` where no living node can compute a cell.
+        Raises:
+            UserError: no living node can compute a cell; also as in `suite.executors.base`.
         """
         try:
             crowd = _RayWorkers(self._cluster, self._plugins, work)
@@ -99,8 +100,8 @@ class _RayWorkers:
         self._news = self._desk.hear.remote()
         read = tuple(node.Plugin(path.resolve(), _content(path)) for path in plugins)
         self._common = node.Common(work.profile, suite_sha256(), read)
-        # Dead workers are counted here, where it can be said. A process that has begun to use a
-        # GPU cannot go to another one, so it computes one cell.
+        # Dead workers are counted here, not by Ray, so that the user can be told. A process that
+        # has begun to use a GPU cannot change to another one, so it computes only one cell.
         always = {"max_retries": 0, "scheduling_strategy": "SPREAD"}
         self._compute = {
             "cpu": ray.remote(**always)(node.compute),
@@ -112,17 +113,17 @@ class _RayWorkers:
         self._deaths = CrashCounter(
             work.note, "if memory ran out, let a node take fewer at a time: give it fewer cores"
         )
-        self._begun: set[str] = set()  # labels of cells whose tasks are past waiting for room
+        self._begun: set[str] = set()  # labels of cells whose tasks have started
         self._marks: set[Path] = set()
         self._told = False
-        ray.get(self._desk.open.remote())  # before any cell: what cannot be told to stop is cut off
+        ray.get(self._desk.open.remote())  # before any cell, so that every task can be told to stop
 
     @property
     def busy(self) -> bool:
         return bool(self._running)
 
     def begin(self, cells: Queue) -> None:
-        """Have as many tasks as the nodes have room for: others would only wait there."""
+        """Start as many tasks as the nodes have room for; more would only wait there."""
         for kind in KINDS:
             while self._count(kind) < self._cluster.room(self._shares[kind]):
                 cell = cells.take((kind,))
@@ -134,7 +135,7 @@ class _RayWorkers:
             return
         left = None if self._running else cells.take(KINDS)
         if left is not None and self._cluster.room(share(left)):
-            self._give(left)  # another run has let go of it just now
+            self._give(left)  # another run has just released it
         else:
             self._lost(left or next(iter(self._running.values()), None))
 
@@ -142,7 +143,7 @@ class _RayWorkers:
         return sum(cell.numerics.device == kind for cell in self._running.values())
 
     def _lost(self, cell: Cell | None) -> None:
-        """Raise `UserError` where there is such a cell, which no node can compute."""
+        """Raise `UserError` if there is a cell that no node can compute."""
         if cell is not None:
             cores, accelerators = share(cell)
             raise UserError(
@@ -154,7 +155,7 @@ class _RayWorkers:
         wanted, work = share(cell), self._work
         keeper = work.checkpoint(cell)
         path = None if keeper.path is None else keeper.path.resolve()
-        # Others may be on a CPU cell's node, and no cores there are its own.
+        # Other cells may be on a CPU cell's node, and it is not pinned to cores of its own.
         alone = wanted.accelerators > 0 and work.alone()
         task = CellJob(cell, alone, path, keeper.every, keeper.keep)
         compute = self._compute[cell.numerics.device].options(num_cpus=wanted.cores)
@@ -163,7 +164,7 @@ class _RayWorkers:
         self._running[answer] = cell
 
     def _marked(self, folder: Path) -> Path:
-        """Return a file of this run's in a folder, by which nodes see that it is the same one."""
+        """Return a file of this run in a folder, by which nodes check that it is the same one."""
         mark = temporary_beside(folder / "mark")
         if mark not in self._marks:
             write_atomically(mark, b"")
@@ -171,7 +172,7 @@ class _RayWorkers:
         return mark
 
     def _sent(self, cell: Cell) -> list[Any]:
-        """Return a reference to the data of a cell, if it has any: one for all cells of a task."""
+        """Return a reference to the data of a cell, if any; all cells of a task use the same."""
         if not cell.make_task().reads_data:
             return []
         task = cell.data_key()
@@ -179,7 +180,7 @@ class _RayWorkers:
             sampler = setup.load(cell, self._work.data, torch.device("cpu"))
             try:
                 self._data[task] = self._ray.put(sampler)
-            except Exception as error:  # whatever pickling raises
+            except Exception as error:  # pickling can raise any error
                 raise UserError(
                     f"the data of {cell.label} cannot be sent to other machines "
                     f"({first_line(error)}); take another executor, or mend the sampler."
@@ -188,7 +189,7 @@ class _RayWorkers:
         return [self._data[task]]
 
     def stop(self) -> None:
-        """Ask tasks to stop at a checkpoint; give up at once those that have none to write."""
+        """Ask tasks to stop at a checkpoint; cancel at once those that have none to write."""
         if self._told:
             return
         self._told = True
@@ -199,7 +200,7 @@ class _RayWorkers:
                 del self._running[answer]
 
     def outcomes(self) -> Iterator[Outcome]:
-        """Hear the tasks for a moment; yield what one of them has finished."""
+        """Wait a moment for the tasks, and yield the outcome of one that has finished."""
         ready, _ = self._ray.wait([*self._running, self._news], num_returns=1, timeout=TICK)
         for reference in ready:
             if reference == self._news:
@@ -212,32 +213,32 @@ class _RayWorkers:
         for label, step, notes in self._ray.get(self._news):
             for note in notes:
                 self._work.note(note)
-            if label in labels:  # else it is finished, and this came late
+            if label in labels:  # else it is finished, and this message is late
                 self._begun.add(label)
                 if step is not None:
                     self._work.step(label, *step)
         self._news = self._desk.hear.remote()
 
     def _finished(self, reference: Any) -> Outcome | None:
-        """Take a task's answer; where it died, begin its cell again, or give up on that one."""
+        """Take a task's answer; if it died, begin its cell again, or return the failure."""
         errors, cell = self._ray.exceptions, self._running.pop(reference)
         self._begun.discard(cell.label)
         try:
             return outcome_of(cell, self._ray.get(reference))
         except errors.RayTaskError as error:
-            if isinstance(error.cause, (errors.RayError, *MEMORY)):  # trouble of one node
+            if isinstance(error.cause, (errors.RayError, *MEMORY)):  # only one node has failed
                 return self._again(cell, type(error.cause).__name__)
             raise UserError(
                 f"a node cannot run the suite ({type(error.cause).__name__}: "
                 f"{first_line(error.cause)}); install the same version of it on all nodes."
             ) from error
-        except errors.LocalRayletDiedError:  # the node of this process: no cell would fare better
+        except errors.LocalRayletDiedError:  # the node of this process: every cell would fail
             raise
         except errors.RayError as error:
             return self._again(cell, type(error).__name__)
 
     def _again(self, cell: Cell, name: str) -> Outcome | None:
-        """Begin a cell again whose task failed by no fault of its own, unless too often."""
+        """Begin a cell again if its worker or node failed, unless that happened too often."""
         self._cluster.forget()
         failed = None if signals.stop_requested() else self._deaths.count(cell, HOW.get(name, name))
         if failed is None and not signals.stop_requested():
@@ -245,7 +246,7 @@ class _RayWorkers:
         return failed
 
     def end(self) -> None:
-        """Leave no task unfinished: as it ends, Ray prints an error for each."""
+        """Cancel all tasks, because Ray prints an error for each unfinished task when it ends."""
         for mark in self._marks:
             with suppress(OSError):
                 mark.unlink(missing_ok=True)

@@ -1,6 +1,6 @@
 """A Ray cluster: one that runs already, or a local one that ends with the run.
 
-Ray is an extra, imported when it is used.
+Ray is an optional dependency, which is imported only when it is used.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from suite.core.allocator import SETTINGS
 from suite.core.errors import UserError
 from suite.records.provenance import VARIABLES, usable_cores
 
-#: Seconds in which a cluster must answer, and tasks that are cancelled end.
+#: Seconds within which a cluster must answer, and cancelled tasks must end.
 PATIENCE = 5.0
-#: Seconds for which what is known of the nodes counts.
+#: Seconds for which the list of nodes is used before it is read again.
 FRESH = 1.0
 
 
 class Share(NamedTuple):
-    """What a cell takes of a node."""
+    """Resources of a node that one cell takes."""
 
     cores: int
     accelerators: int
 
     def of(self, resources: dict[str, float]) -> int:
-        """Return how often a node with these resources, by Ray's names, has this share."""
+        """Return how many such cells fit on a node with these resources (keys are Ray's names)."""
         times = resources.get("CPU", 0) // self.cores
         if self.accelerators:
             times = min(times, resources.get("GPU", 0) // self.accelerators)
@@ -42,9 +42,9 @@ class Share(NamedTuple):
 
 
 def share(cell: Cell) -> Share:
-    """Return a core for each thread of each process, and a whole device where the cell is on one.
+    """Return one core for each thread of each process, or one core and a whole CUDA device.
 
-    A CUDA cell's one core is for the process that feeds the device.
+    The core of a CUDA cell is for the process that feeds the device.
     """
     if cell.numerics.device == "cuda":
         return Share(1, 1)
@@ -55,8 +55,8 @@ class Cluster:
     """A Ray cluster, as its driver sees it.
 
     Args:
-        address: of one that runs, ``HOST:PORT`` or ``auto`` for the one that this machine is in;
-            None has one of this machine alone, started at the first `connect`.
+        address: address of a running cluster, ``HOST:PORT``, or ``auto`` for the one that this
+            machine belongs to. None starts one on this machine only, at the first `connect`.
 
     Raises:
         UserError: Ray is not installed, or no cluster answers.
@@ -72,20 +72,20 @@ class Cluster:
 
     @property
     def errors(self) -> type[Exception]:
-        """The class of Ray's own errors."""
+        """Base class of Ray's own errors."""
         return self._ray.exceptions.RayError
 
     @property
     def kinds(self) -> list[str]:
-        """The kinds of device of its nodes, ``cpu`` first."""
+        """Kinds of device of the cluster's nodes, ``cpu`` first."""
         if not self._ray.is_initialized():
             return devices.available()
         return ["cpu", *(["cuda"] if self.room(Share(1, 1)) else [])]
 
     def room(self, share: Share) -> int:
-        """Return how many cells of such a share all living nodes compute at once, if all is free.
+        """Return how many cells with these resources fit on all living nodes if they are free.
 
-        A local cluster that is not started yet is what it will be.
+        A local cluster that is not started yet counts with the resources that it will have.
         """
         if not self._ray.is_initialized():
             here = {"CPU": usable_cores(), "GPU": torch.cuda.device_count()}
@@ -97,13 +97,13 @@ class Cluster:
         return sum(share.of(node) for node in nodes)
 
     def forget(self) -> None:
-        """Ask for the nodes anew: one may have died."""
+        """Forget the list of nodes, because one may have died; it is read again when needed."""
         self._known = (float("-inf"), [])
 
     def connect(self) -> Any:
-        """Start or join the cluster, where that is not done, and return the module ``ray``.
+        """Start or join the cluster, unless that is done already, and return the module ``ray``.
 
-        Workers get the settings of memory and libraries that are this process's.
+        Workers get this process's settings of memory and libraries.
         """
         if self._ray.is_initialized():
             return self._ray
@@ -126,13 +126,13 @@ class Cluster:
         before = signal.getsignal(signal.SIGTERM)
         try:
             self._ray.init(**options)
-        except Exception as error:  # Ray's own, the system's, and those of many libraries
+        except Exception as error:  # Ray, the system and many libraries raise errors here
             raise UserError(self._trouble(error)) from error
         finally:
             if threading.current_thread() is threading.main_thread():
                 signal.signal(
                     signal.SIGTERM, before or signal.SIG_DFL
-                )  # Ray's would end this process at once
+                )  # Ray's handler would end this process at once
         return self._ray
 
     def _trouble(self, error: Exception) -> str:
@@ -145,17 +145,17 @@ class Cluster:
         )
 
     def close(self) -> None:
-        """Leave the cluster, whose workers for this process then end; end it if it is a local one.
+        """Leave the cluster, which ends its workers for this process; end a local cluster.
 
-        It can be joined, or started, again.
+        The cluster can be joined or started again afterwards.
         """
         self._ray.shutdown()
         self.forget()
 
 
 def _imported() -> Any:
-    # Read when Ray is imported: no news of this run to its makers, and arrays that all workers of
-    # a node see in one place.
+    # Ray reads these when it is imported: it sends no usage statistics, and all workers of a node
+    # see arrays in the same memory.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ENABLE_ZERO_COPY_TORCH_TENSORS", "1")
     try:
@@ -169,7 +169,7 @@ def _imported() -> Any:
 
 
 def _probe(address: str) -> None:
-    """Raise `UserError` now where nothing listens: Ray itself would try for minutes."""
+    """Raise `UserError` now if no cluster answers, because Ray itself would try for minutes."""
     if address == "auto":
         return
     host, _, port = address.rpartition(":")

@@ -1,6 +1,6 @@
-"""Where workers on other machines say how far they are, and learn that they are to stop.
+"""Progress of workers on other machines: they report it here and learn that they must stop.
 
-Nothing heavy is imported here: the desk is a small process beside the one that asks it.
+No large library is imported here, because the actor is a small process beside the driver.
 """
 
 from __future__ import annotations
@@ -8,21 +8,21 @@ from __future__ import annotations
 import asyncio
 from typing import NamedTuple
 
-#: Seconds after which who listens is answered, news or not.
+#: Seconds after which a waiting driver gets an answer, even if there are no updates.
 LONGEST = 10.0
 
 
 class Update(NamedTuple):
-    """What a worker says of its cell now and then, first when it begins."""
+    """Message of a worker about its cell, sent when the cell begins and repeatedly after that."""
 
     label: str
     step: tuple[int, int, str] | None
-    """Outer steps done, outer steps in all, and phase, where they are new."""
+    """Outer steps done, outer steps in all, and phase; None if they have not changed."""
     notes: tuple[str, ...]
 
 
 class Desk:
-    """An actor of Ray, which runs its methods one at a time in one thread."""
+    """Ray actor that passes on progress; its methods run one at a time in one thread."""
 
     def __init__(self) -> None:
         self._news: list[Update] = []
@@ -30,16 +30,16 @@ class Desk:
         self._stopping = False
 
     async def open(self) -> None:
-        """Answer, as soon as there is a desk."""
+        """Answer as soon as the actor runs."""
 
     async def say(self, news: Update) -> bool:
-        """Leave news, and return whether to stop."""
+        """Store an update, and return whether the worker must stop."""
         self._news.append(news)
         self._some.set()
         return self._stopping
 
     async def hear(self) -> list[Update]:
-        """Return the news since the last call, as soon as there are any."""
+        """Return the updates since the last call, as soon as there are any."""
         try:
             await asyncio.wait_for(self._some.wait(), LONGEST)
         except TimeoutError:
@@ -49,5 +49,5 @@ class Desk:
         return news
 
     async def stop(self) -> None:
-        """Tell everyone to stop who says something."""
+        """Tell every worker to stop when it sends its next update."""
         self._stopping = True

@@ -1,7 +1,7 @@
-"""What runs on the nodes of a cluster: one cell at a time in each of Ray's worker processes.
+"""Code that runs on the nodes of a cluster: one cell at a time in each Ray worker process.
 
 A worker process is used for many cells. It loads plug-ins and data once, and it writes checkpoints
-and nothing else; records travel to the driver.
+and nothing else; records are sent to the driver.
 """
 
 from __future__ import annotations
@@ -29,40 +29,40 @@ from suite.records.files import write_atomically
 from suite.records.provenance import suite_sha256
 from suite.tasks import cache
 
-#: Seconds between two messages to the desk.
+#: Seconds between two messages to the progress actor.
 EVERY = 0.5
-#: Seconds in which a file of the driver's must be seen here.
+#: Seconds within which a file of the driver must be visible on this node.
 LATE = 30.0
 
 
 class Plugin(NamedTuple):
-    """A plug-in file of the driver's."""
+    """A plug-in file of the driver."""
 
     path: Path
     content: bytes
 
 
 class Common(NamedTuple):
-    """What the cells of a run have in common."""
+    """Values that all cells of a run have in common."""
 
     profile: str
     source: str
-    """Hash of the suite's code, which must be the node's, too."""
+    """Hash of the suite's code; the code on the node must have the same."""
     plugins: tuple[Plugin, ...]
 
 
 def compute(
     task: CellJob, common: Common, data: list[Any], desk: Any, mark: Path | None = None
 ) -> tuple[Any, ...]:
-    """Compute a cell and return what to answer: see `suite.executors.attempt.attempt`.
+    """Compute a cell and return the answer of `suite.executors.attempt.attempt`.
 
     Args:
         task: the cell.
-        common: to all cells of the run.
-        data: a reference to the sampler, where the task reads data; else empty. In a list, for
-            Ray would fetch it before plug-ins are loaded.
-        desk: a handle of the `Desk`.
-        mark: a file that the driver has put where checkpoints go, if there are any.
+        common: values that all cells of the run have in common.
+        data: list with a reference to the sampler if the task reads data, else empty. It is a list
+            because Ray would fetch a bare reference before plug-ins are loaded.
+        desk: handle of the progress actor.
+        mark: file that the driver has put into the folder of checkpoints, if there is one.
     """
     import ray
 
@@ -91,7 +91,7 @@ def _check(source: str) -> None:
 
 @functools.cache
 def _see(mark: Path) -> None:
-    """Check that this node sees a file of the driver's, which a network may bring a little late."""
+    """Check that this node sees a file of the driver; on a network this may take some seconds."""
     until = time.monotonic() + LATE
     while not mark.exists():
         if time.monotonic() > until:
@@ -105,7 +105,7 @@ def _see(mark: Path) -> None:
 
 @functools.cache
 def _load(plugin: Plugin) -> None:
-    """Load a plug-in from its own path, where the node has the same file there, or from a copy."""
+    """Load a plug-in from its path, if the node has the same file there, or else from a copy."""
     path, content = plugin
     try:
         same = path.read_bytes() == content
@@ -127,7 +127,7 @@ _fetched: set[str] = set()
 
 
 def _fetch(task: CellJob, data: list[Any], get: Any) -> None:
-    """Have the data of a cell at hand, once in this process."""
+    """Fetch the data of a cell, only once in this process."""
     for reference in data:
         if reference.hex() not in _fetched:
             setup.give(task.cell, get(reference))
@@ -135,12 +135,12 @@ def _fetch(task: CellJob, data: list[Any], get: Any) -> None:
 
 
 class _RayProgress:
-    """The line to the desk while a cell is computed; it takes no time from the cell's own thread.
+    """Sends progress while a cell is computed; it takes no time from the cell's own thread.
 
     Args:
-        label: of the cell.
-        desk: a handle of the `Desk`.
-        get: Ray's function.
+        label: label of the cell.
+        desk: handle of the progress actor.
+        get: function ``ray.get``.
     """
 
     def __init__(self, label: str, desk: Any, get: Any) -> None:
@@ -150,16 +150,16 @@ class _RayProgress:
         self._over = threading.Event()
 
     def report(self, done: int, steps: int, phase: str) -> None:
-        """Have the desk told how far the cell is."""
+        """Store the cell's progress, to be sent with the next message."""
         self._step = done, steps, phase
 
     def note(self, text: str) -> None:
-        """Have the desk told what the user should know."""
+        """Store a note to the user, to be sent with the next message."""
         self._notes.append(text)
 
     @contextmanager
     def open(self) -> Iterator[_RayProgress]:
-        """Talk to the desk while the block runs."""
+        """Send messages while the block runs."""
         thread = threading.Thread(target=self._talk, daemon=True)
         thread.start()
         try:
@@ -172,7 +172,7 @@ class _RayProgress:
         over = False
         while not over:
             if self._say() and not self._over.is_set() and not signals.request_stop(signal.SIGTERM):
-                os._exit(0)  # nothing of it could be kept
+                os._exit(0)  # there is nothing to save
             over = self._over.wait(EVERY)
         self._say()
 

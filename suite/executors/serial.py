@@ -19,7 +19,7 @@ KINDS = ("cpu", "cuda")
 
 
 class Serial:
-    """Computes cells in this process; see `suite.executors.base`."""
+    """Executor that computes cells in this process; see `suite.executors.base`."""
 
     lanes = (KINDS,)
     elsewhere = False
@@ -27,7 +27,7 @@ class Serial:
 
     @property
     def cores(self) -> int:
-        """Cores of this process."""
+        """Number of cores that this process may use."""
         return usable_cores()
 
     def run(self, cells: Queue, work: RunWork) -> Generator[Outcome]:
@@ -50,6 +50,6 @@ def _outcome(cell: Cell, work: RunWork) -> Outcome:
         )
     except UserError:
         raise
-    except Exception as error:  # one broken cell must not cost the others
+    except Exception as error:  # one failed cell must not stop the others
         return Outcome(cell, None, {}, failure_of(error, traceback.format_exc()))
     return Outcome(cell, record, arrays, None)

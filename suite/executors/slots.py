@@ -1,4 +1,4 @@
-"""What each worker of a machine computes on: a CUDA device, or a share of the CPU's cores."""
+"""Slots of a machine: each worker computes on a CUDA device, or on some of the CPU's cores."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from suite.records.provenance import usable_cores
 
 @dataclass(frozen=True)
 class Slot:
-    """The place of one worker."""
+    """The device and cores of one worker."""
 
     device: torch.device
     cores: tuple[int, ...]
-    """That the worker is pinned to, where the system can; none leaves it where it likes."""
+    """Cores that the worker is pinned to, if the system supports it; it may use all if empty."""
     alone: bool
     """Whether no other slot is on the device."""
 
@@ -33,20 +33,20 @@ def core_numbers() -> list[int]:
 def divide(
     kinds: Collection[str], workers: int, cores: Sequence[int], accelerators: int
 ) -> list[Slot]:
-    """Return a slot for each CUDA device, and ``workers`` slots that share out the cores.
+    """Return a slot for each CUDA device, and ``workers`` slots that divide the cores.
 
-    CPU slots are of one size, so that every CPU cell may have as many processes. Where cells run
-    on both, each CUDA slot has a core to itself if there are enough: the process that feeds a
-    device takes one.
+    CPU slots are of one size, so that every CPU cell may have the same number of processes. If
+    cells run on both kinds of device, each CUDA slot has a core to itself if there are enough,
+    because the process that feeds a device takes one.
 
     Args:
-        kinds: of device that cells are for.
-        workers: CPU slots, where a cell is for the CPU.
+        kinds: kinds of device that cells are for.
+        workers: number of CPU slots, if a cell is for the CPU.
         cores: numbers of the cores to use.
-        accelerators: how many CUDA devices there are.
+        accelerators: number of CUDA devices.
 
     Raises:
-        UserError: more workers than cores.
+        UserError: there are more workers than cores.
     """
     devices = [torch.device("cuda", i) for i in range(accelerators if "cuda" in kinds else 0)]
     if "cpu" not in kinds:

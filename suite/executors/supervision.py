@@ -1,4 +1,4 @@
-"""What executors share whose cells are computed by other processes, which may die."""
+"""Common code of executors whose cells are computed by other processes, which may die."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from suite.core import signals
 from suite.core.errors import UserError
 from suite.executors.base import Failure, Outcome, Queue
 
-#: How often a cell is begun, at most, when its workers die.
+#: Maximum number of times that a cell is begun when its workers die.
 TRIES = 3
-#: Seconds in which workers are heard at the latest, and free places looked after.
+#: Maximum seconds between two checks of messages from workers and of free places.
 TICK = 0.2
 
 
 class WorkerGroup(Protocol):
-    """Cells in the making."""
+    """Workers and the cells that they compute."""
 
     @property
     def busy(self) -> bool:
-        """Whether there are any."""
+        """Whether any cell is being computed."""
 
     def begin(self, cells: Queue) -> None:
-        """Begin a cell wherever there is room for one."""
+        """Begin a cell in every free place."""
 
     def stop(self) -> None:
-        """Have every cell end as soon as its checkpoint is written."""
+        """Make every cell end as soon as its checkpoint is written."""
 
     def outcomes(self) -> Iterator[Outcome]:
-        """Listen for a moment, and yield what is finished."""
+        """Wait a moment for messages, and yield the outcomes of finished cells."""
 
 
 def drive(crowd: WorkerGroup, cells: Queue) -> Generator[Outcome]:
@@ -51,11 +51,11 @@ def drive(crowd: WorkerGroup, cells: Queue) -> Generator[Outcome]:
 
 
 class CrashCounter:
-    """How the workers of each cell died.
+    """Counter of dead workers of each cell, with how they died.
 
     Args:
-        note: told of each death, one line.
-        mend: what to do about it if memory ran out.
+        note: function that gets a message of one line about each death.
+        mend: advice to the user in case memory ran out.
     """
 
     def __init__(self, note: Callable[[str], None], mend: str) -> None:
@@ -63,7 +63,7 @@ class CrashCounter:
         self._deaths: dict[str, list[str]] = {}  # by the label of the cell
 
     def count(self, cell: Cell, how: str) -> Outcome | None:
-        """Count a death; return None where the cell is to be begun again, else its failure."""
+        """Count a death; return None if the cell is to be begun again, else its failure."""
         deaths = self._deaths.setdefault(cell.label, [])
         deaths.append(how)
         if len(deaths) < TRIES:
@@ -74,14 +74,14 @@ class CrashCounter:
 
 
 def outcome_of(cell: Cell, answer: tuple[Any, ...]) -> Outcome | None:
-    """Return what came of an attempt; None where it was stopped.
+    """Return the outcome of an attempt; None if it was stopped.
 
     Args:
-        cell: that was computed.
-        answer: of `suite.executors.attempt.attempt`.
+        cell: cell that was computed.
+        answer: answer of `suite.executors.attempt.attempt`.
 
     Raises:
-        UserError: the attempt met bad input.
+        UserError: the input of the cell is invalid.
     """
     match answer:
         case "refused", text:

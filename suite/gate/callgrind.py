@@ -1,9 +1,9 @@
-"""Instructions that a piece of work executes, counted by Callgrind: hardly any noise, much time.
+"""Instructions that a piece of work executes, counted by Callgrind: slow, but almost without noise.
 
-The process runs under valgrind, some fifty times slower than it would once instructions are looked
-at. That begins when the cases are built and warm; one call of each is counted, through the switches
-that torch has for this. Cases are shared among several such processes, which do not disturb what
-the others count.
+The process runs under valgrind. While instructions are recorded it is about fifty times slower, so
+recording begins only when the cases are built and warm. One call of each case is counted, by means
+of torch's own switches for valgrind. The cases are divided among several such processes, which do
+not disturb each other's counts.
 """
 
 from __future__ import annotations
@@ -27,24 +27,24 @@ import torch
 from suite.gate.tree import environment
 from suite.gate.worker import Measurer, WorkerSetting, read_setting
 
-#: After which a tree's counting is given up; what is counted by then counts.
+#: Maximum seconds of counting for one tree; the counts that exist by then are used.
 SECONDS = 120
 _TOTAL = re.compile(r"^(?:totals|summary): (\d+)", re.MULTILINE)
 
 
 def available() -> bool:
-    """Return whether valgrind is here, and a torch that can switch it."""
+    """Return whether valgrind is installed and torch can switch it."""
     tools = shutil.which("valgrind") and shutil.which("callgrind_control")
     return bool(tools) and torch._C._valgrind_supported_platform()
 
 
 def instructions(tree: Path, setting: WorkerSetting, processes: int) -> dict[str, int]:
-    """Return the instructions of each case of a tree that could be counted, by name."""
-    # Neighbours are much alike and cost as much: every process gets some of each.
+    """Return the instructions, by name, of each case of a tree that could be counted."""
+    # Neighbouring cases have similar costs: every process gets some of each kind.
     shares = [setting.plans[which::processes] for which in range(processes)]
     until = time.monotonic() + SECONDS
     found: dict[str, int] = {}
-    # Without room for its files the rest is judged without.
+    # If the disk is full, the other cases are judged without instructions.
     with suppress(OSError), ExitStack() as stack:
         counting = [
             stack.enter_context(_counting(tree, setting._replace(plans=share)))
@@ -52,7 +52,7 @@ def instructions(tree: Path, setting: WorkerSetting, processes: int) -> dict[str
             if share
         ]
         for process, folder in counting:
-            # An old valgrind may not know this processor: the rest is then judged without.
+            # An old valgrind may not support this processor: the cases are then judged without it.
             with suppress(subprocess.TimeoutExpired):
                 process.wait(max(0.0, until - time.monotonic()))
             found |= _read(folder)
@@ -61,7 +61,7 @@ def instructions(tree: Path, setting: WorkerSetting, processes: int) -> dict[str
 
 @contextmanager
 def _counting(tree: Path, setting: WorkerSetting) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
-    """Start to count; yield the process and the folder that it writes to."""
+    """Start a counting process; yield the process and the folder that it writes to."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "setting").write_text(json.dumps(setting) + "\n")
@@ -97,21 +97,21 @@ def _main(names: Path, switches: Any = torch._C) -> None:
     measurer = Measurer(setting)
     works = {}
     for plan in setting.plans:
-        with suppress(Exception):  # one broken case must not cost the others
+        with suppress(Exception):  # one failing case must not stop the others
             work = measurer.case(plan.name).work
             work()
             works[plan.name] = work
     gc.collect()
-    gc.disable()  # or the neighbours in this process would decide when it comes
+    gc.disable()  # else other cases in this process would decide when it runs
     subprocess.run(["callgrind_control", "-i", "on", str(os.getpid())], check=True)
     with names.open("w") as counted:
         for name, work in works.items():
-            work()  # the first one that is looked at is translated meanwhile
+            work()  # valgrind translates the code during this first recorded call
             switches._valgrind_toggle()
             work()
             switches._valgrind_toggle_and_dump_stats()
             print(name, file=counted, flush=True)
-    os._exit(0)  # to end in order takes an interpreter under valgrind many seconds
+    os._exit(0)  # a regular exit takes many seconds under valgrind
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""What is measured: parts of a profile's cells, each with plain work of the same kind.
+"""The measured parts of a profile's cells, each with plain work of the same kind.
 
-A part is built from a cell set up as for a real run (`suite.cell.setup`), in one process with one
-thread; nothing is timed that a run does not do.
+A part is built from a cell that is set up as for a real run (`suite.cell.setup`), in one process
+with one thread; everything that is timed also happens in a run.
 """
 
 from __future__ import annotations
@@ -24,45 +24,45 @@ from suite.core.episodes import EpisodeContext
 from suite.gate import plain
 from suite.gate.plain import TimedWork
 
-#: Outer steps and test episodes of the part that trains and tests.
+#: Numbers of outer steps and of test episodes in the part that trains and tests.
 SHORT_STEPS, SHORT_EPISODES = 8, 8
-#: Meta-batches that are drawn in one go.
+#: Number of meta-batches that are drawn at once.
 AHEAD = 4
 START = "start"
 
 
 class Plan(NamedTuple):
-    """A part of a cell, to be built where it is measured; all of it is text."""
+    """A part of a cell, as text; the process that measures it builds it."""
 
     name: str
     part: str
     cell: str
-    """As JSON; empty where the part needs none."""
+    """The cell as JSON; '' if the part needs none."""
     fast: bool
-    """Whether it belongs to the small set of ``--fast``."""
+    """Whether the part belongs to the small set of ``--fast``."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """Something to measure."""
+    """A piece of work to measure."""
 
     work: TimedWork
     plain: TimedWork
-    """What it is a ratio to."""
+    """Plain work whose time divides the time of ``work``."""
     device: torch.device
     long: bool = False
-    """Whether a sample takes seconds, and needs no warming."""
+    """Whether a sample takes seconds and needs no warm-up."""
     counted: TimedWork | None = None
-    """What operators and memory are counted of, if not the work: the same, not recorded. A replay
-    allocates nothing, so a step that takes more memory would not be seen."""
+    """The same work without recording, for counting operators and memory; None to count ``work``.
+    A replay allocates nothing, so its counts would not show that a step takes more memory."""
 
 
 def plans(cells: Sequence[Cell]) -> list[Plan]:
-    """Return what there is to measure of a profile's cells: one seed, in their order.
+    """Return the parts of a profile's cells that can be measured, for one seed, in their order.
 
-    The small set has, of the first experiment on each task and device, the sampling, the outer
-    steps of the first algorithm of second and the first of first order that train on episodes, and
-    the test of the former, or of the latter where it is alone.
+    The small set contains, for the first experiment on each task and device: the sampling; the
+    outer steps of the first second-order and the first first-order algorithm that train on
+    episodes; and the test of the second-order one, or of the first-order one if it is the only one.
     """
     ordered = _ordered(cells)
     homes: dict[tuple[str, str], str] = {}
@@ -87,25 +87,25 @@ def plans(cells: Sequence[Cell]) -> list[Plan]:
             parts["training and test"] = False
         for part, fast in parts.items():
             name = _name(cell, part)
-            if name not in found:  # another seed of the same
+            if name not in found:  # otherwise it is another seed of the same part
                 found[name] = Plan(name, part, one_process(cell).model_dump_json(), fast)
     return [*found.values(), Plan(START, START, "", False)]
 
 
 def _name(cell: Cell, part: str) -> str:
-    """Return what tables call a part; sampling is the task's, whatever trains on it."""
+    """Return the name of a part in tables; that of sampling does not depend on the algorithm."""
     variant = [] if part == "sampling" else [cell.variant]
     suffix = "" if cell.numerics.device == "cpu" else f" ({cell.numerics.device})"
     return "/".join([cell.experiment, *variant, part]) + suffix
 
 
 def _ordered(cells: Iterable[Cell]) -> list[Cell]:
-    """Return the cells with those of second order first in each experiment."""
+    """Return the cells with those of second-order algorithms first."""
     return sorted(cells, key=lambda cell: not cell.make_algorithm().second_order)
 
 
 def one_process(cell: Cell) -> Cell:
-    """Return the cell on one thread of one process."""
+    """Return the cell with one process and one thread."""
     alone = cell.numerics.model_copy(update={"threads": 1, "shards": 1})
     return cell.model_copy(update={"numerics": alone})
 
@@ -117,13 +117,13 @@ def _setup(text: str, data: Path | None) -> CellSetup:
 
 
 def build(plan: Plan, data: Path | None) -> Case:
-    """Set up what is measured.
+    """Set up the case of a plan.
 
     Raises:
-        UserError: its data or its model cannot be had.
+        UserError: if its data or its model is not available.
     """
     if plan.part == START:
-        # Run from a folder of code, of any commit; there are no records to read.
+        # This runs from a folder of code of any commit; there are no records to read.
         code = "from suite.cli import main; main()"
         listing = [sys.executable, "-c", code, "--results", os.devnull, "--list"]
         return Case(
@@ -148,7 +148,7 @@ def _calibration(part: str, setup: CellSetup) -> TimedWork:
 
 
 def inner_loop(setup: CellSetup, steps: int | None = None) -> TimedWork:
-    """Return the adaptation of one meta-batch, by all inner steps of training or so many."""
+    """Return the adaptation of one meta-batch by ``steps``, or by all inner steps of training."""
     count = setup.algorithm.inner_steps if steps is None else steps
     draws = EpisodeContext(setup.inner_stream)
 
@@ -169,26 +169,26 @@ def inner_step(setup: CellSetup) -> TimedWork:
 def outer_step(setup: CellSetup, replay: bool | None = None) -> TimedWork:
     """Return one outer step, meta-gradient and optimiser, always from the initial weights.
 
-    ``replay`` as in `MetaGradients`.
+    ``replay`` has the same meaning as in `MetaGradients`.
     """
     loop = setup.outer_loop(setup.meta_gradients(replay).choose())
     initial = loop.theta.clone()
 
     @torch.no_grad()
     def work() -> None:
-        loop.weights.copy_(initial)  # or thousands of repetitions would train, or diverge
+        loop.weights.copy_(initial)  # otherwise thousands of calls would train or diverge
         loop.step(0)
 
     return work
 
 
 def sampling(setup: CellSetup) -> TimedWork:
-    """Return the drawing of meta-batches ahead, as training does it."""
+    """Return the drawing of several meta-batches at once, as in training."""
     return lambda: setup.source.draw(0, AHEAD)
 
 
 def test(setup: CellSetup) -> TimedWork:
-    """Return the drawing of one test episode, adaptation to it, and its scores at every step."""
+    """Return the drawing of one test episode, the adaptation to it, and the scores of all steps."""
     protocol, start = setup.cell.protocol.evaluations[0], setup.initial
     state = setup.algorithm.initial_inner_state(setup.engine)
     draws = EpisodeContext(setup.inner_stream, inner_state=state)

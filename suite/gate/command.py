@@ -1,4 +1,4 @@
-"""The gate as the command line calls it."""
+"""Entry point of the gate for the command line."""
 
 from __future__ import annotations
 
@@ -30,25 +30,25 @@ def gate(
     update: bool = False,
     only: str = "",
 ) -> tuple[GateOutcome, str, Path]:
-    """Measure the cases of some cells, compare, and write what came of it.
+    """Measure the cases of some cells, compare them, and write the outcome.
 
     Args:
-        cells: of a profile.
+        cells: cells of a profile.
         data: folder of data sets.
         plugins: files that register components.
-        results: the results folder; the gate writes into ``gate/`` inside.
-        say: told what is done, one line.
-        fast: take the small set of cases, and less time.
-        against: a commit to measure beside, instead of the baseline.
-        update: make the baseline anew.
-        only: a part of the names of the cases that are wanted.
+        results: results folder; the gate writes into its sub-folder ``gate/``.
+        say: function that receives one short text for each step.
+        fast: whether to use the small set of cases and less time.
+        against: commit to compare with instead of the baseline.
+        update: whether to make the baseline again.
+        only: text that the names of the wanted cases contain.
 
     Returns:
-        What was found, the Markdown of it, and the folder with all that was written.
+        The outcome, its Markdown text, and the folder with the written files.
 
     Raises:
-        UserError: nothing to measure, no such commit, another gate at work, files that cannot be
-            read or written.
+        UserError: if there is nothing to measure or no such commit, if another gate is running, or
+            if files cannot be read or written.
     """
     if update and against:
         raise UserError("--update makes a baseline, and --against needs none; leave one out.")

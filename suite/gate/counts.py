@@ -67,7 +67,7 @@ def _to_host(args: tuple[Any, ...], found: Any) -> bool:
 
 
 def count(work: TimedWork, device: torch.device) -> Counts:
-    """Return the counts of ``work``; it is called a few times, the first time to fill its caches."""
+    """Return the counts of ``work``, which is called a few times, first to fill its caches."""
     work()
     with _Counter() as counter:
         work()

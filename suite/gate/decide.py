@@ -97,7 +97,7 @@ def judge(before: Blocks, now: Blocks) -> Time:
 
 
 def confirmed(before: Blocks, later: Blocks) -> bool:
-    """Return whether the blocks of the second look by themselves are slower by more than `FLOOR`."""
+    """Return whether the second look's blocks by themselves are slower by more than `FLOOR`."""
     return bool(ratios(later).mean() - ratios(before).mean() > FLOOR)
 
 

@@ -1,8 +1,8 @@
-"""What the gate measures when: processes, their turns, and what they found.
+"""Schedule of the gate's measurements: processes, their turns, and their samples.
 
-Time is spent where it tells most: on several short-lived processes, for these differ by more than
-samples do, all cases in each; then once more on the cases that look slower, which have to look so
-still.
+The time is spent on several short-lived processes, because processes differ by more than samples
+do; each process measures all cases. The cases that look slower are then measured once more, and
+they must look slower again.
 """
 
 from __future__ import annotations
@@ -33,27 +33,27 @@ Sampled = dict[str, list[list[Sample]]]
 
 
 class Effort(NamedTuple):
-    """How much time a run takes, in processes and seconds."""
+    """Effort of a run, in processes and seconds."""
 
     waves: int
     baseline_waves: int
-    """Of the run that makes a baseline: it is compared with often."""
+    """Number of waves of the run that makes a baseline, because many runs are compared with it."""
     at_once: int
-    """Processes of a wave: they start together and are timed one after the other."""
+    """Number of processes of a wave; they start together and are timed one after the other."""
     seconds: float
-    """For all ``waves``, counts among them."""
+    """Seconds of all ``waves`` together, including the counts."""
     more: int
-    """Further processes for what looks slower."""
+    """Number of further processes for the cases that look slower."""
     second_look: float
-    """Seconds of samples of each such case in each of them."""
+    """Seconds of samples of each such case in each of these processes."""
     first_turns: int
-    """Turns in which a case is sampled whatever it has taken: those of a few samples are moved
-    by one hiccup."""
+    """Number of first turns in which a case is sampled even if its time is used up, because one
+    disturbance would distort a case with few samples."""
     instructions: bool
-    """Whether instructions are counted, where Callgrind is."""
+    """Whether instructions are counted if Callgrind is available."""
 
     def of_baseline(self) -> Effort:
-        """Return that of a run that makes a baseline; a case has as long in each process."""
+        """Return the effort of a baseline's run, with the same time per case in each process."""
         more = self.baseline_waves / self.waves
         return self._replace(waves=self.baseline_waves, seconds=more * self.seconds)
 
@@ -65,23 +65,23 @@ FAST = Effort(
 FULL = Effort(
     2, 3, at_once=2, seconds=125.0, more=3, second_look=1.5, first_turns=2, instructions=True
 )
-#: Seconds of samples of a case in a process, at least.
+#: Minimum seconds of samples of a case in a process.
 LEAST = 0.15
 
 
 @dataclass
 class Samples:
-    """What a tree's processes have measured of the cases, by name."""
+    """Measurements of the cases, by name, from the processes of one tree."""
 
     cells: dict[str, str]
     blocks: Sampled = field(default_factory=lambda: defaultdict(list))
     again: Sampled = field(default_factory=lambda: defaultdict(list))
-    """Those of the second look."""
+    """Blocks of the second look."""
     counts: dict[str, dict[str, int]] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
 
     def measurement(self, machine: str, commit: tuple[str | None, bool | None]) -> Measurement:
-        """Return them as what is kept."""
+        """Return the samples in the form that files store."""
         return Measurement(
             machine=machine,
             plain_sha256=plain.sha256(),
@@ -108,7 +108,7 @@ def _median_work(blocks: list[list[Sample]]) -> float:
 
 
 class _Lane:
-    """A process and where what it measures goes: a block of its own of each case."""
+    """A process and the place for its samples: one block for each case."""
 
     def __init__(self, samples: Samples, into: Sampled, worker: Worker) -> None:
         self.samples, self.worker, self._into = samples, worker, into
@@ -116,12 +116,12 @@ class _Lane:
         self._spent: dict[str, float] = defaultdict(float)
 
     def count(self, name: str) -> None:
-        """Count what is exact about a case."""
+        """Store the exact counts of a case."""
         with self._watching(name):
             self.samples.counts[name] = self.worker.counts(name)._asdict()
 
     def sample(self, name: str, until: float, at_least: bool) -> None:
-        """Time a case until it has taken so many seconds here in all."""
+        """Time a case until it has taken ``until`` seconds in total in this process."""
         left = until - self._spent[name]
         if left <= 0 and not at_least:
             return
@@ -144,10 +144,10 @@ class _Lane:
 def measure(
     trees: Sequence[Path], setting: WorkerSetting, effort: Effort, say: Say
 ) -> list[Samples]:
-    """Measure the cases with the code of each tree, turn by turn.
+    """Measure the cases with the code of each tree, in alternating turns.
 
     Returns:
-        One for each tree.
+        The samples of each tree.
     """
     cells = {plan.name: plan.cell for plan in setting.plans}
     found = [Samples(cells) for _ in trees]
@@ -161,7 +161,7 @@ def measure(
             if wave == 0:
                 for lane in lanes[: len(trees)]:
                     for name in _left(setting, found):
-                        if name != START:  # it works in other processes
+                        if name != START:  # the start case runs in other processes
                             lane.count(name)
             later = (effort.waves - 1 - wave) * start
             left = effort.seconds - (time.monotonic() - began) - later
@@ -182,7 +182,7 @@ def look_again(
     found: Sequence[Samples],
     say: Say,
 ) -> None:
-    """Measure the cases of the setting in further processes, into what was ``found``."""
+    """Measure the setting's cases in further processes and add the samples to ``found``."""
     say(f"{len(setting.plans)} look slower: measured again")
     into = [samples.again for samples in found]
     with _lanes(trees, setting, found, into, effort.more) as lanes:
@@ -200,7 +200,7 @@ def _lanes(
 ) -> Iterator[list[_Lane]]:
     """Start processes for each tree, and yield them when all are ready.
 
-    They get ready together; while one is asked, the others sleep.
+    They prepare at the same time; later, while one is measuring, the others sleep.
     """
     with ExitStack() as stack:
         lanes = [
@@ -226,9 +226,9 @@ def _sample(
     seconds: float,
     first_turns: dict[str, int],
 ) -> None:
-    """Let every process sample every case for so long, in turns: a bad moment then hits all.
+    """Let every process sample every case for ``seconds``, in turns, so that noise affects all.
 
-    A case whose samples are longer than its turn has fewer, at least ``first_turns``.
+    A case whose samples take longer than its turn has fewer turns, but at least ``first_turns``.
     """
     for turn in range(TURNS):
         for name in _left(setting, found):

@@ -1,4 +1,4 @@
-"""One run of the gate: measure, compare, say."""
+"""One run of the gate: it measures, compares and returns the results."""
 
 from __future__ import annotations
 
@@ -15,46 +15,46 @@ from suite.gate.tree import HERE
 from suite.gate.worker import WorkerSetting
 from suite.records.provenance import commit_of
 
-#: Cases that look slower and are measured again, at most, the slowest: time is short.
+#: Maximum number of cases that are measured again; the slowest ones, because time is short.
 LOOKS = 4
 ONCE = "slower in one moment alone"
 
 
 class CaseResult(NamedTuple):
-    """What the gate says of one case."""
+    """Result of the gate for one case."""
 
     name: str
     verdict: SpeedVerdict
     ratio: float
-    """Of its time to the calibration's."""
+    """Ratio of the case's time to the calibration's."""
     milliseconds: float
     time: Time | None
-    """None without something to compare with."""
+    """Comparison of the times; None if there is nothing to compare with."""
     counts: dict[str, Count]
     reason: str
-    """Why the verdict is unknown, or what was slower."""
+    """Reason for an unknown verdict, or the names of the quantities that give the verdict."""
 
 
 class GateOutcome(NamedTuple):
-    """What a run of the gate comes to."""
+    """Outcome of a run of the gate."""
 
     results: list[CaseResult]
     measurement: Measurement
     made: bool
-    """Whether it became the baseline."""
+    """Whether this run became the baseline."""
     added: list[str]
-    """Cases that joined the baseline."""
+    """Names of the cases that were added to the baseline."""
     against: str
 
 
 def results(
     before: Measurement | None, now: Measurement, failed: dict[str, str], had: Collection[str] = ()
 ) -> list[CaseResult]:
-    """Return what is to be said of each case.
+    """Return the result for each case.
 
     Args:
-        before, now: what was measured.
-        failed: cases that break now, and why.
+        before, now: measurements before and now.
+        failed: reasons of the cases that fail now, by name.
         had: names of cases that could be measured before.
     """
     found = []
@@ -84,7 +84,7 @@ def results(
         reason = why if verdict == "unknown" else _reason(verdict, spent, counts)
         found.append(CaseResult(name, verdict, *numbers, spent, counts, reason))
     for name, why in failed.items():
-        # What could be measured before and breaks now must not pass.
+        # A case that could be measured before and fails now must not pass.
         broken: SpeedVerdict = "slower" if name in had else "unknown"
         found.append(CaseResult(name, broken, 0.0, 0.0, None, {}, f"not measured: {why}"))
     return found
@@ -98,10 +98,10 @@ def _reason(verdict: SpeedVerdict, spent: Time, counts: dict[str, Count]) -> str
 def against_baseline(
     folder: Folder, setting: WorkerSetting, effort: Effort, say: Say, update: bool = False
 ) -> GateOutcome:
-    """Measure this tree and compare it with the stored baseline; make that if there is none.
+    """Measure this tree and compare it with the stored baseline; make a baseline if there is none.
 
     Raises:
-        UserError: nothing could be measured, or files cannot be read or written.
+        UserError: if nothing could be measured, or if files cannot be read or written.
     """
     baseline = None if update else folder.baseline()
     commit = commit_of(HERE)
@@ -127,10 +127,10 @@ def against_baseline(
 def against_commit(
     other: tuple[Path, str], machine: str, setting: WorkerSetting, effort: Effort, say: Say
 ) -> GateOutcome:
-    """Measure another commit's tree and this one, turn by turn.
+    """Measure another commit's tree and this one in alternating turns, and compare them.
 
     Raises:
-        UserError: nothing could be measured in both.
+        UserError: if no case could be measured in both.
     """
     tree, commit = other
 
@@ -156,7 +156,7 @@ def _twice(
     say: Say,
     told: Callable[[Sequence[Samples]], tuple[list[CaseResult], Measurement]],
 ) -> tuple[list[CaseResult], Measurement]:
-    """Measure, and measure again what looks slower; return what is then ``told`` of it."""
+    """Measure, then measure again the cases that look slower; return what ``told`` makes of it."""
     samples = measure(trees, setting, effort, say)
     found = _something(told(samples)[0])
     names = _suspects(found)
@@ -165,16 +165,18 @@ def _twice(
         look_again(trees, setting._replace(plans=suspects), effort, samples, say)
     found, now = told(samples)
     if names and not any(r.name in names and r.verdict == "slower" for r in found):
-        # It was the moment: nor is what there was no time to look at again.
+        # No second look confirmed a slowdown, so a passing disturbance caused the first results.
+        # The cases that there was no time to measure again are then not called slower either.
         found = [r._replace(verdict="unknown", reason=ONCE) if _by_time(r) else r for r in found]
     return found, now
 
 
 def _suspects(found: Sequence[CaseResult]) -> list[str]:
-    """Return the cases whose time looks slower; none where an exact count has grown already."""
+    """Return the cases whose time looks slower; none if an exact count has already grown."""
     if any(count.verdict == "slower" for r in found for count in r.counts.values()):
         return []
-    # Beyond its threshold, though samples be too few to be sure; those that are come first.
+    # These changes exceed their thresholds, even if the samples are too few to be sure; the cases
+    # that are surely slower come first.
     looks = [
         (r.verdict != "slower", -r.time.change, r.name)
         for r in found
@@ -184,12 +186,12 @@ def _suspects(found: Sequence[CaseResult]) -> list[str]:
 
 
 def _by_time(result: CaseResult) -> bool:
-    """Return whether a case is called slower for its time."""
+    """Return whether a case is called slower because of its time."""
     return result.time is not None and result.verdict == result.time.verdict == "slower"
 
 
 def _something(found: list[CaseResult]) -> list[CaseResult]:
-    """Return the results; raise `UserError` if they have no measured one."""
+    """Return the results; raise `UserError` if no case was measured."""
     if not any(result.milliseconds > 0 for result in found):
         why = next((result.reason for result in found), "the profile has no case")
         raise UserError(f"the gate measured nothing: {why.removeprefix('not measured: ')}.")
@@ -197,7 +199,7 @@ def _something(found: list[CaseResult]) -> list[CaseResult]:
 
 
 def _kept(folder: Folder, update: bool) -> dict[str, MeasuredCase]:
-    """Return the cases of a baseline that is made anew in part: those not measured now stay."""
+    """Return the old baseline's cases for an update; those that are not measured now are kept."""
     if not update:
         return {}
     try:
@@ -210,9 +212,10 @@ def _kept(folder: Folder, update: bool) -> dict[str, MeasuredCase]:
 def _joined(
     baseline: Measurement, now: Measurement, slower: Collection[str]
 ) -> tuple[dict[str, MeasuredCase], dict[str, MeasuredCase]]:
-    """Return what joins a baseline: cases that are new or of another cell; old ones, with counts.
+    """Return the additions to a baseline: cases with a new name or cell; old cases with new counts.
 
-    A baseline of ``--fast`` has no instructions, for example. What is slower now is no measure.
+    For example, a baseline of ``--fast`` has no instructions. A case that is slower now adds no
+    counts.
     """
     fresh, counted = {}, {}
     for name, case in now.cases.items():

@@ -1,4 +1,4 @@
-"""What a run of the gate says: a Markdown table, JSON, and a figure of its history."""
+"""Output of a gate run: a Markdown table, JSON, and a figure of the history."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _COLOURS = {"slower": "#d55e00", "faster": "#009e73", "same": "#0072b2", "unknow
 
 
 def markdown(outcome: GateOutcome) -> str:
-    """Return a heading, the table of all cases with the worst first, and what else is to say."""
+    """Return a heading, the table of all cases with the worst first, and further remarks."""
     rows = [
         _row(result)
         for result in sorted(outcome.results, key=lambda r: (_ORDER.index(r.verdict), r.name))
@@ -49,7 +49,7 @@ def markdown(outcome: GateOutcome) -> str:
 
 
 def headline(outcome: GateOutcome) -> str:
-    """Return how many cases have which verdict, in words."""
+    """Return the number of cases with each verdict, in words."""
     if outcome.made:
         return f"a baseline of {len(outcome.measurement.cases)} cases was made, nothing is judged"
     counted = [(sum(r.verdict == v for r in outcome.results), v) for v in _ORDER]
@@ -88,7 +88,7 @@ def _count(result: CaseResult, name: str, unit: int = 1) -> str:
 
 
 def machine_readable(outcome: GateOutcome) -> dict[str, Any]:
-    """Return everything that a run found, raw samples included, as JSON values."""
+    """Return all results of a run, including raw samples, as JSON values."""
     cases = {
         r.name: {
             "verdict": r.verdict,
@@ -111,7 +111,7 @@ def machine_readable(outcome: GateOutcome) -> dict[str, Any]:
 
 
 def line(outcome: GateOutcome) -> HistoryLine:
-    """Return what the history keeps of a run."""
+    """Return the history's entry for a run."""
     measured = outcome.measurement
     return HistoryLine(
         when=measured.when,
@@ -127,7 +127,7 @@ def line(outcome: GateOutcome) -> HistoryLine:
 
 
 def draw(history: Sequence[HistoryLine], path: Path) -> None:
-    """Write a figure of each case's ratio over the runs, a panel a case, as PNG."""
+    """Write a PNG figure of each case's ratio over the runs, with one panel per case."""
     names = list(dict.fromkeys(name for entry in history for name in entry.cases))
     with printed():
         figure, axes = panels(len(names), height=1.5, columns=3)
@@ -149,13 +149,13 @@ def draw(history: Sequence[HistoryLine], path: Path) -> None:
 
 
 def _scale(ax: Any, ratios: Sequence[float]) -> None:
-    """Show at least a quarter up and down: noise must not fill a panel."""
+    """Show at least a quarter above and below the middle, so that noise does not fill a panel."""
     middle = math.exp(sum(map(math.log, ratios)) / len(ratios))
     ax.set_ylim(min(*ratios, middle / 1.25) * 0.98, max(*ratios, middle * 1.25) * 1.02)
 
 
 def _commits(history: Sequence[HistoryLine], most: int = 8) -> dict[int, str]:
-    """Return where commits begin, by the number of the run; not more than fit."""
+    """Return the first run of each commit, by the number of the run; at most ``most`` of them."""
     starts: dict[int, str] = {}
     before: str | None = ""
     for i, entry in enumerate(history):

@@ -1,4 +1,4 @@
-"""What a cell costs, from its description alone: the same number on every machine."""
+"""Cost of a cell, computed only from its description: the same number on every machine."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from suite.config.cell import Cell
 from suite.core.streams import Stream
 from suite.models.base import build
 
-#: A pass over a model for its gradient, in passes forward; what a second order adds to one.
+#: Cost of one gradient in forward passes, and the factor that second order adds to a gradient.
 GRADIENT, SECOND_ORDER = 3, 2
-#: FLOP for which the dispatch of one gradient stands: small models are bound by it.
+#: FLOP that take as long as the dispatch of one gradient, which limits small models.
 DISPATCH = 10**7
 
 
 def cost(cell: Cell) -> int:
-    """Return about how many FLOP a cell's training and tests take, dispatch counted in."""
+    """Return the approximate FLOP of a cell's training and tests, including dispatch."""
     algorithm, task, train = cell.make_algorithm(), cell.make_task(), cell.protocol.train
     outputs = task.outputs(cell.protocol.evaluations[0])
     example = _forward_flops(json.dumps(cell.model), task.input_shape, outputs)
@@ -45,11 +45,11 @@ def cost(cell: Cell) -> int:
 
 @lru_cache(maxsize=64)
 def _forward_flops(model: str, input_shape: tuple[int, ...], outputs: int) -> int:
-    """Return the FLOP of one example on its way through a model."""
+    """Return the FLOP of a model's forward pass for one example."""
     options = json.loads(model)
     try:
         built = build(options.pop("name"), options, input_shape, outputs, Stream("cost"))
-        two = torch.zeros(2, *input_shape)  # batch norm has no statistics of one
+        two = torch.zeros(2, *input_shape)  # batch norm needs two examples
         return (count_flops(lambda: built(two)) or 0) // 2
-    except Exception:  # its cells will fail, too, and say why
+    except Exception:  # the model's cells fail, too, and report the reason
         return 0

@@ -12,29 +12,29 @@ from suite.matrix.cost import cost
 from suite.records.provenance import processor
 from suite.records.schema import Record
 
-#: FLOP/s that stand for a machine of which no record tells: for the order of cells alone.
+#: FLOP/s assumed for a machine without records; used only to order cells.
 RATE = 3e10
 
 
 class Estimates:
-    """What records tell of the seconds that other cells take; learns from each that is added.
+    """Estimated seconds of cells, from records of other cells; every record added is used.
 
     Args:
-        records: of any cells.
-        on: the processor whose records count; by default this one.
+        records: records of any cells.
+        on: processor whose records are used; by default this machine's.
     """
 
     def __init__(self, records: Iterable[Record], on: str | None = None) -> None:
         self._on = on or processor()
         self._seconds: dict[str, list[float]] = {}  # by kind
         self._like: dict[str, Cell] = {}  # a cell of each kind
-        self._items: dict[str, frozenset[str]] = {}  # what each kind is described by
+        self._items: dict[str, frozenset[str]] = {}  # items of each kind's description
         self._guessed: dict[str, float | None] = {}
         for record in records:
             self.learn(record)
 
     def learn(self, record: Record) -> None:
-        """Take a record into account, if it is of the processor and has times."""
+        """Take a record into account, if it was made on the processor and has times."""
         if record.timing is None or record.provenance.processor != self._on:
             return
         kind = self._kind(record.cell)
@@ -44,15 +44,15 @@ class Estimates:
         self._guessed.clear()
 
     def known(self, cell: Cell) -> float | None:
-        """Return the seconds of a cell that differs by its seed alone from some with records."""
+        """Return the seconds of cells with records that differ from this one only by the seed."""
         found = self._seconds.get(self._kind(cell))
         return None if found is None else median(found)
 
     def seconds(self, cell: Cell) -> float | None:
-        """Return what is known, else a guess from the records of the device that differ least.
+        """Return the known seconds, else a guess from the most similar records of the device.
 
-        A guess is in proportion to the `cost` and in inverse proportion to the number of
-        processes. None where no record is of the cell's kind of device.
+        A guess is proportional to the `cost` and inversely proportional to the number of
+        processes. It is None if no record has the cell's kind of device.
         """
         kind = self._kind(cell)
         if kind not in self._guessed:
@@ -61,7 +61,7 @@ class Estimates:
         return self._guessed[kind]
 
     def order(self, cell: Cell) -> float:
-        """Return seconds to sort cells by, from the description alone where no record tells."""
+        """Return seconds to sort cells by; without a record, only from the description."""
         seconds = self.seconds(cell)
         return cost(cell) / RATE if seconds is None else seconds
 
@@ -90,7 +90,7 @@ class Estimates:
 
 
 def kind_of(cell: Cell) -> str:
-    """Return what cells share that differ by their seed alone."""
+    """Return the hash that is the same for cells that differ only by their seed."""
     return cell.model_copy(update={"seed": 0}).sha256()
 
 

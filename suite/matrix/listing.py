@@ -1,4 +1,4 @@
-"""What ``--list``, ``--dry-run`` and ``list`` print."""
+"""Output of ``--list``, ``--dry-run`` and ``list``."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from suite.matrix.schedule import makespan
 from suite.records.schema import Record
 from suite.records.store import Store
 
-#: Seconds of an outer step that are not tried twice.
+#: Seconds above which a trial of an outer step is not repeated.
 LONG = 2.0
 
 
@@ -36,10 +36,10 @@ def show(
     lanes: Sequence[Collection[str]],
     details: bool,
 ) -> None:
-    """Print the cells and the time that each takes here, where records tell.
+    """Print the cells and, if it is known from records, the time that each takes here.
 
-    With ``details`` also parameters and what is done, and times that no record tells are tried;
-    ``lanes`` are the executor's, which decide how long the whole takes.
+    With ``details``, also print parameters and the state of each cell, and measure unknown times in
+    short trials. ``lanes`` are the executor's; the total time depends on them.
     """
     estimates = Estimates(store.records())
     if not details:
@@ -85,19 +85,19 @@ class _Trials:
         self._reasons: dict[str, str] = {}
 
     def seconds(self, cell: Cell) -> tuple[float | None, str]:
-        """Return what is known, or the seconds that a trial gives; None with the reason if none."""
+        """Return the known seconds or those of a trial; None and the reason if there are none."""
         known, kind = self._estimates.known(cell), kind_of(cell)
         if known is not None:
             return known, ""
         if kind not in self._tried and kind not in self._reasons:
             try:
                 self._tried[kind] = self._trial(cell)
-            except UserError as error:  # a data set that is not here is no reason to list nothing
+            except UserError as error:  # without a data set, all else is still listed
                 self._reasons[kind] = str(error).split(";")[0]
         return self._tried.get(kind), self._reasons.get(kind, "")
 
     def _trial(self, cell: Cell) -> float:
-        """Do one or two outer steps and a test episode in every process, and multiply."""
+        """Time one or two outer steps and one test episode in every process, and scale up."""
         setup = set_up(cell, self._data, torch.device(cell.numerics.device))
         train, total = cell.protocol.train, 0.0
         with CellWorkers(setup) as workers:
@@ -105,7 +105,7 @@ class _Trials:
             if setup.trains:
                 loop = setup.outer_loop(workers.gradient)
                 first = _timed(lambda: loop.step(0))
-                # The first step warms up; one that takes long says enough.
+                # The first step is a warm-up, unless it takes so long that one is enough.
                 again = first if first > LONG else _timed(lambda: loop.step(0))
                 total += train.steps * again
             for protocol in cell.protocol.evaluations:

@@ -1,4 +1,4 @@
-"""What a user sees while a matrix runs: bars on a terminal, plain lines elsewhere."""
+"""Progress display of a matrix: bars on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LINE_EVERY = 30.0
 
 
 class _Rate(ProgressColumn):
-    """Outer steps a second."""
+    """Number of outer steps per second."""
 
     def render(self, task: Task) -> Text:
         """Return the rate, or nothing while it is not known."""
@@ -33,17 +33,17 @@ class _Rate(ProgressColumn):
 
 
 class _Left(TimeRemainingColumn):
-    """Time left: of the whole as far as cells are known, of a cell from its rate."""
+    """Time left: for the whole run from the known cells, for one cell from its rate."""
 
     def render(self, task: Task) -> Text:
-        """Return the time until the end that was told, else until the end at this rate."""
+        """Return the time until the given end, or else until the end at the current rate."""
         if (end := task.fields.get("end")) is None:
             return super().render(task)
         return Text(duration(max(0.0, end - time.monotonic())), style="progress.remaining")
 
 
 def duration(seconds: float) -> str:
-    """Return a duration in the largest unit of which there are two."""
+    """Return a duration in the largest unit of which it has at least two."""
     for unit, size in (("days", 86400), ("hours", 3600), ("minutes", 60)):
         if seconds >= 2 * size:
             return f"{seconds / size:.1f} {unit}"
@@ -51,16 +51,16 @@ def duration(seconds: float) -> str:
 
 
 class Progress:
-    """Shows cells, outer steps, rate and time left; several cells may run at once.
+    """Display of cells, outer steps, rate and time left; several cells may run at once.
 
     Args:
-        console: where to; bars, one for each cell that runs, only where it is a terminal.
+        console: console to print to. Only a terminal shows bars, one for each running cell.
     """
 
     def __init__(self, console: Console) -> None:
         self.console = console
         self._at, self._total = 0, 0
-        self._said: dict[str, float] = {}  # when a plain line last told of a cell, or a wait
+        self._said: dict[str, float] = {}  # time of the last plain line about a cell, or a wait
         self._bars: Bars | None = None
         self._shown: dict[str, TaskID] = {}
         self._free: list[TaskID] = []
@@ -98,7 +98,7 @@ class Progress:
             self._bars = None
 
     def begin(self, label: str) -> None:
-        """Tell that a cell begins."""
+        """Show that a cell begins."""
         self._said[label] = time.monotonic()
         if self._bars is not None:
             new = not self._free
@@ -108,14 +108,14 @@ class Progress:
             self._bars.reset(bar, total=None, description=label, visible=True)
 
     def waits(self, why: str) -> None:
-        """Tell, now and then, that nothing is done at the moment."""
+        """Show from time to time that the run is waiting, and why."""
         if self._bars is not None:
             self._bars.update(self._matrix, description=why)
         elif self._due(""):
             self.note(f"  {why}")
 
     def step(self, label: str, done: int, steps: int, phase: str) -> None:
-        """Tell that a cell has done so many outer steps."""
+        """Show how many outer steps a cell has done."""
         if self._bars is not None:
             self._bars.update(
                 self._shown[label],
@@ -127,7 +127,7 @@ class Progress:
             self.note(f"  {label}: {phase}, outer step {done} of {steps}")
 
     def finished(self, label: str, outcome: str, left: float | None = None) -> None:
-        """Tell how a cell ended, and how many seconds all others will take, if that is known."""
+        """Show how a cell ended, and how many seconds all others will take, if that is known."""
         self._at += 1
         if self._bars is not None:
             if label in self._shown:
@@ -141,7 +141,7 @@ class Progress:
         self._said[""] = time.monotonic()
 
     def _due(self, what: str) -> bool:
-        """Return whether it is time for another plain line about it."""
+        """Return whether it is time for another plain line about ``what``."""
         now = time.monotonic()
         if now - self._said[what] <= LINE_EVERY:
             return False

@@ -1,4 +1,4 @@
-"""The cells of a run that are to do, each held against other runs while it is computed here."""
+"""Cells of a run that are still to do; each is locked against other runs while computed here."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from suite.matrix.schedule import makespan
 from suite.records.schema import Record
 from suite.records.store import Store
 
-#: Seconds between two looks at the cells that other runs hold.
+#: Seconds between two checks of the cells that other runs hold.
 POLL = 0.5
 
 
@@ -26,15 +26,15 @@ class _Held(NamedTuple):
 
 
 class CellQueue:
-    """A `Queue` of cells on a results folder that other runs may share.
+    """A `Queue` of cells of a results folder that other runs may use at the same time.
 
-    A context: what is still held is let go of at its end.
+    It is a context manager: at its end it releases the cells that it still holds.
 
     Args:
         todo: cells that had no record when this run began.
-        store: where their records go.
-        progress: told as cells begin, and when another run has done one.
-        estimates: of the seconds of cells: the longest is taken first.
+        store: store to which their records are written.
+        progress: display that is told when cells begin and when another run has done one.
+        estimates: estimated seconds of cells; the longest cell is taken first.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class CellQueue:
         self._looked: dict[frozenset[str], float] = {}
         #: Records of cells that another run has done in the meantime.
         self.found: list[Record] = []
-        #: Whether another run holds or held cells: timings are not this run's alone.
+        #: Whether another run holds or held cells: it may have slowed down the timed work.
         self.met_others = False
 
     def __enter__(self) -> CellQueue:
@@ -61,14 +61,14 @@ class CellQueue:
             held.claim.close()
 
     def left(self) -> bool:
-        """Return whether there are cells that are neither done nor taken here."""
+        """Return whether there are cells that are neither done nor taken by this run."""
         return bool(self._waiting)
 
     def take(self, devices: Collection[str]) -> Cell | None:
-        """Hold and return the next cell for such a device that no other run holds, or None."""
+        """Hold and return the next cell for these devices that no other run holds, or None."""
         kinds = frozenset(devices)
         if time.monotonic() - self._looked.get(kinds, float("-inf")) < POLL:
-            return None  # others let go of cells seldom, and to ask costs a lock each
+            return None  # other runs rarely release cells, and each check takes a lock
         for cell in [cell for cell in self._waiting if cell.numerics.device in kinds]:
             with ExitStack() as held:
                 if not held.enter_context(self._store.claim(cell)):
@@ -89,14 +89,14 @@ class CellQueue:
         return None
 
     def release(self, cell: Cell, record: Record | None) -> None:
-        """Let go of a cell: its outcome is kept; what it tells of the others is learned."""
+        """Release a cell whose outcome is kept, and use its record for the estimates of others."""
         self._held.pop(cell.label).claim.close()
         if record is not None:
             self._estimates.learn(record)
             self._sort()
 
     def seconds_left(self, lanes: Sequence[Collection[str]]) -> float | None:
-        """Return about how long the cells take that are not done; None if no record tells."""
+        """Return the approximate seconds of all cells left; None if it is not known."""
         now, cells = time.monotonic(), []
         for cell, since in [
             *((held.cell, held.since) for held in self._held.values()),
@@ -112,6 +112,6 @@ class CellQueue:
         self._waiting.sort(key=self._estimates.order, reverse=True)
 
     def wait(self) -> None:
-        """Say that other runs hold what is left, and sleep a moment."""
+        """Report that other runs hold the cells that are left, and sleep a moment."""
         self._progress.waits(f"{len(self._waiting)} cells are being done by other runs")
         time.sleep(POLL)

@@ -1,4 +1,4 @@
-"""Run a matrix: skip what is done, compute the rest, keep every record as it comes."""
+"""Run a matrix: skip finished cells, compute the others, keep every record as it comes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from suite.records.store import Store, file_stem
 
 @dataclass
 class RunSummary:
-    """How a run of a matrix ended."""
+    """Result of a run of a matrix."""
 
     done: int = 0
     skipped: int = 0
@@ -57,24 +57,24 @@ def run_matrix(
 ) -> RunSummary:
     """Compute every cell that has no record yet and write its record when it is finished.
 
-    Several runs may share a results folder: each cell is computed by one of them.
+    Several runs may use one results folder: each cell is computed by one of them.
 
     Args:
-        cells: of one profile.
-        store: where records go.
+        cells: cells of one profile.
+        store: store to which records are written.
         data: folder of data sets.
-        progress: shows how it goes.
-        executor: computes the cells; by default one after the other in this process.
-        alone: False where the user says that other work shares the device: timings are then
-            marked, and tables leave them out.
+        progress: progress display.
+        executor: executor of the cells; by default they run one after the other in this process.
+        alone: False if the user says that other work uses the device: timings are then marked, and
+            tables leave them out.
         checkpoint_every: seconds of training between two checkpoints.
-        keep_weights: whether the last checkpoint of each training stays.
-        checkpoints: folder of checkpoints and kept weights that whatever computes sees; by default
-            the results folder, and none at all where cells are computed out of its sight.
+        keep_weights: whether the last checkpoint of each training is kept.
+        checkpoints: folder of checkpoints and kept weights that every worker can read and write. By
+            default it is the results folder, or none if workers cannot see that folder.
 
     Raises:
-        UserError: bad input, or a results folder that cannot be written; what was computed stays.
-        Stopped: a signal came; what was computed stays.
+        UserError: bad input, or a results folder that cannot be written; finished records are kept.
+        Stopped: a signal came; finished records are kept.
     """
     executor = executor or Serial()
     folder = checkpoints or (store.results if executor.sees_files else None)
@@ -104,9 +104,9 @@ def run_matrix(
         path = paths.checkpoint(cell, keep_weights) if paths else None
         return Checkpoint(path, every=checkpoint_every, keep=keep_weights, note=progress.note)
 
-    for record in there:  # of a run that was killed just before it would have
+    for record in there:  # a run may have been killed just before it did this
         Checkpoint(paths.checkpoint(record.cell) if paths else None).remove()
-    for cell in todo:  # all of the input first: nobody waits an hour for a wrong last cell
+    for cell in todo:  # check all input first: an invalid last cell must not fail after hours
         _check(cell, data, executor.elsewhere)
     if executor.elsewhere:
         forget()
@@ -146,7 +146,7 @@ def _check(cell: Cell, data: Path | None, elsewhere: bool) -> None:
 
 
 def _keep(outcome: Outcome, store: Store, summary: RunSummary) -> str:
-    """Write what came of a cell, and return what to say of it."""
+    """Write the outcome of a cell, and return a message about it."""
     label = outcome.cell.label
     if outcome.record is None:
         assert outcome.failure is not None
@@ -162,7 +162,7 @@ def _keep(outcome: Outcome, store: Store, summary: RunSummary) -> str:
 
 
 def _warn(records: Sequence[Record], progress: Progress) -> None:
-    """Say where records come from another processor, on which the last bits may differ."""
+    """Warn if records come from another processor, because the last bits may differ there."""
     others = {r.provenance.processor for r in records} - {processor()}
     for other in sorted(others):
         progress.note(

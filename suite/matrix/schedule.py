@@ -1,7 +1,7 @@
-"""Which lane of an executor, or which share of a split matrix, takes a cell: the longest first.
+"""Assignment of cells to the lanes of an executor or the shards of a matrix: the longest first.
 
-Longest first ends at most a third later than the best order would, on lanes that are alike
-(Graham 1969, Bounds on multiprocessing timing anomalies).
+On equal lanes, this order ends at most a third later than the best order would (Graham 1969,
+Bounds on multiprocessing timing anomalies).
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ def makespan(cells: Sequence[tuple[str, float]], lanes: Sequence[Collection[str]
     """Return when the last cell ends if each begins on the lane that is free first.
 
     Args:
-        cells: (kind of device, seconds) of each, in the order in which they begin.
-        lanes: the kinds of device that each lane takes; no kind of ``cells`` is without one.
+        cells: pairs (kind of device, seconds), in the order in which the cells begin.
+        lanes: kinds of device that each lane takes; every kind in ``cells`` must have a lane.
     """
     free = [0.0] * len(lanes)
     takes = {kind: [i for i, kinds in enumerate(lanes) if kind in kinds] for kind, _ in cells}
@@ -28,15 +28,16 @@ def makespan(cells: Sequence[tuple[str, float]], lanes: Sequence[Collection[str]
 
 
 def shard(cells: Sequence[Cell], number: int, count: int) -> list[Cell]:
-    """Return one of ``count`` shares of a matrix, each about as costly as the others.
+    """Return one of ``count`` shards of a matrix, each about as costly as the others.
 
-    Every cell is in one share, and in the same one on every machine: cells are dealt by what their
-    descriptions cost, each kind of device apart, since not every machine has all of them.
+    Every cell is in exactly one shard, the same one on every machine: cells are distributed by the
+    costs of their descriptions. Each kind of device is distributed separately, because not every
+    machine has all kinds.
 
     Args:
-        cells: of the whole matrix, in any order.
-        number: which share, from 1 to ``count``.
-        count: how many shares there are.
+        cells: cells of the whole matrix, in any order.
+        number: number of the shard, from 1 to ``count``.
+        count: number of shards.
     """
     mine = set()
     for device in {cell.numerics.device for cell in cells}:

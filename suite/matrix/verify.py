@@ -1,4 +1,4 @@
-"""Check records against themselves and against what can be computed again."""
+"""Check that records are consistent, and compare them with values that are computed again."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from suite.records.provenance import provenance
 from suite.records.schema import ArrayNames, Record
 from suite.records.store import Store, file_stem
 
-#: Test episodes drawn at once.
+#: Number of test episodes drawn at once.
 CHUNK = 50
 
 
 def verify(
     store: Store, data: Path | None, rerun: Sequence[str], say: Callable[[str], None]
 ) -> list[str]:
-    """Return what is wrong with a profile's records, one sentence each.
+    """Return the problems of a profile's records, one sentence each.
 
-    Of every record: the schema, its own hashes, its arrays and the summaries made from them, and
-    that its test episodes are those that its description draws. Of the cells named in ``rerun``
-    also the results, computed again and compared to the bit.
+    For every record this checks the schema, its own hashes, its arrays and the summaries made from
+    them, and that its test episodes are those that its description draws. The results of the cells
+    named in ``rerun`` are also computed again and compared bit for bit.
 
     Raises:
-        UserError: no such cell, or data that are missing.
+        UserError: there is no such cell, or data are missing.
     """
     records = store.records()
     problems = list(store.problems)
@@ -133,7 +133,7 @@ def _of_results(record: Record, data: Path | None, say: Callable[[str], None]) -
         again, _ = run_cell(cell, record.profile, data, device)
     except UserError:
         raise
-    except Exception as error:  # whatever it is, it is said of this cell
+    except Exception as error:  # any error is reported for this cell
         yield f"{file_stem(cell)}: cannot be computed again: {type(error).__name__}: {error}"
         return
     if again.result_sha256 == record.result_sha256:

@@ -1,4 +1,4 @@
-"""Tables, figures and a page, made from records alone."""
+"""Tables, figures and a page, made only from records."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Written(NamedTuple):
 
     files: list[Path]
     beside: str
-    """The table of results beside published numbers, for a terminal; '' where there is none."""
+    """Table of results and published numbers, for a terminal; '' if there is none."""
 
 
 def write_report(
@@ -38,13 +38,14 @@ def write_report(
     tables, byte for byte.
 
     Args:
-        results: the results folder.
-        profile: whose records.
-        presets: settings that the profile would run; what is missing of them is said to be.
-        figures: whether to draw; the page links to them either way.
+        results: results folder.
+        profile: name of the profile.
+        presets: settings that the profile would run; their missing results are reported.
+        figures: whether to draw figures; the page links to them in any case.
 
     Raises:
-        UserError: no records, records that must not stand in one table, or no right to write.
+        UserError: if there are no records, if they must not be combined in one table, or if the
+            files cannot be written.
     """
     collection = collect(Store(Path(results), profile))
     beside = rows(collection, presets)
@@ -69,10 +70,10 @@ def write_report(
 
 
 def cited(results: Path, profile: str) -> str:
-    """Return what to put into a paper about a profile's records, or about the suite without any.
+    """Return the citation of a profile's records, or of the suite if there are no records.
 
     Raises:
-        UserError: records that must not stand in one table.
+        UserError: if the records must not be combined in one table.
     """
     store = Store(Path(results), profile)
     if not store.records():

@@ -1,4 +1,4 @@
-"""The table of devices: one row for each, its scores against the first's, its times beside them."""
+"""The table of devices: one row for each, with its times, and its scores against the first's."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from suite.report.notes import provenance, stamp
 from suite.report.render import Table
 from suite.report.scores import paired
 
-#: The parts whose times stand side by side, with the headings of their columns.
+#: Parts whose times are shown, with the headings of their columns.
 PARTS = {"inner_loop": "Inner loop, ms", "outer_step": "Outer step, ms"}
 
 
 def agreement(collection: Collection) -> Table | None:
-    """Return the table of devices, or None where all cells ran on one kind."""
+    """Return the table of devices, or None if all cells ran on one kind."""
     rows: list[tuple[str, ...]] = []
     data: list[Mapping[str, Any]] = []
     for groups in _on_several(collection):
@@ -46,7 +46,7 @@ def agreement(collection: Collection) -> Table | None:
 
 
 def _on_several(collection: Collection) -> Iterator[list[Group]]:
-    """Yield the groups, by device, of what ran on several kinds and has results."""
+    """Yield the groups with results that ran on several kinds of devices, by device."""
     found: dict[tuple[str, str, str], list[Group]] = {}
     for group in collection.groups:
         if group.runs.done:

@@ -12,12 +12,12 @@ from suite.report.format import significant
 from suite.report.groups import Runs
 from suite.report.style import panels
 
-# Light and dark, so that they differ in grey print too.
+# One colour is light and one is dark, so that they also differ in grey print.
 _PARTS = {"inner_loop": ("inner loop", "#9ecae1"), "outer_step": ("outer step", "#0072b2")}
 
 
 def timing_bars(experiments: Sequence[list[Runs]]) -> Figure:
-    """Return the times of one meta-batch, a panel for each experiment and device."""
+    """Return a figure of the times of a meta-batch: a panel for each experiment and device."""
     most = max(len(found) for found in experiments)
     figure, axes = panels(len(experiments), height=0.55 + 0.36 * most)
     several = len({runs.device for found in experiments for runs in found}) > 1

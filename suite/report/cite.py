@@ -1,4 +1,4 @@
-"""How to cite results: a paragraph for the methods section, and BibTeX of all that they rest on."""
+"""Citation of results: a paragraph for the methods section, and BibTeX of all their sources."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from suite.report.render import latex_escape
 SUITE = "fewshot-suite"
 _TITLE = "a benchmark and reproducibility suite for gradient-based few-shot meta-learning"
 _AUTHOR = "The fewshot-suite maintainers"
-#: What a text calls an algorithm, and its papers.
+#: Name of an algorithm in a text, and its papers.
 _ALGORITHMS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "sgd": ("SGD from scratch", ()),
     "finetune": ("fine-tuning", ()),
@@ -30,7 +30,7 @@ _ALGORITHMS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "fomaml": ("first-order MAML", ("maml",)),
     "reptile": ("Reptile", ("reptile",)),
 }
-#: The same of a data set, by the task's name or folder; a split counts as one.
+#: The same for a data set, by the task's name or folder; a split counts as a data set.
 _DATA: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "omniglot": ("Omniglot", ("lake2015",)),
     "mini-imagenet": ("mini-ImageNet", ("vinyals2016", "ravi2017")),
@@ -64,9 +64,9 @@ def citation(collection: Collection | None, rows: Sequence[Row] = ()) -> str:
     """Return the paragraph, in LaTeX, and the BibTeX entries.
 
     Args:
-        collection: the records; None where there are none yet: then every paper that the suite
-            has a protocol of is named.
-        rows: what stands beside published numbers.
+        collection: the records; None if there are none yet. Every paper for which the suite has a
+            protocol is then named.
+        rows: comparisons with published numbers.
     """
     if collection is None:
         presets = tuple(protocols.load().values())
@@ -112,7 +112,7 @@ def _used(described: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _compared(rows: Sequence[Row]) -> list[str]:
-    """Say which published settings were run, and which numbers they stand beside."""
+    """Name the published settings that were run, and the numbers that they are compared with."""
     whole: dict[str, list[str]] = {}
     lost: dict[str, list[str]] = {}
     unlike: dict[str, dict[str, list[str]]] = {kind: {} for kind in UNLIKE}

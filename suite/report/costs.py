@@ -12,7 +12,7 @@ from suite.report.groups import Collection, Runs
 from suite.report.notes import provenance, stamp
 from suite.report.render import Table
 
-#: The parts that are timed apart, with the headings of their columns.
+#: Parts that are timed separately, with the headings of their columns.
 PARTS = {
     "inner_loop": "Inner loop, ms",
     "outer_step": "Outer step, ms",
@@ -22,7 +22,7 @@ PARTS = {
 
 
 def alone(runs: Runs) -> list[Record]:
-    """Return the records whose times count: of cells that had the device for themselves."""
+    """Return the records with valid times, whose cells had the device for themselves."""
     return [r for r in runs.records if r.timing is not None and r.timing.alone]
 
 
@@ -80,7 +80,7 @@ def timing(collection: Collection) -> Table:
 
 
 def _row(runs: Runs, records: list[Record], devices: bool) -> tuple[str, ...]:
-    # Where nothing is meta-trained there is no outer step, and the clock saw an empty loop.
+    # Without meta-training there is no outer step, and only an empty loop was timed.
     trained = [r.timing for r in records if r.timing and r.timing.outer_step]
     training = _median([found.training_seconds for found in trained])
     flops = _median([r.timing.flops_per_outer_step for r in records if r.timing])
@@ -104,7 +104,7 @@ def _row(runs: Runs, records: list[Record], devices: bool) -> tuple[str, ...]:
 
 
 def milliseconds(found: tuple[float, float, float] | None) -> str:
-    """Write what `duration` returns."""
+    """Write the result of `duration` in milliseconds."""
     return written.NONE if found is None else written.quartiles(*(1e3 * value for value in found))
 
 
@@ -119,7 +119,7 @@ def _left_out(collection: Collection) -> str:
 
 
 def _data(runs: Runs, records: list[Record]) -> list[Mapping[str, Any]]:
-    """Return a line for each seed and quantity."""
+    """Return a CSV line for each seed and quantity."""
     lines: list[Mapping[str, Any]] = []
     made_by: dict[str, str] = {}
 

@@ -1,4 +1,4 @@
-"""Figures of single episodes: sinusoids before and after adaptation, pictures of image tasks."""
+"""Figures of single episodes: sinusoids before and after adaptation, and images of image tasks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from suite.report.style import COLUMN, PAGE, PlotStyle, legend_below
 
 MOST_COLUMNS = 5
 EPISODES = 2
-#: Classes, and support or query images of each, that a figure of an episode holds.
+#: Maximum number of classes, and of support or query images of each, in a figure of an episode.
 MOST_PICTURES = 10
 _BEFORE: dict[str, Any] = {"color": "#8a8a8a", "linestyle": (0, (1, 1)), "linewidth": 1.2}
 _TRUTH: dict[str, Any] = {"color": "black", "linestyle": "-", "linewidth": 0.8}
@@ -27,11 +27,11 @@ _SUPPORT: dict[str, Any] = {
 
 
 def before_after(probes: dict[str, Arrays], styles: dict[str, PlotStyle]) -> Figure:
-    """Return the adapted models over their inputs, a column for each variant (MAML, Figure 2).
+    """Return a figure of the adapted models, with a column for each variant (MAML, Figure 2).
 
     Args:
-        probes: by variant, the ``probe/`` arrays of one seed; see `ArrayNames`.
-        styles: by variant.
+        probes: the ``probe/`` arrays of one seed, by variant; see `ArrayNames`.
+        styles: line styles, by variant.
     """
     shown = list(probes)
     rows = min(EPISODES, *(len(p["probe/truth"]) for p in probes.values()))
@@ -83,14 +83,15 @@ def _panel(ax: Axes, arrays: Arrays, episode: int, look: PlotStyle) -> None:
     ax.plot(x, models[steps[-1]], color=look.colour, linewidth=1.6)
     points = arrays["probe/support_x"][episode], arrays["probe/support_y"][episode]
     ax.plot(*points, markersize=4.5, markeredgewidth=0.4, zorder=4, clip_on=False, **_SUPPORT)
-    # Truth and data set the scale, the same for every algorithm; a model far off leaves the panel.
+    # The truth and the data set the scale, which is the same for every algorithm; a model that is
+    # far away leaves the panel.
     reach = 1.4 * max(1.0, float(np.abs(truth).max()), float(np.abs(points[1]).max()))
     ax.set_ylim(-reach, reach)
     ax.margins(x=0)
 
 
 def episode_pictures(arrays: Arrays) -> Figure:
-    """Return one episode of an image task: a row for each way, support left, query right.
+    """Return a figure of one image episode: a row for each way, support left and query right.
 
     Args:
         arrays: ``pictures/support`` (ways, shots, C, H, W) and ``pictures/query``, uint8.
@@ -99,7 +100,7 @@ def episode_pictures(arrays: Arrays) -> Figure:
     left, right = support[:MOST_PICTURES, :MOST_PICTURES], query[:MOST_PICTURES, :MOST_PICTURES]
     ways = len(left)
     sheets = _sheet(left), _sheet(right)
-    # Side by side at one scale, with half a picture between.
+    # The sheets are side by side at the same scale, with half a picture between them.
     columns = left.shape[1] + right.shape[1] + 0.5
     side = min(0.5, (PAGE - 0.6) / columns)
     figure = Figure(

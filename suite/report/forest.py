@@ -1,4 +1,4 @@
-"""The forest figure: how far each of our results lies from the published number beside it."""
+"""The forest figure: the difference of each of our results from its published number."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from suite.published.verdicts import MARGINS
 from suite.report.own import UNLIKE, Own, own_results, signed
 from suite.report.style import PAGE
 
-#: Inches for each line, and for what each panel has beside its lines.
+#: Height in inches of each row, and of the rest of each panel.
 LINE, AROUND = 0.155, 0.62
-#: Points.
+#: Font size in points.
 SIZE = 6.2
-#: An axis reaches no further than so many margins; what lies beyond is an arrow at its edge.
+#: Maximum reach of an axis, in margins; a result beyond it is drawn as an arrow at the edge.
 REACH = 20
 _HEADING = "difference [95 % interval]"
 _PANELS = {
@@ -47,10 +47,10 @@ _STYLES = {
 
 
 def forest(rows: Sequence[Row]) -> Figure:
-    """Return the figure: a line for each result of ours that has a published number.
+    """Return the figure, with a row for each of our results that has a published number.
 
     Args:
-        rows: what stands beside published numbers, with at least one result of ours.
+        rows: comparisons with published numbers, with at least one result of ours.
     """
     panels = _panels(rows)
     lines = sum(map(len, panels))
@@ -58,8 +58,8 @@ def forest(rows: Sequence[Row]) -> Figure:
     figure = Figure(figsize=(PAGE, height), layout="constrained")
     ratios = [len(found) + 0.6 for found in panels]
     axes = figure.subplots(len(panels), 1, squeeze=False, height_ratios=ratios)[:, 0]
-    # The second column of text begins right of the longest text of the first, in all panels; on a
-    # coarse screen letters are rounded to pixels and a little wider.
+    # In all panels the second column of text begins to the right of the longest text of the first;
+    # at a low resolution letters are rounded to pixels and are a little wider.
     texts = [_difference(own) for found in panels for own in found]
     second = 16 + 1.08 * max(_width(text) for text in (_HEADING, *texts))
     for ax, found in zip(axes, panels, strict=True):
@@ -76,7 +76,7 @@ def forest(rows: Sequence[Row]) -> Figure:
 
 
 def forest_caption(rows: Sequence[Row]) -> str:
-    """Return what stands under the figure."""
+    """Return the caption of the figure."""
     panels = _panels(rows)
     margins = " and ".join(
         f"±{MARGINS[m]:g} {_UNITS[m]}" for m in (found[0].number.metric for found in panels)
@@ -133,7 +133,7 @@ def _panel(ax: Axes, found: Sequence[Own], second: float) -> None:
 
 
 def _mark(ax: Axes, y: int, own: Own, limit: float) -> None:
-    """Draw a result; what lies beyond the axis is an arrow at its edge."""
+    """Draw a result; beyond the axis it becomes an arrow at the edge."""
     difference = own.verdict.difference
     if difference is None:
         return
@@ -172,7 +172,7 @@ def _beside(ax: Axes, text: str, y: int, offset: float, *, grey: bool) -> None:
 
 
 def _limit(found: Sequence[Own]) -> float:
-    """Return where a panel's axis ends on both sides."""
+    """Return the limit of a panel's axis, the same on both sides."""
     margin = MARGINS[found[0].number.metric]
     ends = [abs(end) for own in found for end in _ends(own)]
     inside = [end for end in ends if end <= REACH * margin]
@@ -202,12 +202,12 @@ def _difference(own: Own) -> str:
 
 
 def _short(value: float, metric: Metric) -> str:
-    """Write a difference; a huge one with fewer digits, for its text would crowd out the plot."""
+    """Write a difference; a huge one has fewer digits, because its text would need too much room."""
     return signed(value, metric) if abs(value) < 1e4 else f"{value:+.0e}".replace("-", "−", 1)
 
 
 def _width(text: str) -> float:
-    """Return how wide a text is, in points."""
+    """Return the width of a text in points."""
     font = FontProperties(family=["DejaVu Sans"])
     return float(TextPath((0, 0), text, size=SIZE, prop=font).get_extents().width)
 

@@ -1,4 +1,4 @@
-"""The seeds of one algorithm, their scores, and all records of a profile: what a report reads."""
+"""Input of a report: the seeds of one algorithm, their scores, and all records of a profile."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from suite.records.store import Store, file_stem
 
 @dataclass(frozen=True, eq=False)
 class Runs:
-    """The cells of one algorithm on one experiment and device: they differ in their seed."""
+    """The cells of one algorithm on one experiment and device, which differ in their seed."""
 
     store: Store
     done: tuple[Record, ...]
-    """By seed."""
+    """Records with results, by seed."""
     diverged: tuple[Record, ...]
-    """Cells whose training diverged: they have no results."""
+    """Records of cells whose training diverged; they have no results."""
 
     @property
     def records(self) -> tuple[Record, ...]:
-        """All records, those without results too."""
+        """All records, including those without results."""
         return self.done + self.diverged
 
     @property
@@ -43,7 +43,7 @@ class Runs:
 
     @property
     def variant(self) -> str:
-        """What the profile calls the algorithm with these parameters."""
+        """Name of the algorithm with these parameters in the profile."""
         return self.cell.variant
 
     @property
@@ -58,17 +58,17 @@ class Runs:
 
     @property
     def seeds(self) -> tuple[int, ...]:
-        """Of the cells that have results."""
+        """Seeds of the cells that have results."""
         return tuple(record.cell.seed for record in self.done)
 
     @property
     def diverged_cells(self) -> str:
-        """How many cells diverged, in words; '' if none."""
+        """Number of cells that diverged, in words; '' if none."""
         return f"{len(self.diverged)} of {len(self.records)} diverged" if self.diverged else ""
 
     @property
     def seed_count(self) -> str:
-        """How many seeds have results, and of how many where some diverged."""
+        """Number of seeds with results; if some diverged, also the number of all seeds."""
         of = f" of {len(self.records)}" if self.diverged else ""
         return f"{len(self.done)}{of}"
 
@@ -93,7 +93,7 @@ class Group:
     runs: Runs
     evaluation: EvaluationProtocol
     metric: str
-    """``accuracy``, ``mse``, or '' where no cell of the experiment has results."""
+    """``accuracy`` or ``mse``; '' if no cell of the experiment has results."""
 
     @property
     def cell(self) -> Cell:
@@ -102,12 +102,12 @@ class Group:
 
     @property
     def diverged_seeds(self) -> int:
-        """Trainings that diverged and so have no scores."""
+        """Number of trainings that diverged and therefore have no scores."""
         return len(self.runs.diverged)
 
     @property
     def key(self) -> tuple[str, str, str]:
-        """Experiment, evaluation and device: groups with one key are compared."""
+        """Experiment, evaluation and device; groups with the same key are compared."""
         return self.runs.experiment, self.evaluation.name, self.runs.device
 
     @property
@@ -130,7 +130,7 @@ class Group:
         return np.stack([v for v in found if v is not None]) if found else np.empty((0, *shape))
 
     def after(self, step: int) -> np.ndarray:
-        """Return the scores (seeds, episodes) after so many inner steps, which must be scored."""
+        """Return the scores (seeds, episodes) after ``step`` inner steps, which must be scored."""
         return self.scores[:, :, self.evaluation.column(step)]
 
     def headline(self) -> np.ndarray:
@@ -139,7 +139,7 @@ class Group:
 
     @cached_property
     def summaries(self) -> dict[int, Summary]:
-        """What a table says of the scores after each inner step that is scored."""
+        """Summaries of the scores for a table, by scored inner step."""
         return {
             step: summarise(self.after(step), higher_is_better=self.higher_is_better)
             for step in self.evaluation.scored_steps
@@ -147,19 +147,19 @@ class Group:
 
     @property
     def summary(self) -> Summary:
-        """What a table says of the headline scores."""
+        """Summary of the headline scores for a table."""
         return self.summaries[self.evaluation.headline]
 
 
 @dataclass(frozen=True, eq=False)
 class Collection:
-    """The records of one profile, in the order in which tables show them."""
+    """The records of one profile, in the order of the tables."""
 
     profile: str
     runs: tuple[Runs, ...]
     groups: tuple[Group, ...]
     problems: tuple[str, ...]
-    """Files that were left out, with the reason."""
+    """Files that were left out, with the reasons."""
 
     @property
     def records(self) -> list[Record]:

@@ -1,4 +1,4 @@
-"""How the papers lay out the tables that hold the numbers of a preset."""
+"""The layouts of the papers' tables that hold the numbers of a preset."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ class Column(NamedTuple):
     """A column of published numbers."""
 
     group: str
-    """The heading that it shares with its neighbours."""
+    """Heading that the column has in common with its neighbours."""
     heading: str
     key: str
-    """What stands for ``{}`` in the ids of its numbers."""
+    """Text that replaces ``{}`` in the ids of the column's numbers."""
 
 
 class LayoutPart(NamedTuple):
@@ -22,17 +22,17 @@ class LayoutPart(NamedTuple):
     name: str
     columns: tuple[Column, ...]
     methods: Mapping[str, str]
-    """Ids of a method's numbers by its name, with ``{}`` for the column's key."""
+    """Ids of a method's numbers, by its name; ``{}`` is the place of the column's key."""
 
 
 class PaperLayout(NamedTuple):
-    """One table of a paper; its parts stand below each other."""
+    """One table of a paper; its parts are printed one below the other."""
 
     name: str
     paper: str
     table: str
     metric: str
-    """In words, with its unit."""
+    """Metric in words, with its unit."""
     parts: tuple[LayoutPart, ...]
 
 
@@ -46,7 +46,7 @@ _MINIIMAGENET = tuple(
 )
 _STEPS = tuple(Column("after gradient steps", str(step), f"step{step}") for step in (1, 5, 10))
 
-#: The tables; methods without a preset (such as matching networks) are left out.
+#: Tables of the papers, without the methods that have no preset (such as matching networks).
 LAYOUTS = (
     PaperLayout(
         "maml-table-1",

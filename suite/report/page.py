@@ -1,4 +1,4 @@
-"""The page of a profile: tables, figures and what was left out, in one Markdown file."""
+"""The page of a profile: its tables, figures and omissions in one Markdown file."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def page(
 
     Args:
         collection: the records.
-        tables: in reading order.
-        figures: the name of each figure's files and its caption.
+        tables: tables in reading order.
+        figures: name of the files and caption of each figure.
     """
     environment = Environment(
         loader=PackageLoader("suite.report", "templates"),

@@ -1,4 +1,4 @@
-"""Tables in the layout of the papers: published numbers, and ours directly below them."""
+"""Tables in the layout of the papers: published numbers with ours directly below them."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from suite.report.settings import Settings
 
 
 def paper_tables(collection: Collection, rows: Sequence[Row]) -> list[Table]:
-    """Return the tables of papers in which a number of ours has a place, published ones beside it.
+    """Return the tables of papers in which one of our numbers has a place, with published ones.
 
     Args:
         collection: the records.
-        rows: what stands beside published numbers; every number of ours is from here.
+        rows: comparisons with published numbers, from which all our numbers are taken.
     """
     found = own_results(rows)
     tables = []
@@ -76,7 +76,7 @@ def _table(collection: Collection, layout: PaperLayout, parts: Sequence[Sequence
 
 
 def _missing(every: Sequence[Method]) -> tuple[str, ...]:
-    """Say which of the rows that were not run need data of the user's own."""
+    """Name the rows that were not run because they need the user's own data."""
     needed: dict[str, dict[str, None]] = {}
     for method in every:
         there = {key for line in method.ours for key in line.cells}
@@ -102,7 +102,7 @@ def _block(part: LayoutPart, row: int, width: int) -> Block:
 
 
 def _lines(method: Method, settings: Settings) -> Iterator[tuple[str, dict[str, str]]]:
-    """Yield the rows of a method: label, and cells by the column's key."""
+    """Yield the rows of a method: the label, and the cells by the column's key."""
     numbers = {key: p.number for key, p in method.published.items()}
     decimals = decimals_of(v for n in numbers.values() for v in (n.value, n.pm or 0))
     letters = {key: settings.letter(p.preset, p.result) for key, p in method.published.items()}
@@ -128,7 +128,7 @@ def _lines(method: Method, settings: Settings) -> Iterator[tuple[str, dict[str, 
 def _raised(
     label: str, texts: Mapping[str, str], letters: Mapping[str, str]
 ) -> tuple[str, dict[str, str]]:
-    """Put the letter of the row's setting on its label, or those of several on their cells."""
+    """Mark the row's label with the letter of its setting, or the cells if there are several."""
     if letters.keys() == texts.keys() and len(set(letters.values())) == 1:
         return label + RAISED[next(iter(letters.values()))], dict(texts)
     return label, {
@@ -162,7 +162,7 @@ def _key(tested: Any) -> tuple[str, ...]:
 
 
 def _data(method: Method, groups: Mapping[tuple[str, ...], Group]) -> Iterator[Mapping[str, Any]]:
-    """Yield a line for each of our results, and one for each number without any."""
+    """Yield a CSV line for each of our results, and one for each number without a result."""
     for key, (number, preset, _) in method.published.items():
         published = {
             "method": method.name,

@@ -1,4 +1,4 @@
-"""Which published numbers, and which of ours, have a place in a part of a paper's table."""
+"""Assignment of published numbers and of our results to the parts of a paper's table."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from suite.report.own import Own
 
 
 class Printed(NamedTuple):
-    """A published number, and the preset behind it."""
+    """A published number and the preset that describes its setting."""
 
     number: Number
     preset: Preset
@@ -23,24 +23,24 @@ class Printed(NamedTuple):
 
 
 class PlacedLine(NamedTuple):
-    """Results of ours in one row of a table, by the key of the column."""
+    """Our results in one row of a table, by the key of the column."""
 
     label: str
     cells: Mapping[str, Own]
 
 
 class Method(NamedTuple):
-    """A method's published numbers by the key of the column, and the lines of ours below them."""
+    """A method's published numbers by the key of the column, and the rows of ours below them."""
 
     name: str
     published: Mapping[str, Printed]
     ours: Sequence[PlacedLine]
-    """At least one; without cells where nothing was run."""
+    """Our rows, at least one; it has no cells if nothing was run."""
 
 
 @cache
 def _published() -> Mapping[str, Printed]:
-    """Return every number that a preset is behind, by id, with the first such preset."""
+    """Return every number that has a preset, by id, with the first such preset."""
     found: dict[str, Printed] = {}
     for row in compare((), tuple(protocols.load().values())):
         if row.number is not None and row.result is not None:
@@ -49,7 +49,7 @@ def _published() -> Mapping[str, Printed]:
 
 
 def methods(part: LayoutPart, found: Sequence[Own]) -> list[Method]:
-    """Return the methods of a part, with every number that a preset is behind, run or not."""
+    """Return the methods of a part, with every number that has a preset, whether run or not."""
     placed = []
     for name, ids in part.methods.items():
         keys = {ids.format(column.key): column.key for column in part.columns}
@@ -65,7 +65,7 @@ def methods(part: LayoutPart, found: Sequence[Own]) -> list[Method]:
 
 
 def _labelled(found: Sequence[Own], plain: set[str]) -> Iterator[tuple[str, list[Own]]]:
-    """Split the results of a method into lines, labelled by what tells them apart."""
+    """Split the results of a method into rows, and label each by its distinguishing names."""
     cells = [own.tested.cell for own in found]
     tell_variant = not {cell.variant for cell in cells} <= plain
     lines: dict[tuple[Any, ...], list[Own]] = {}

@@ -1,4 +1,4 @@
-"""The table of protocols: what each experiment used, and every recorded setting in its CSV."""
+"""The table of the experiments' protocols; its CSV file holds every recorded setting."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _SHOWN = {
 
 
 def protocol(collection: Collection) -> Table:
-    """Return a row for each experiment and algorithm; devices share it."""
+    """Return a row for each experiment and algorithm, the same for all devices."""
     shared: dict[tuple[str, str], Runs] = {}
     for runs in collection.runs:
         shared.setdefault((runs.experiment, runs.variant), runs)
@@ -56,7 +56,7 @@ def protocol(collection: Collection) -> Table:
 
 
 def _brief(rows: Sequence[tuple[str, ...]]) -> Iterator[tuple[str, ...]]:
-    """Write "same" for what an experiment's algorithms share, but where it is first said."""
+    """Write "same" for values that an experiment's algorithms have in common, except the first."""
     common = {COLUMNS.index(name) for name in ("Task", "Training", "Model", "Evaluations")}
     said: dict[int, str] = {}
     before = None
@@ -85,7 +85,7 @@ def _row(runs: Runs) -> tuple[str, ...]:
 
 
 def _meta_trained(runs: Runs) -> bool:
-    """Return whether any seed's weights moved: the records know, whatever the algorithm."""
+    """Return whether any seed's weights changed, according to the records of any algorithm."""
     if runs.diverged or not runs.done:
         return runs.cell.protocol.train.steps > 0
     return any(
@@ -145,7 +145,7 @@ def _value(value: Any) -> str:
 
 
 def _data(collection: Collection) -> Iterator[Mapping[str, Any]]:
-    """Yield a line for each setting."""
+    """Yield a CSV line for each setting."""
     for runs in collection.runs:
         description = runs.cell.description()
         del description["seed"]
@@ -165,7 +165,7 @@ def _data(collection: Collection) -> Iterator[Mapping[str, Any]]:
 
 
 def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield the dotted name and the value of everything in nested objects."""
+    """Yield the dotted name and the value of every leaf of nested objects."""
     if isinstance(value, dict):
         for key, inner in value.items():
             yield from _leaves(inner, f"{path}.{key}" if path else key)

@@ -20,30 +20,30 @@ class Bold(str):
     __slots__ = ()
 
 
-#: Begins the first cell of a row that belongs to the row above.
+#: First characters of a row that belongs to the row above.
 UNDER = "↳ "
-#: Letters as they are raised; there is no raised q.
+#: Superscript forms of letters; a superscript q does not exist.
 RAISED = dict(zip("abcdefghijklmnoprstuvwxyz", "ᵃᵇᶜᵈᵉᶠᵍʰⁱʲᵏˡᵐⁿᵒᵖʳˢᵗᵘᵛʷˣʸᶻ", strict=True))
 
 
 @dataclass(frozen=True)
 class Block:
-    """Headings of the rows from one row on, some of them over several columns."""
+    """Headings of the rows from a given row on; some span several columns."""
 
     row: int
     groups: tuple[tuple[str, int], ...]
-    """Upper headings, each with how many columns it spans; '' heads nothing."""
+    """Upper headings, each with the number of columns that it spans; '' is no heading."""
     columns: tuple[str, ...]
 
     def flat(self) -> tuple[str, ...]:
-        """Return one heading for each column, where none can span several."""
+        """Return one heading for each column, for formats in which none can span several."""
         upper = [text for text, span in self.groups for _ in range(span)]
         return tuple(f"{over} {own}".strip() for over, own in zip(upper, self.columns, strict=True))
 
 
 @dataclass(frozen=True)
 class Table:
-    """What people read, and the same numbers for machines."""
+    """A table for people to read, and the same numbers for machines."""
 
     name: str
     title: str
@@ -51,17 +51,17 @@ class Table:
     rows: tuple[tuple[str, ...], ...]
     notes: tuple[str, ...]
     data: tuple[Mapping[str, Any], ...]
-    """For CSV: one mapping for each line, all with the same keys."""
+    """Lines of the CSV file: one mapping for each, all with the same keys."""
     text_columns: int = 1
-    """How many columns, from the left, hold text; the rest are aligned right."""
+    """Number of columns, from the left, that hold text; the others are aligned right."""
     wide: bool = False
     """Whether cells hold phrases that LaTeX must break."""
     blocks: tuple[Block, ...] = ()
-    """By row, the first above row 0, where one line of ``columns`` does not head the table."""
+    """Blocks by row, the first above row 0; empty if ``columns`` is the only heading."""
 
 
 def markdown(table: Table) -> str:
-    """Return the table and its notes for GitHub."""
+    """Return the table and its notes as GitHub Markdown."""
     aligned = [
         "left" if table.wide or i < table.text_columns else "right"
         for i in range(len(table.columns))
@@ -101,7 +101,7 @@ _LATEX = {
     "^": r"\textasciicircum{}",
     "<": r"$<$",
     ">": r"$>$",
-    "[": "{[}",  # else \\ before it would read it as its argument
+    "[": "{[}",  # otherwise a preceding \\ would take it as its argument
     "]": "{]}",
     "±": r"$\pm$",
     "×": r"$\times$",
@@ -124,7 +124,7 @@ _LATEX = {
 
 
 def latex_escape(text: str) -> str:
-    """Return text that LaTeX prints as it stands; a sign that its fonts may lack becomes ``?``."""
+    """Return text that LaTeX prints unchanged; characters that its fonts may lack become ``?``."""
     latin = 0x17F  # the last letter of Latin Extended-A, which the default fonts have
     return "".join(
         _LATEX.get(c, c if c.isascii() or (c.isalpha() and ord(c) <= latin) else "?") for c in text
@@ -134,10 +134,10 @@ def latex_escape(text: str) -> str:
 def latex(table: Table) -> str:
     """Return a float for a document with ``\\usepackage{booktabs}``.
 
-    A table wider than the text is shrunk to it where the document loads graphicx.
+    A table wider than the text is reduced to its width if the document loads graphicx.
     """
     if table.wide:
-        # p columns without the array package: ragged right is set inside each cell.
+        # These are p columns without the array package, so each cell sets ragged right itself.
         layout = "".join(f"p{{{width:.3f}\\textwidth}}" for width in _widths(table))
     else:
         layout = "l" * table.text_columns + "r" * (len(table.columns) - table.text_columns)
@@ -178,7 +178,7 @@ def latex(table: Table) -> str:
 
 
 def _widths(table: Table) -> list[float]:
-    """Return shares of the text width, 1.3 in all: for the longest word and the longest cell."""
+    """Return fractions of the text width (sum 1.3) from each column's longest word and cell."""
     needs = []
     for column in zip(table.columns, *table.rows, strict=True):
         word = max(len(word) for cell in column for word in re.split(r"[ -]", cell))
@@ -213,7 +213,7 @@ def _latex_cell(cell: str) -> str:
 
 def _latex_row(cells: Sequence[str], wide: bool) -> str:
     written = [rf"\raggedright {text}\strut" if wide else text for text in cells]
-    # \raggedright takes \\ for itself; \tabularnewline is always the row's end.
+    # \raggedright redefines \\, but \tabularnewline always ends the row.
     return " & ".join(written) + r" \tabularnewline"
 
 

@@ -20,22 +20,22 @@ class GridPoint:
     group: Group
     parameters: dict[str, Any]
     step: int | None
-    """None where it cannot be chosen: a cell, or an episode at every step, diverged."""
+    """Number of inner steps; None if a cell diverged, or an episode at every step."""
     summary: Summary | None
 
 
 @dataclass(frozen=True)
 class TunedChoice:
-    """What a grid says for one algorithm on one validation evaluation."""
+    """Result of a grid for one algorithm on one validation evaluation."""
 
     experiment: str
     variant: str
-    """Without the grid's parameters."""
+    """Name of the variant without the grid's parameters."""
     evaluation: str
     device: str
     points: tuple[GridPoint, ...]
     chosen: GridPoint | None
-    """None where every point diverged."""
+    """Chosen point; None if every point diverged."""
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -49,7 +49,7 @@ class TunedChoice:
 
     @property
     def edges(self) -> tuple[str, ...]:
-        """Parameters whose chosen value is an end of the grid: the best may lie beyond."""
+        """Parameters whose chosen value is an end of the grid; a better value may lie outside."""
         found = []
         for key, value in self.parameters.items():
             values = {point.parameters[key] for point in self.points}
@@ -67,7 +67,8 @@ def has_grid(collection: Collection) -> bool:
 def choose(groups: Sequence[Group]) -> list[TunedChoice]:
     """Choose parameters and steps by the best mean over seeds on each validation evaluation.
 
-    The test split has no say. Among equals, the fewest steps, then the grid's first point.
+    The test split is not used. Among equal means, the fewest steps win, then the grid's first
+    point.
     """
     grids: dict[tuple[str, str, str, str], list[Group]] = {}
     for group in groups:
@@ -103,7 +104,7 @@ def _point(group: Group) -> GridPoint:
 
 
 def choice(collection: Collection) -> Table | None:
-    """Return the table of all points of the grids, or None where there is no validation."""
+    """Return the table of all points of the grids, or None if there is no validation."""
     choices = choose(collection.groups)
     if not choices:
         return None
@@ -143,10 +144,10 @@ def choice(collection: Collection) -> Table | None:
         *provenance(collection),
     )
     columns = ("Experiment", "Evaluation", "Algorithm", "Parameters", "Device", "Metric")
-    numbers = ("Best step", "Mean", "± seeds", "± episodes", "Seeds", "Points", "TunedChoice")
+    numbers = ("Best step", "Mean", "± seeds", "± episodes", "Seeds", "Points", "Choice")
     return Table(
         "choice",
-        f"TunedChoice of rates and steps, profile {collection.profile}",
+        f"Choice of rates and steps, profile {collection.profile}",
         columns + numbers,
         tuple(rows),
         notes,
