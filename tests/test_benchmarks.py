@@ -51,6 +51,7 @@ def test_variants_compute_the_same_gradient(name, algorithm, monkeypatch):
     torch.set_num_threads(1)
 
 
+@pytest.mark.slow
 def test_rows_say_time_ratio_and_memory():
     rows = engines.compare("S1", "fomaml", rounds=2)
     assert [row[2] for row in rows] == list(engines.variants("fomaml"))

@@ -95,7 +95,7 @@ def test_both_forms_of_anil_are_one(tmp_path):
     """The same numbers, to what two engines may differ by in float32."""
     for name in ("anil.py", "anil_fast.py", "lines.py", "lines.toml"):
         shutil.copy(EXAMPLES / name, tmp_path)
-    code = f"""
+    code = """
 import numpy as np, torch
 from pathlib import Path
 from suite import registry
@@ -104,14 +104,14 @@ from suite.core.streams import Stream
 from suite.models.base import build
 from suite.tasks.base import EpisodeShape
 for name in ("anil", "anil_fast", "lines"):
-    registry.load_plugin(Path(f"{{name}}.py"))
+    registry.load_plugin(Path(f"{name}.py"))
 shape = EpisodeShape(shots=4, query_shots=4)
 task = registry.tasks.get("lines")()
 episodes = task.load(None, torch.device("cpu")).sample(Stream("t"), 0, 3, shape, "train")
 episodes = episodes.to(torch.device("cpu"), torch.float64)
 found = []
 for algorithm, engine in (("anil", "reference"), ("anil-fast", "explicit")):
-    model = build("mlp", {{"hidden": (5,)}}, (1,), 1, Stream("m"))
+    model = build("mlp", {"hidden": (5,)}, (1,), 1, Stream("m"))
     engine = registry.engines.get(engine)(model, "squared_error", dtype=torch.float64)
     algorithm = registry.algorithms.get(algorithm)(inner_rate=0.1, inner_steps=3)
     theta = engine.layout.flatten(engine.model)

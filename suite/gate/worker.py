@@ -1,9 +1,9 @@
 """A fresh process that measures cases for `suite.gate.tree`, one question at a time.
 
-Questions and answers are lines of JSON. The first line is a `WorkerSetting`. Then the questions are
+Questions and answers are lines of JSON. The first line is a `WorkerSetting`. The questions are
 ``["ready"]``, answered by the cases that cannot be measured, ``["pairs", name, seconds]``, answered
-by pairs of seconds, and ``["counts", name]``, answered by `Counts`. An answer is ``{"found": ...}``,
-or ``{"failed": text}`` if a case fails.
+by pairs of seconds, and ``["counts", name]``, answered by `Counts`. An answer is
+``{"found": ...}``, or ``{"failed": text}`` if a case fails.
 """
 
 from __future__ import annotations

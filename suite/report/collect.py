@@ -1,4 +1,4 @@
-"""Records -> groups of seeds; what must not stand in one table is refused."""
+"""Records -> groups of seeds; records that must not be combined in one table are refused."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from suite.records.schema import Record
 from suite.records.store import Store, file_stem
 from suite.report.groups import Collection, Group, Runs
 
-#: The order of rows, from no meta-training to all of it; other algorithms follow by name.
+#: Order of the rows, from no meta-training to full meta-training; others follow by name.
 ORDER = ("sgd", "finetune", "reptile", "fomaml", "maml")
 
 
@@ -20,7 +20,7 @@ def collect(store: Store) -> Collection:
     """Read and group the records of a profile.
 
     Raises:
-        UserError: no records, or records that must not stand in one table.
+        UserError: if there are no records, or if they must not be combined in one table.
     """
     records = store.records()
     if not records:
@@ -74,8 +74,8 @@ def _runs(store: Store, records: list[Record]) -> Runs:
 
 
 def _without_seed(cell: Cell) -> dict[str, Any]:
-    # Threads can move the last bits but not what is measured: a run that was finished on a larger
-    # machine is still one run.
+    # The number of threads can change the last bits, but not the quantity that is measured, so a
+    # run that was finished on a larger machine is still one run.
     description = cell.description()
     del description["seed"], description["numerics"]["threads"], description["numerics"]["shards"]
     return description
@@ -87,7 +87,7 @@ def _order(runs: Runs) -> tuple[str, str, int, str]:
 
 
 def _metrics(records: list[Record]) -> dict[tuple[str, str], str]:
-    """Return the metric by experiment and evaluation; check that all saw the same episodes."""
+    """Return the metric by experiment and evaluation; check that all used the same episodes."""
     metrics: dict[tuple[str, str], str] = {}
     seen: dict[tuple[Any, ...], tuple[str, Record]] = {}
     for record in records:
@@ -95,7 +95,7 @@ def _metrics(records: list[Record]) -> dict[tuple[str, str], str]:
             continue
         for name, result in record.results.evaluations.items():
             metrics[record.cell.experiment, name] = result.metric
-            # The same for all algorithms of a seed, and for all seeds that draw from one task.
+            # It must be the same for all algorithms of a seed, and for all seeds of one task.
             for alike in (record.cell.seed, _drawn_from(record.cell)):
                 key = (record.cell.experiment, name, alike)
                 episodes, first = seen.setdefault(key, (result.episodes_sha256, record))
@@ -105,10 +105,10 @@ def _metrics(records: list[Record]) -> dict[tuple[str, str], str]:
 
 
 def _drawn_from(cell: Cell) -> str:
-    """Return what names the task that test episodes come from, with the split of the seed."""
+    """Return a text that identifies the task of the test episodes, with the seed's split."""
     try:
         return json.dumps(cell.make_task().data_identity(), sort_keys=True)
-    except UserError:  # of a plug-in that is not here
+    except UserError:  # the task's plug-in is missing
         return json.dumps(cell.task, sort_keys=True)
 
 

@@ -1,4 +1,4 @@
-"""The comparison with published numbers: a table, and what the end of a run prints of it."""
+"""The comparison with published numbers: a table, and the part that a run prints at its end."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from suite.report.notes import INTERVALS, diverged_cells, provenance, stamp
 from suite.report.own import MARKS, devices, printed, signed, spread, written
 from suite.report.render import Table
 
-#: Differing items that a row names; the CSV file names all.
+#: Maximum number of differing items that a row names; the CSV file names all.
 NAMED = 3
 
 
 def rows(collection: Collection, presets: Sequence[Preset] = ()) -> list[Row]:
-    """Return what stands beside published numbers.
+    """Return the comparisons with published numbers.
 
     Args:
         collection: the records.
-        presets: settings that the profile would run: their numbers are rows in any case.
+        presets: settings that the profile would run; their numbers always have rows.
     """
     order = list(dict.fromkeys([*(preset.name for preset in presets), *protocols.load()]))
     found = compare(collection.groups, presets)
@@ -36,7 +36,7 @@ def rows(collection: Collection, presets: Sequence[Preset] = ()) -> list[Row]:
 
 
 def comparison(collection: Collection, found: Sequence[Row]) -> Table | None:
-    """Return the table of published numbers beside ours, or None where there is nothing to say."""
+    """Return the table of published numbers and ours, or None if there is nothing to compare."""
     if not found:
         return None
     left = ["Setting", "Published in", "Test"]
@@ -78,7 +78,7 @@ _METRICS = {"accuracy_pct": "points of accuracy", "mse": "squared error"}
 
 
 def brief(found: Sequence[Row]) -> tuple[list[str], list[tuple[str, ...]]]:
-    """Return headers and lines of what a terminal shows."""
+    """Return the headers and rows of the table for a terminal."""
     headers = ["setting", "step", "published", "ours", "seeds", "verdict"]
     several = len(devices(found)) > 1
     lines: list[tuple[str, ...]] = []
@@ -91,7 +91,7 @@ def brief(found: Sequence[Row]) -> tuple[list[str], list[tuple[str, ...]]]:
 
 
 def _line(row: Row) -> dict[str, str]:
-    """Return what a reader sees of a row, by column."""
+    """Return the visible cells of a row, by column."""
     number, cell = row.number, row.tested.cell if row.tested else None
     return {
         "Setting": f"{cell.experiment}/{cell.variant}" if cell else row.preset.name,
@@ -167,7 +167,7 @@ def _reruns(number: Number | None) -> str:
 
 
 def _footnotes(found: Sequence[Row]) -> tuple[str, ...]:
-    """Say what the judged rows assume, and what no item of theirs can say."""
+    """Return the judged rows' assumptions, and the facts that none of their items can express."""
     notes: dict[str, None] = {}
     for row in found:
         if row.verdict.interval is not None and row.verdict.assuming:

@@ -1,4 +1,4 @@
-"""Figures with lines: learning curves and adaptation curves, means over seeds with t bands."""
+"""Line figures: learning curves and adaptation curves, as means over seeds with t bands."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from suite.report.groups import Group, Runs
 from suite.report.style import PlotStyle, handle, legend_below, panels
 
 LABELS = {"accuracy": "accuracy (%)", "mse": "mean squared error"}
-#: Above this multiple of the scores before adaptation an error is off the chart: it diverges.
+#: Largest shown error, as a multiple of the scores before adaptation; larger errors diverge.
 OFF_CHART = 10.0
 
 
 def adaptation_curves(compared: Sequence[list[Group]], styles: dict[str, PlotStyle]) -> Figure:
-    """Return test score against inner steps, a panel for each list of compared groups."""
+    """Return a figure of test score against inner steps, with a panel for each list of groups."""
     figure, axes = panels(len(compared))
     several = len({group.runs.device for groups in compared for group in groups}) > 1
     for ax, groups in zip(axes, compared, strict=True):
@@ -41,11 +41,11 @@ def adaptation_curves(compared: Sequence[list[Group]], styles: dict[str, PlotSty
 def learning_curves(
     panels_of: Sequence[tuple[list[Runs], str, int]], styles: dict[str, PlotStyle]
 ) -> Figure:
-    """Return validation score against outer steps.
+    """Return a figure of validation score against outer steps.
 
     Args:
-        panels_of: for each panel the algorithms, the metric and the number of ways.
-        styles: by variant.
+        panels_of: algorithms, metric and number of ways of each panel.
+        styles: line styles, by variant.
     """
     figure, axes = panels(len(panels_of))
     several = len({runs.device for found, *_ in panels_of for runs in found}) > 1
@@ -65,7 +65,7 @@ def learning_curves(
 
 
 def validation(runs: Runs) -> tuple[np.ndarray, np.ndarray] | None:
-    """Return outer steps (n,) and validation scores (seeds, n), or None without a curve."""
+    """Return outer steps (n,) and validation scores (seeds, n), or None if there is no curve."""
     curves = [record.results.curve for record in runs.done if record.results]
     if not curves or len(curves[0].steps) < 2:
         return None
@@ -91,7 +91,7 @@ def _draw(
     tops, bottoms, starts = [], [], []
     for variant, (x, values) in lines.items():
         look, values = styles[variant], scale * values  # (seeds, n)
-        mean = values.mean(axis=0)  # NaN, a gap, where an episode diverged
+        mean = values.mean(axis=0)  # NaN (a gap) if an episode diverged
         band = np.array([seed_interval(column) or 0.0 for column in values.T])
         ax.plot(
             x,
@@ -122,7 +122,7 @@ def _x_label(
     lines: dict[str, tuple[np.ndarray, np.ndarray]],
     found: Sequence[Runs],
 ) -> None:
-    """Name the axis, and under it, where no line can run through it, what has diverged."""
+    """Write the axis label and, below it, the diverged runs; no line can cross the text there."""
     cells = [f"{runs.variant}: {runs.diverged_cells}" for runs in found if runs.diverged]
     gaps = [variant for variant, (_, values) in lines.items() if not np.isfinite(values).all()]
     cells += [f"gap: {', '.join(gaps)} diverged"] if gaps else []
@@ -141,7 +141,7 @@ def _limits(
     elif tops and min(bottoms) > 0:
         ax.set_yscale("log")
         ax.set_ylim(0.6 * min(bottoms), 1.3 * min(max(tops), OFF_CHART * max(starts)))
-        # 0.1, 0.2, 0.5, 1 ...: within one decade, powers of ten alone would leave no number.
+        # The ticks are 0.1, 0.2, 0.5, 1 ...: within one decade there may be no power of ten.
         decades = np.log10(ax.get_ylim()[1] / ax.get_ylim()[0])
         subs = (1, 1.5, 2, 3, 4, 5, 7) if decades < 1 else (1, 2, 5) if decades < 4 else (1,)
         ax.yaxis.set_major_locator(LogLocator(subs=subs))

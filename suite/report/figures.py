@@ -1,4 +1,4 @@
-"""Which figures the records of a profile give."""
+"""The figures of a profile's records."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from suite.report.style import MOST_VARIANTS, PlotStyle, encoded, looks, printed
 
 
 class Picture(NamedTuple):
-    """A figure, not yet drawn."""
+    """A figure that is not yet drawn."""
 
     name: str
     caption: str
@@ -37,13 +37,13 @@ BAND = "mean over seeds with the 95 % Student t interval"
 
 
 def figures(collection: Collection, beside: Sequence[Row]) -> list[Picture]:
-    """Return the figures that the records give.
+    """Return the figures of the records.
 
     Experiments with more than `MOST_VARIANTS` algorithms, such as grids, are left out.
 
     Args:
         collection: the records.
-        beside: what stands beside published numbers.
+        beside: comparisons with published numbers.
     """
     panels = _panels(collection)
     shown = {key: found for key, found in panels.items() if len(found) <= MOST_VARIANTS}
@@ -114,7 +114,7 @@ def _planned(collection: Collection, shown: dict[tuple[str, str], list[Runs]]) -
 def _examples(
     shown: dict[tuple[str, str], list[Runs]], styles: dict[str, PlotStyle]
 ) -> Iterator[Picture]:
-    """Yield figures of single episodes: of the first device and the first seed of each variant."""
+    """Yield figures of single episodes, from the first device and first seed of each variant."""
     drawn = set()
     for (experiment, _), found in shown.items():
         if experiment in drawn:

@@ -1,4 +1,4 @@
-"""What stands under a table in a paper's layout: how to read it, verdicts, and what they assume."""
+"""Notes under a table in a paper's layout: how to read it, the verdicts and their assumptions."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _MARGINS = {"accuracy_pct": f"{MARGINS['accuracy_pct']:g} point", "mse": f"{MARG
 
 
 def reference(key: str) -> str:
-    """Return how a text names a paper, such as ``Finn et al. 2017``."""
+    """Return the name of a paper in a text, such as ``Finn et al. 2017``."""
     paper = load().papers[key]
     first, *others = (author.split()[-1] for author in paper.authors)
     names = {0: "", 1: f" and {others[-1]}"} if others else {0: ""}
@@ -39,13 +39,13 @@ def reference(key: str) -> str:
 
 
 def reading(paper: str, table: str, numbers: Sequence[Number], found: Sequence[Own]) -> list[str]:
-    """Say what each ± is, and which published numbers the paper itself quotes.
+    """Explain each ±, and name the published numbers that the paper itself quotes.
 
     Args:
-        paper: key of the paper whose layout it is.
-        table: its table.
-        numbers: the published numbers.
-        found: ours.
+        paper: key of the paper that has the layout.
+        table: name of the paper's table.
+        numbers: published numbers.
+        found: our results.
     """
     kinds = {number.pm_kind for number in numbers}
     told = [f"{MARKS[k]} {text}".strip() for k, text in KINDS.items() if k in kinds]
@@ -70,7 +70,7 @@ def reading(paper: str, table: str, numbers: Sequence[Number], found: Sequence[O
 
 
 def sign(own: Own) -> str:
-    """Return the sign of a result's verdict; divergence has one of its own."""
+    """Return the sign of a result's verdict; divergence has its own sign."""
     verdict = SIGNS[own.verdict.kind]
     if not own.diverged:
         return verdict
@@ -78,7 +78,7 @@ def sign(own: Own) -> str:
 
 
 def signs(found: Sequence[Own]) -> str:
-    """Explain the signs that the results carry."""
+    """Explain the signs of the results."""
     used = {letter for own in found for letter in sign(own)}
     margin = " or ".join(dict.fromkeys(_MARGINS[own.number.metric] for own in found))
     meanings = {
@@ -99,7 +99,7 @@ def signs(found: Sequence[Own]) -> str:
 
 
 def reasons(found: Sequence[Own]) -> list[str]:
-    """Say why results were not judged, where their rows do not."""
+    """Say why results were not judged, if their rows do not say it."""
     causes: dict[tuple[str, str], dict[str, list[int]]] = {}
     for own in found:
         if own.verdict.reason and (own.verdict.kind != "shortened" or own.diverged):
@@ -116,13 +116,13 @@ def reasons(found: Sequence[Own]) -> list[str]:
 
 
 def assumptions(found: Sequence[Own], settings: Settings) -> list[str]:
-    """Say what verdicts assume of published errors, which no item of a protocol says."""
+    """Return the verdicts' assumptions about published errors, which no protocol item states."""
     notes: dict[str, dict[str, None]] = {}
     for own in found:
         if own.verdict.interval is not None:
             letter = settings.told(own.row.preset, own.result)
             for text in own.verdict.assuming:
                 if text not in own.row.preset.assumed:
-                    # Which ± it is, the table shows.
+                    # The table shows the value of the ±.
                     notes.setdefault(re.sub(r"± [\d.]+", "±", text), {})[letter] = None
     return [f"Verdicts on {', '.join(on)} assume {text}." for text, on in notes.items()]

@@ -202,7 +202,7 @@ def _difference(own: Own) -> str:
 
 
 def _short(value: float, metric: Metric) -> str:
-    """Write a difference; a huge one has fewer digits, because its text would need too much room."""
+    """Write a difference; a huge one has fewer digits, because its text must fit."""
     return signed(value, metric) if abs(value) < 1e4 else f"{value:+.0e}".replace("-", "−", 1)
 
 

@@ -1,17 +1,17 @@
-"""How numbers are written in the tables that people read; CSV files hold more digits."""
+"""Formats of numbers in the tables that people read; CSV files have more digits."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable
 
-#: Stands where there is no number.
+#: Sign for a missing number.
 NONE = "–"
 UNITS = {"accuracy": "accuracy, %", "mse": "MSE"}
 
 
 def significant(value: float, digits: int = 3) -> str:
-    """Write ``value`` with so many significant digits, without an exponent where it is readable."""
+    """Write ``value`` with ``digits`` significant digits, without an exponent if it is readable."""
     if value == 0:
         return "0"
     scientific = f"{value:.{digits - 1}e}"
@@ -29,7 +29,7 @@ def score(value: float | None, metric: str) -> str:
 
 
 def half_width(width: float | None, beside: float | None, metric: str) -> str:
-    """Write a half width with the decimals of the number that it stands beside."""
+    """Write a half width with as many decimals as the number ``beside``."""
     if width is None:
         return NONE
     if metric == "accuracy":
@@ -38,7 +38,7 @@ def half_width(width: float | None, beside: float | None, metric: str) -> str:
     if beside is None or "e" in shown:
         return significant(width, 2)
     decimals = len(shown.partition(".")[2])
-    # A width below the last decimal is small, not zero.
+    # A width that is smaller than the last decimal must not be written as zero.
     return significant(width, 1) if 0 < width < 0.5 * 10**-decimals else f"{width:.{decimals}f}"
 
 
@@ -58,7 +58,7 @@ def p_value(p: float | None) -> str:
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """Write a number, or the sign for none."""
+    """Write a number, or the sign for a missing number."""
     return NONE if value is None else significant(value, digits)
 
 
@@ -70,7 +70,7 @@ def quartiles(middle: float | None, low: float | None, high: float | None) -> st
 
 
 def listed(values: Iterable[str | int]) -> str:
-    """Write distinct values in order; a run of integers as a range."""
+    """Write distinct values in order, and consecutive integers as a range."""
     found = sorted(set(values), key=lambda value: (isinstance(value, str), value))
     whole = [value for value in found if isinstance(value, int)]
     if len(found) > 2 and found == list(range(min(whole, default=0), max(whole, default=0) + 1)):
@@ -79,10 +79,10 @@ def listed(values: Iterable[str | int]) -> str:
 
 
 def exact(value: object) -> str:
-    """Write a value for a CSV file: 10 significant digits, '' for none.
+    """Write a value for a CSV file: 10 significant digits, '' for None.
 
-    The scores are float32, with 7 digits; beyond 10, two machines' last bits might differ and a
-    table made again would not be the same file.
+    The scores are float32, with 7 digits. With more than 10 digits, the last bits of two machines
+    might differ, and a table that is made again would not be the same file.
     """
     if value is None:
         return ""

@@ -1,10 +1,10 @@
-"""What one protocol item is worth: pairs of results that are one item apart, in points.
+"""The effect of one protocol item, in points, from pairs of results that differ in that item only.
 
-Nothing marks a profile for this table. Where a group of seeds follows a published protocol, save
-for its budget and for items that it leaves at their defaults, every other group of the same budget
-that differs in few items of training or test is set beside it, and so are other readings of the
-same training. Of two such groups that are an item apart, the one nearer to its protocol is the
-base, or the one whose protocol leans on fewer inferred items.
+The table is made for every profile. If a group of seeds follows a published protocol, except for
+its budget and for items that it leaves at their defaults, it is compared with every other group of
+the same budget that differs in few items of training or test, and with other readings of the same
+training. If two such groups differ in one item, the base is the one nearer to its protocol, or the
+one whose protocol has fewer inferred items.
 """
 
 from __future__ import annotations
@@ -32,29 +32,29 @@ from suite.report.notes import diverged_cells, provenance, stamp
 from suite.report.render import Table
 
 STEP = "test.report_step"
-#: What differs in these is another problem, or another budget, and not one item.
+#: Paths of another problem or another budget; a difference in them is not one item.
 _NO_ITEM = (BUDGET, "test.ways", "test.shots", "task.oracle", "task.folder")
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Two readings that are one item apart."""
+    """Two readings that differ in one item."""
 
     base: Group
     other: Group
     changed: Mapping[str, tuple[Any, Any]]
     """Items by path, as (value of the base, value of the other)."""
     steps: tuple[int, int]
-    """Inner steps that are read."""
+    """Numbers of inner steps after which base and other are read."""
 
     @property
     def where(self) -> str:
-        """What the item touches."""
+        """Part of the protocol that the item belongs to."""
         test = all(path.startswith("test.") for path in self.changed)
         return "test" if test else "training"
 
     def scores(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return the scores (seeds, episodes) of base and other over the seeds of both."""
+        """Return the scores (seeds, episodes) of base and other for the seeds that both have."""
         common = sorted(set(self.base.runs.seeds) & set(self.other.runs.seeds))
         base, other = (
             group.after(step)[[group.runs.seeds.index(seed) for seed in common]]
@@ -64,7 +64,7 @@ class Pair:
 
     @property
     def paired(self) -> bool:
-        """Whether episode i of both is one episode, up to what the item changes."""
+        """Whether episode i is the same in both, except for the changes by the item."""
         one, two = (
             {
                 record.cell.seed: episode_stream(record.cell.make_task(), group.evaluation).names
@@ -73,7 +73,7 @@ class Pair:
             for group in (self.base, self.other)
         )
         same = all(one[seed] == two[seed] for seed in one.keys() & two.keys())
-        # Rotations as classes draw other classes; any other rule turns the same drawings.
+        # Rotations as classes draw other classes; any other rule rotates the same drawings.
         classes = [
             "classes" in str(group.evaluation.rotations) for group in (self.base, self.other)
         ]
@@ -85,7 +85,7 @@ class Pair:
 
 
 def items(collection: Collection) -> Table | None:
-    """Return the table of what protocol items are worth, or None where nothing is an item apart."""
+    """Return the table of the effects of protocol items, or None if there are no pairs."""
     pairs = list(_pairs(collection))
     if not pairs:
         return None
@@ -148,7 +148,8 @@ def _pairs(collection: Collection) -> Iterator[Pair]:
             read.add((training, base.cell.protocol.train.steps))
             yield from _read_elsewhere(base)
         step = base.evaluation.headline
-        # Of another training's tests that are like the base's, the one with as many episodes.
+        # If several tests of another training are like the base's, a test with the same number of
+        # episodes comes first.
         for other in sorted(done, key=lambda g: _episodes(g) != _episodes(base)):
             changed = _changed(base, other, behind)
             of = other if other.runs is base.runs else other.runs
@@ -170,7 +171,7 @@ def _episodes(group: Group) -> int:
 
 
 def _published(group: Group) -> Counterpart | None:
-    """Return the published protocol that a group follows, save for budget and defaults."""
+    """Return the published protocol that a group follows, except for budget and defaults."""
     for found in counterparts(group.cell, group.evaluation):
         followed = all(
             path == BUDGET or ours is None for path, (ours, _) in found.differing.items()
@@ -181,7 +182,7 @@ def _published(group: Group) -> Counterpart | None:
 
 
 def _changed(base: Group, other: Group, behind: Counterpart) -> dict[str, tuple[Any, Any]]:
-    """Return the items in which two groups differ; nothing if it is more than an item's worth."""
+    """Return the items in which two groups differ; empty if they are more than one decision."""
     if (other.runs.device, other.evaluation.headline) != (
         base.runs.device,
         base.evaluation.headline,
@@ -190,14 +191,14 @@ def _changed(base: Group, other: Group, behind: Counterpart) -> dict[str, tuple[
     idle = without_effect(behind.preset, behind.result.evaluation)
     found = differing(base.cell, base.evaluation.name, other.cell, other.evaluation.name)
     changed = {path: values for path, values in found.items() if path not in idle}
-    # Which batch norm, and whether it is adapted, are two items and one decision.
+    # The kind of batch norm and its adaptation are two items but one decision.
     one = len(changed) == 1 or all(path.startswith("model.norm") for path in changed)
     another_problem = any(path in changed for path in _NO_ITEM)
     another_problem |= any(path in behind.differing for path in changed)
     tests = any(path.startswith("test.") for path in changed)
     if not one or another_problem or (tests and base.runs is not other.runs):
         return {}
-    return changed  # nothing for one and the same protocol
+    return changed  # empty if the protocols are the same
 
 
 def _read_elsewhere(base: Group) -> Iterator[Pair]:
@@ -208,7 +209,7 @@ def _read_elsewhere(base: Group) -> Iterator[Pair]:
 
 
 def _line(pair: Pair) -> tuple[Mapping[str, str], Mapping[str, Any]]:
-    """Return what a reader sees, by column, and what the CSV file holds."""
+    """Return the visible cells, by column, and the values of the CSV file."""
     metric = pair.base.metric
     base, other = pair.scores()
     means = seed_means(base), seed_means(other)
@@ -301,7 +302,7 @@ def _budgets(pairs: Sequence[Pair]) -> tuple[str, ...]:
 
 
 def _defaults(pairs: Sequence[Pair]) -> tuple[str, ...]:
-    """Say in which items the bases are not their protocols'."""
+    """Name the items in which the bases differ from their protocols."""
     left: dict[tuple[str, ...], list[str]] = {}
     for pair in pairs:
         found = _published(pair.base)

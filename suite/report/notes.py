@@ -1,4 +1,4 @@
-"""What stands under every table: versions, commit, hardware, seeds, episodes, intervals."""
+"""Notes under every table: versions, commit, hardware, seeds, episodes and intervals."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ INTERVALS = (
 
 
 def provenance(collection: Collection) -> tuple[str, ...]:
-    """Return the notes that every table carries."""
+    """Return the notes that every table has."""
     records = collection.records
     split = splits(collection)
     stamps = stamp(records)
@@ -43,12 +43,12 @@ def _shared(records: Sequence[Record]) -> str:
 
 
 def splits(collection: Collection) -> str:
-    """Return the splits that the evaluations are on, in words."""
+    """Return the splits that the evaluations use, in words."""
     return " and ".join(sorted({group.evaluation.split for group in collection.groups}))
 
 
 def stamp(records: Sequence[Record]) -> dict[str, str]:
-    """Return what made the numbers, for every line of a CSV file."""
+    """Return the origin of the numbers, for every line of a CSV file."""
     return {
         "suite_version": listed(r.provenance.suite_version for r in records),
         "results_version": listed(r.cell.results_version for r in records),
@@ -58,7 +58,7 @@ def stamp(records: Sequence[Record]) -> dict[str, str]:
 
 
 def diverged_cells(collection: Collection) -> tuple[str, ...]:
-    """Return a note for each algorithm of which a training diverged."""
+    """Return a note for each algorithm with a diverged training."""
     return tuple(
         f"{runs.experiment}, {runs.variant}: {runs.diverged_cells} in training (seed "
         f"{listed(r.cell.seed for r in runs.diverged)}: {_sentence(runs.diverged[0].reason)}); "

@@ -1,4 +1,4 @@
-"""Own results that stand beside a published number: what paper tables, forest and citation read."""
+"""Our results that have a published number: input of paper tables, forest figure and citation."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ from suite.published.numbers import Metric, Number
 from suite.published.verdicts import Verdict
 from suite.report.format import half_width, significant
 
-#: Verdicts on unlike protocols or budgets.
+#: Verdicts on different protocols or budgets.
 UNLIKE = ("not comparable", "shortened")
-#: How a published ± is marked that is not a 95 % interval over test tasks.
+#: Marks of a published ± by its kind; a 95 % interval over test tasks has no mark.
 MARKS = {"seeds_std": "s", "tasks_std": "t", "unstated": "?", "tasks": "", None: ""}
 
 
 @dataclass(frozen=True)
 class Own:
-    """One result of ours and the published number that it stands beside."""
+    """One of our results and the published number that it is compared with."""
 
     row: Row
     number: Number
     result: Result
     tested: Tested
     device: str = ""
-    """Kind of device; '' where all results are of one."""
+    """Kind of device; '' if all results are from one kind."""
 
     @property
     def verdict(self) -> Verdict:
-        """What ours says about the number."""
+        """Verdict of our result on the number."""
         return self.row.verdict
 
     @property
     def summary(self) -> Summary:
-        """Our scores after the paper's inner step, in the published unit."""
+        """Summary of our scores after the paper's inner step, in the published unit."""
         return self.row.summary
 
     @property
@@ -47,20 +47,20 @@ class Own:
 
     @property
     def budget(self) -> tuple[int, int] | None:
-        """Outer steps, ours and the paper's, where ours are fewer."""
+        """Numbers of outer steps, ours and the paper's, if ours is smaller."""
         pair = self.row.counterpart.differing.get(BUDGET) if self.row.counterpart else None
         return pair if pair is not None and pair[0] < pair[1] else None
 
     @property
     def name(self) -> str:
-        """Experiment and variant, with evaluation and device where they say something."""
+        """Experiment and variant, with evaluation and device if they are informative."""
         cell, test = self.tested.cell, self.tested.evaluation.name
         named = [f"{cell.experiment}/{cell.variant}", "" if test == "test" else test, self.device]
         return " ".join(filter(None, named))
 
 
 def own_results(rows: Sequence[Row]) -> list[Own]:
-    """Return the rows that have both a published number and a result of ours, in order."""
+    """Return the rows that have both a published number and one of our results, in order."""
     several = len(devices(rows)) > 1
     return [
         Own(row, row.number, row.result, row.tested, _device(row.tested) * several)
@@ -70,7 +70,7 @@ def own_results(rows: Sequence[Row]) -> list[Own]:
 
 
 def devices(rows: Sequence[Row]) -> set[str]:
-    """Return the kinds of device that results of ours are from."""
+    """Return the kinds of devices that our results are from."""
     return {_device(row.tested) for row in rows if row.tested is not None}
 
 
@@ -82,8 +82,8 @@ def printed(number: Number, decimals: int | None = None) -> str:
     """Write a published number with its ±, if any.
 
     Args:
-        number: what the paper has.
-        decimals: of both; by default as many as either has.
+        number: number in the paper.
+        decimals: number of decimals of both; by default the larger of the two.
     """
     values = (number.value, *(() if number.pm is None else (number.pm,)))
     if decimals is None:
@@ -93,21 +93,21 @@ def printed(number: Number, decimals: int | None = None) -> str:
 
 
 def decimals_of(values: Iterable[float]) -> int:
-    """Return the most decimals that any of some values has."""
+    """Return the largest number of decimals among some values."""
     return max(len(f"{value:g}".partition(".")[2]) for value in values)
 
 
 def written(value: float, metric: Metric) -> str:
-    """Write a value of ours in the published unit."""
+    """Write one of our values in the published unit."""
     return f"{value:.2f}" if metric == "accuracy_pct" else significant(value)
 
 
 def spread(value: float, beside: float | None, metric: Metric) -> str:
-    """Write a half width in the published unit, with the decimals of what it stands beside."""
+    """Write a half width in the published unit, with as many decimals as ``beside``."""
     return half_width(value, beside, "mse") if metric == "mse" else written(value, metric)
 
 
 def signed(value: float, metric: Metric) -> str:
-    """Write a difference with its sign; what rounds to nothing is not negative."""
+    """Write a difference with its sign; a difference that rounds to 0 is not negative."""
     text = written(abs(value), metric)
     return f"{'−' if value < 0 and float(text) else '+'}{text}"

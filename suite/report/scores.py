@@ -1,4 +1,4 @@
-"""The tables of scores: each algorithm, and its difference to the ones without meta-learning."""
+"""The tables of scores, and of differences to the algorithms without meta-learning."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def scores(collection: Collection) -> Table:
 
 
 def best_of(groups: Sequence[Group]) -> Group | None:
-    """Return the group with the best mean, among those that nothing diverged of."""
+    """Return the group with the best mean among those without any divergence."""
     whole = [(group, group.summary.mean) for group in groups if not group.runs.diverged]
     found = [(group, mean) for group, mean in whole if mean is not None]
     if len(groups) < 2 or not found:
@@ -91,7 +91,7 @@ def _ragged(groups: Sequence[Group]) -> bool:
 def _score_row(
     group: Group, best: Group | None, devices: bool, ragged: bool, beside: bool
 ) -> tuple[str, ...]:
-    """Return a row; ``ragged``: the table has medians, ``beside``: these rows fill them."""
+    """Return a row; ``ragged``: the table has medians; ``beside``: this row shows them."""
     found, metric = group.summary, group.metric
     step0 = group.summaries[0].mean if 0 in group.summaries else None
     mean = written.score(found.mean, metric)
@@ -118,7 +118,7 @@ def _score_row(
 
 
 def _score_data(collection: Collection) -> list[Mapping[str, Any]]:
-    """Return a line for each algorithm and inner step."""
+    """Return a CSV line for each algorithm and inner step."""
     lines: list[Mapping[str, Any]] = []
     for group in collection.groups:
         made_by = stamp(group.runs.records)

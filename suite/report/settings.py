@@ -21,12 +21,12 @@ _ROTATIONS = {
     "episode": "classes of an episode rotated at random",
     "classes": "rotations as further classes",
 }
-#: Of a setting with more inferred or unknown items than this, the notes give their number.
+#: Maximum number of inferred or unknown items that a note names; of more, it gives the number.
 _MOST_NAMED = 10
 
 
 class Settings:
-    """The published settings of a table, lettered as they appear."""
+    """The published settings of a table, with letters in order of appearance."""
 
     def __init__(self) -> None:
         self._found: dict[tuple[str, str], tuple[str, Preset, list[Result]]] = {}
@@ -41,15 +41,15 @@ class Settings:
         return letter
 
     def told(self, preset: Preset, result: Result) -> str:
-        """Return the letter that a setting has."""
+        """Return the letter that a setting has already got."""
         return self._found[preset.name, result.evaluation][0]
 
     def notes(self) -> list[str]:
-        """Return a line on each; one that is much like a setting above says what differs.
+        """Return a note on each; for a setting similar to one above, only the differences.
 
-        Settings of which the same is to be said share a line.
+        Settings with identical notes have one note in common.
         """
-        lines: dict[str, tuple[list[str], str]] = {}  # by the letter of the first on it
+        lines: dict[str, tuple[list[str], str]] = {}  # by the letter of the note's first setting
         above: list[tuple[str, dict[str, str]]] = []
         for letter, preset, results in self._found.values():
             own, name = _facts(preset, results), f"{RAISED[letter]} {preset.name}"
@@ -70,7 +70,7 @@ def _apart(own: Mapping[str, str], other: Mapping[str, str]) -> list[str]:
 
 
 def _facts(preset: Preset, results: Sequence[Result]) -> dict[str, str]:
-    """Return what moves the numbers of a setting, each in a few words."""
+    """Return the facts that influence a setting's numbers, each in a few words."""
     test = f"evaluations.{results[0].evaluation}."
     marks = [str(item.mark) for path, item in preset.items.items() if _concerns(path, test)]
     marked = [mark for mark in ASSUMED if marks.count(mark) <= _MOST_NAMED]
@@ -81,7 +81,7 @@ def _facts(preset: Preset, results: Sequence[Result]) -> dict[str, str]:
         return None if item is None or item.mark == "n/a" else item.value
 
     def add(key: str, path: str, phrase: str) -> None:
-        """Tell an item, with its mark where a verdict has to assume it."""
+        """Add an item, with its mark if a verdict has to assume it."""
         if (value := of(path)) is not None:
             told.add(path)
             shown = f"{value:,}" if isinstance(value, int) else item_value(value)
@@ -114,7 +114,7 @@ def _facts(preset: Preset, results: Sequence[Result]) -> dict[str, str]:
 
 
 def _others(preset: Preset, test: str, told: Collection[str]) -> Iterator[tuple[str, str]]:
-    """Yield what else is inferred or unknown, and what no item can say."""
+    """Yield the other inferred or unknown items, and the facts that no item can express."""
     for mark in ASSUMED:
         items = {
             path: item

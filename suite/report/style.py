@@ -1,4 +1,4 @@
-"""How figures look: sizes of a printed column, fonts, one colour, marker and line per algorithm."""
+"""Style of figures: column sizes, fonts, and one colour, marker and line style per algorithm."""
 
 from __future__ import annotations
 
@@ -14,22 +14,23 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-#: Inches: one column, and the text width, of a two-column paper.
+#: Widths in inches of one column and of the text of a two-column paper.
 COLUMN, PAGE = 3.4, 6.9
-#: A figure with more lines than this says nothing.
+#: Maximum number of lines in a readable figure.
 MOST_VARIANTS = 8
 DPI = 200
 
 
 class PlotStyle(NamedTuple):
-    """Colour, marker, line and hatch: any one of them tells two algorithms apart."""
+    """Colour, marker, line and hatch; each of them distinguishes two algorithms."""
 
     colour: str
     marker: str
     line: Literal["-"] | tuple[int, tuple[float, ...]]
 
 
-# Okabe and Ito's colours, which colour-blind readers tell apart; markers and lines for grey print.
+# The colours are Okabe and Ito's, which colour-blind readers can distinguish; the markers and lines
+# are for grey print.
 _LOOKS = {
     "sgd": PlotStyle("#4d4d4d", "x", (0, (1, 1))),
     "finetune": PlotStyle("#e69f00", "s", (0, (5, 1.5))),
@@ -45,7 +46,7 @@ _OTHERS = (
 
 
 def looks(variants: Iterable[tuple[str, str]]) -> dict[str, PlotStyle]:
-    """Return the look of each (variant, algorithm): an algorithm's own, for its first variant."""
+    """Return the look of each (variant, algorithm); the first variant has the algorithm's own."""
     names = dict(variants)
     found: dict[str, PlotStyle] = {}
     free = dict(_LOOKS)
@@ -60,11 +61,11 @@ def looks(variants: Iterable[tuple[str, str]]) -> dict[str, PlotStyle]:
 
 @contextmanager
 def printed() -> Iterator[None]:
-    """Set fonts and lines for print, inside only."""
+    """Set fonts and lines for print, only inside the context."""
     settings = {
         **seaborn.axes_style("ticks"),
         **seaborn.plotting_context("paper"),
-        "font.family": ["DejaVu Sans"],  # ships with matplotlib: the same everywhere
+        "font.family": ["DejaVu Sans"],  # part of matplotlib, so the same everywhere
         "font.size": 8,
         "axes.titlesize": 8.5,
         "axes.titlelocation": "left",
@@ -88,7 +89,7 @@ def printed() -> Iterator[None]:
 
 
 def panels(count: int, height: float = 2.2, columns: int = 2) -> tuple[Figure, list[Axes]]:
-    """Return a figure of ``count`` panels, a column wide if there is one, else the page."""
+    """Return a figure of ``count`` panels, as wide as a column for one panel, else as the page."""
     wide = min(count, columns)
     rows = math.ceil(count / wide)
     size = (COLUMN if wide == 1 else PAGE, height * rows + 0.45)
@@ -100,7 +101,7 @@ def panels(count: int, height: float = 2.2, columns: int = 2) -> tuple[Figure, l
 
 
 def legend_below(figure: Figure, handles: Sequence[Line2D]) -> None:
-    """Put one legend under all panels, where it covers nothing, in as many lines as it needs."""
+    """Put one legend below all panels, so that it covers nothing, in as many rows as needed."""
     inches = [0.55 + 0.065 * len(str(entry.get_label())) for entry in handles]
     room = figure.get_figwidth()
     fits = int(room / max(inches, default=room))
@@ -120,7 +121,7 @@ def handle(label: str, look: PlotStyle) -> Line2D:
     return Line2D([], [], color=look.colour, marker=look.marker, linestyle=look.line, label=label)
 
 
-#: What a file would say of time and versions, by its kind.
+#: Metadata on times and versions that files leave out, by their kind.
 _UNSAID = {
     "pdf": {"CreationDate": None, "Producer": None, "Creator": None},
     "png": {"Software": None},

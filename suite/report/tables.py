@@ -18,11 +18,11 @@ from suite.report.tune import choice, has_grid
 
 
 def tables(collection: Collection, beside: Sequence[Row]) -> list[Table]:
-    """Return the tables that the records give, in the order in which they are read.
+    """Return the tables of the records in reading order.
 
     Args:
         collection: the records.
-        beside: what stands beside published numbers.
+        beside: comparisons with published numbers.
     """
     found = [
         choice(collection) if has_grid(collection) else None,

@@ -36,6 +36,7 @@ def short(monkeypatch):
     monkeypatch.setattr(command, "FAST", SHORT)
 
 
+@pytest.mark.slow
 def test_a_baseline_then_a_verdict_and_all_of_it_on_disk(short, tmp_path):
     words = ("--fast", "--only", "sinusoid/sampling")
     first = gate(tmp_path, *words)
@@ -90,6 +91,7 @@ def test_an_installed_suite_has_no_commits_to_compare_with(tmp_path, monkeypatch
         pass
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not IN_GIT, reason="not a checkout")
 def test_another_commit_is_laid_beside_measured_by_this_gate_and_taken_away(short, tmp_path):
     with other("HEAD") as (tree, commit):
@@ -132,6 +134,7 @@ def test_a_plugin_that_does_not_load_is_said(tmp_path):
             worker.ready()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not callgrind.available(), reason="no valgrind, or no torch that it can count")
 def test_instructions_are_counted_and_nearly_the_same_every_time():
     [plan] = ONE.plans

@@ -33,6 +33,8 @@ from suite.tasks.base import EpisodeShape
 from tests import processes
 from tests.matrix import workers
 
+pytestmark = pytest.mark.slow
+
 ray = pytest.importorskip("ray", reason='Ray is not installed; run pip install -e ".[test]"')
 
 SEEDS = (0, 1, 2)

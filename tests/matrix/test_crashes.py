@@ -12,6 +12,8 @@ import pytest
 from tests import processes
 from tests.processes import CONTEXT, TRAINING, WRITING
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def truth(tmp_path_factory):

@@ -15,7 +15,10 @@ from suite.records.store import Store
 from tests import processes
 from tests.matrix import workers
 
-pytestmark = pytest.mark.skipif(len(core_numbers()) < 2, reason="two workers want two cores")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(len(core_numbers()) < 2, reason="two workers want two cores"),
+]
 
 
 @pytest.fixture(scope="module")
