@@ -31,6 +31,13 @@ class Algorithm(Component):
         query_loss: whether the outer gradient is that of the query loss, and so scales with it.
     """
 
+    #: Place in tables, from no meta-training to full meta-training; equal ranks go by name.
+    rank: ClassVar[int] = 100
+    #: Colour, marker and dashes in figures, () for a solid line; without a colour, the next free.
+    colour: ClassVar[str] = ""
+    marker: ClassVar[str] = ""
+    dashes: ClassVar[tuple[float, ...]] = ()
+
     trains_on: ClassVar[Literal["episodes", "joint"] | None] = "episodes"
     second_order: ClassVar[bool] = False
     query_loss: ClassVar[bool] = True

@@ -25,6 +25,10 @@ class FineTune(Algorithm):
     are tuned (Ravi & Larochelle 2017; pre-trained-SGD.lua:31-53, 73-76).
     """
 
+    title = "fine-tuning"
+    rank = 10
+    colour, marker, dashes = "#e69f00", "s", (5, 1.5)
+
     trains_on = "joint"
     query_loss = False
 

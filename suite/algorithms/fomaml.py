@@ -19,6 +19,11 @@ class FOMAML(Algorithm):
         theta <- theta - beta * sum_i grad L_query_i(theta_i,K)
     """
 
+    title = "first-order MAML"
+    papers = ("maml",)
+    rank = 30
+    colour, marker, dashes = "#56b4e9", "D", (7, 1.5, 1, 1.5)
+
     def episode_terms(
         self, engine: Primitives, theta: Tensor, episodes: Episodes, draws: EpisodeContext
     ) -> tuple[Tensor, Tensor]:

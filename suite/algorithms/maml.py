@@ -23,6 +23,11 @@ class MAML(Algorithm):
         v = grad L_query(theta_K);    v <- v - H_k (alpha v)    for k = K-1 .. 0.
     """
 
+    title = "MAML"
+    papers = ("maml",)
+    rank = 40
+    colour, marker, dashes = "#0072b2", "o", ()
+
     second_order = True
 
     def episode_terms(

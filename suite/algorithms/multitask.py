@@ -31,6 +31,8 @@ class MultiTask(Algorithm):
     from theta.
     """
 
+    title = "multi-task averaging"
+
     query_loss = False
 
     outer_optimiser: Literal["adam", "sgd"] = "sgd"

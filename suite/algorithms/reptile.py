@@ -36,6 +36,11 @@ class Reptile(Algorithm):
     g is then the gradient of the sum over the mini-batch, as there.
     """
 
+    title = "Reptile"
+    papers = ("reptile",)
+    rank = 20
+    colour, marker, dashes = "#009e73", "^", (3, 1, 1, 1)
+
     query_loss = False
 
     outer_optimiser: Literal["adam", "sgd"] = "sgd"

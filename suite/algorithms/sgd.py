@@ -13,4 +13,8 @@ class SGD(Algorithm):
     The initialisation is the same for every episode. `inner_batch` 0 is full-batch descent.
     """
 
+    title = "SGD from scratch"
+    rank = 0
+    colour, marker, dashes = "#4d4d4d", "x", (1, 1)
+
     trains_on = None

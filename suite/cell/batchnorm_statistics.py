@@ -7,8 +7,8 @@ switches a model to evaluation mode before the query set normalises by running a
 
 begun at mean 0 and variance 1, with the unbiased variance of the batch. Here the passes are those
 over `PASSES` meta-training support sets at the trained weights, then those of the inner loop of the
-episode at hand (what Ravi and Larochelle's code does when it fine-tunes: pre-trained-SGD.lua:24,
-56). Plain loops over episodes: this is a meta-test of what others do, not a way to train.
+current episode (as in Ravi and Larochelle's code when it fine-tunes: pre-trained-SGD.lua:24, 56).
+The code loops over single episodes, because it only tests what other code does and never trains.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ Statistics = list[tuple[Tensor, Tensor]]
 
 
 class RunningStatistics:
-    """The running statistics of some episodes, all begun alike.
+    """The running statistics of some episodes, which all begin with the same values.
 
     Args:
-        engine: whose model it is; weights come as rows of its layout.
-        episodes: how many, T.
-        theta: (P,) the trained weights.
+        engine: engine of the model; weights are given as rows of its layout.
+        episodes: number of episodes, T.
+        theta: trained weights (P,).
         seen: inputs (n, *input_shape) of the passes before the test.
     """
 
@@ -56,7 +56,7 @@ class RunningStatistics:
 
     @torch.no_grad()
     def update(self, theta: Tensor, x: Tensor) -> None:
-        """Let each episode's statistics see a pass over ``x`` (T, n, ...) at ``theta`` (T, P)."""
+        """Update each episode's statistics by a pass over ``x`` (T, n, ...) at ``theta`` (T, P)."""
         rows = zip(self._statistics, theta, x, strict=True)
         self._statistics = [self._after(*row) for row in rows]
 

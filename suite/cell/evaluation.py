@@ -18,9 +18,9 @@ from suite.core.episodes import EpisodeContext, Episodes, Examples, draws_sha256
 from suite.engines.base import Engine
 from suite.tasks.base import Sampler, Task, hits, score
 
-#: Bytes of adapted weights and inputs that the test episodes adapted at once may take.
+#: Maximum bytes of weights and inputs of the test episodes that are adapted at the same time.
 PART_BYTES = 16 * 2**20
-#: The same on a GPU, where dispatch is what a part costs.
+#: The same on a GPU, where most of the time of a part goes into dispatch.
 GPU_PART_BYTES = 1024 * 2**20
 
 
@@ -30,21 +30,21 @@ class TestPart(NamedTuple):
     values: np.ndarray  # (T, steps)
     draws: np.ndarray  # (T, d), of the episodes
     classes: np.ndarray | None  # (T, ways), of each label
-    hits: np.ndarray | None  # (T, ways, steps), queries classified right; None if not asked for
+    hits: np.ndarray | None  # (T, ways, steps), correct queries; None if not asked for
 
 
 @dataclass(frozen=True)
 class ByClass:
-    """How often the queries of each class were classified right."""
+    """Number of queries of each class that were classified correctly."""
 
     classes: np.ndarray  # (n,) indices into the sorted names of all classes of the task
-    episodes: np.ndarray  # (n,) in which a class occurs
+    episodes: np.ndarray  # (n,) number of episodes with the class
     hits: np.ndarray  # (n, steps), over all its queries
 
 
 @dataclass(frozen=True)
 class Scores:
-    """Scores (episodes, steps) after each of the steps that are scored, and of which episodes."""
+    """Scores (episodes, steps) after each of the scored steps, and the hash of the episodes."""
 
     values: np.ndarray
     episodes_sha256: str
@@ -52,7 +52,7 @@ class Scores:
 
 
 def at_test(algorithm: Algorithm, protocol: EvaluationProtocol) -> Algorithm:
-    """Return the algorithm with what a meta-test sets apart from training."""
+    """Return the algorithm with the settings that differ at a meta-test."""
     if protocol.inner_batch is None:
         return algorithm
     return algorithm.model_copy(update={"inner_batch": protocol.inner_batch})
@@ -78,14 +78,14 @@ def predict(engine: Engine, theta: Tensor, episodes: Episodes, batch_norm: str) 
 
 @dataclass(frozen=True)
 class MetaTest:
-    """Adapts weights to test episodes and scores them."""
+    """Adaptation of weights to test episodes, and their scores."""
 
     engine: Engine
     algorithm: Algorithm
     task: Task
     sampler: Sampler
     seen: Callable[[], Iterable[Tensor]] = tuple
-    """Gives the support sets (n, *input_shape) behind running statistics."""
+    """Function that returns the support sets (n, *input_shape) of running statistics."""
 
     def part(
         self,
@@ -118,10 +118,10 @@ class MetaTest:
         draws: EpisodeContext,
         last: bool = False,
     ) -> Iterator[tuple[Tensor, Tensor | None]]:
-        """Yield the scores (T,) of the query sets, inner steps from ``theta`` (P,) apart.
+        """Yield the scores (T,) of the query sets after inner steps that start at ``theta`` (P,).
 
-        That is after every step that the protocol scores, or with ``last`` after K alone. With
-        them come the hits (T, ways) of each label, where the protocol asks for them.
+        Scores are yielded after every step that the protocol scores, or with ``last`` only after
+        step K. The hits (T, ways) of each label come with them, if the protocol asks for them.
         """
         scored = (protocol.steps,) if last else protocol.scored_steps
         rule = at_test(self.algorithm, protocol)
@@ -142,7 +142,7 @@ class MetaTest:
             if outputs is None:
                 continue
             values = score(self.task.kind, outputs, episodes.query.y)
-            # A label always comes out of argmax, also out of NaN: such an episode has diverged.
+            # argmax returns a label even for NaN, so an episode with NaN is marked as diverged.
             whole = outputs.isfinite().flatten(1).all(-1)
             right = None
             if protocol.by_class:
@@ -150,7 +150,7 @@ class MetaTest:
             yield torch.where(whole, values, torch.nan), right
 
     def parts(self, protocol: EvaluationProtocol) -> list[slice]:
-        """Cut the test episodes into parts adapted at once: a function of shapes and device."""
+        """Cut the test episodes into parts adapted at once; shapes and device decide the parts."""
         image = math.prod(self.task.input_shape)
         examples = max(protocol.support_size, protocol.query_size)
         most = GPU_PART_BYTES if self.engine.device.type == "cuda" else PART_BYTES
@@ -161,7 +161,7 @@ class MetaTest:
 
 
 def scores(parts: Iterable[TestPart]) -> Scores:
-    """Return the scores of all test episodes from those of its parts, in their order."""
+    """Return the scores of all test episodes, joined from those of the parts in order."""
     values, draws, classes, right = zip(*parts, strict=True)
     by_class = None
     if right[0] is not None and classes[0] is not None:
@@ -170,7 +170,7 @@ def scores(parts: Iterable[TestPart]) -> Scores:
 
 
 def _by_class(classes: np.ndarray, right: np.ndarray) -> ByClass:
-    """Add up the hits (T, ways, steps) of labels that are of one class (T, ways)."""
+    """Add up the hits (T, ways, steps) of labels with the same class (T, ways)."""
     found, place, count = np.unique(classes, return_inverse=True, return_counts=True)
     total = np.zeros((len(found), right.shape[2]), dtype=np.int32)
     np.add.at(total, place.reshape(-1), right.reshape(-1, right.shape[2]))
@@ -187,9 +187,10 @@ def probe(
     draws: EpisodeContext,
     episodes: int = 3,
 ) -> dict[str, np.ndarray]:
-    """Return what a figure shows of single test episodes, as arrays (see `ArrayNames`).
+    """Return the arrays of single test episodes for a figure (see `ArrayNames`).
 
-    Regression: the model over its inputs before and after adaptation. Images: one episode.
+    For regression they are the model's outputs over its inputs before and after adaptation, for
+    images one episode.
     """
     shown = sampler.sample(episode_stream(task, protocol), 0, episodes, protocol, protocol.split)
     inputs = sampler.probe()

@@ -4,9 +4,9 @@ There are three modes, and all give the same bits:
 
 - ``in-process``: this process computes the parts into which the engine cuts a meta-batch, in order.
 - ``replayed``: the operations of a whole meta-batch were recorded once and are replayed.
-- ``sharded``: the processes of the cell share out the parts, or runs of episodes.
+- ``sharded``: each process of the cell computes some of the parts, or a run of episodes.
 
-`MetaGradients.choose` says which, with the reason, and both go into the record.
+`MetaGradients.choose` returns the mode with its reason, and both are written to the record.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ from suite.core.process_pool import ForkPool, Job, runs, shared
 from suite.engines.base import Engine, averaged
 from suite.engines.replay.capture import Capture, Work, outer_work, why_not_record
 
-#: Episodes between places where a meta-batch may be cut: vectors of up to 64 bytes then begin at
-#: the same numbers in a shard and in the whole. The library uses another code path for the
-#: remainder that does not fill a vector.
+#: Number of episodes between places where a meta-batch may be cut: vectors of up to 64 bytes then
+#: begin at the same numbers in a shard and in the whole. The library uses another code path for
+#: the remainder that does not fill a vector.
 ALIGNMENT = 16
-#: Number of weights at which a shard must be, bit for bit, what it is of the whole.
+#: Number of weights at which a shard must equal its part of the whole bit for bit.
 CHECKS = 8
 #: Number of times that a meta-batch is computed whole and in shards, to see which is faster.
 TRIALS = 5
-#: Shards must be so many times as fast as the whole, since they keep other cores awake.
+#: Smallest speed-up at which shards are used, because they keep other cores busy.
 MIN_SPEEDUP = 1.1
 
-#: Called with the step, the weights (P,) and the state (S,) of an inner optimiser, if any.
+#: Function of the step, the weights (P,) and the state (S,) of an inner optimiser, if any.
 Compute = Callable[[int, Tensor, Tensor | None], OuterGradient]
 
 
@@ -60,12 +60,12 @@ class MetaGradient:
 
     @property
     def mode(self) -> str:
-        """``in-process``, ``replayed`` or ``sharded``."""
+        """Mode: ``in-process``, ``replayed`` or ``sharded``."""
         return self._told()[0]
 
     @property
     def reason(self) -> str:
-        """Why this mode, in words."""
+        """Reason for this mode, in words."""
         return self._told()[1]
 
 
@@ -73,16 +73,16 @@ class MetaGradients:
     """The ways in which the processes of a cell can compute the outer gradient.
 
     A meta-batch of several parts is sharded by parts. One that the engine takes whole is sharded by
-    runs of `ALIGNMENT` episodes, if that is seen on the first meta-batch to change no bit and to be
-    faster: the rows of `Algorithm.episode_terms` are then those of the whole batch, and their mean
-    is taken over all. This is done only if these rows alone make the outer gradient.
+    runs of `ALIGNMENT` episodes, if a check on the first meta-batch shows that this changes no bit
+    and is faster: the rows of `Algorithm.episode_terms` are then those of the whole batch, and the
+    mean is taken over all rows. This is done only if the outer gradient depends only on these rows.
 
     Args:
-        engine, algorithm: what computes the gradient, and of what.
-        batch: returns the meta-batch of a step; all have one shape.
-        context: returns the context of the first episode of a step's meta-batch.
+        engine, algorithm: engine that computes the gradient, and algorithm that defines it.
+        batch: function that returns the meta-batch of a step; all have one shape.
+        context: function that returns the context of the first episode of a step's meta-batch.
         steps: number of outer steps.
-        replay: whether operations may be recorded and replayed; None does so where it pays.
+        replay: whether operations may be recorded and replayed; with None they are if it is faster.
     """
 
     def __init__(
@@ -102,19 +102,19 @@ class MetaGradients:
         if replay is None:
             self.why_not_replayed = why_not_record(engine, algorithm, self.parts, steps)
         rows = len(self.parts) if len(self.parts) > 1 else self._count
-        #: What a process computes of its shard, recorded by each process for itself.
+        #: Work of a process on its shard; each process records it for itself.
         self._shard: Work = self._recorded(partial(engine.episode_terms, algorithm))
-        # What travels with every outer step: the weights one way, gradients and losses back.
+        # Shared memory of every outer step: the weights as input, gradients and losses as output.
         self._theta = shared(engine.layout.size, dtype=engine.dtype)
         self._rows = shared(rows, engine.layout.size, dtype=engine.dtype)
         self._losses = shared(rows, dtype=engine.dtype)
 
     def jobs(self) -> Mapping[str, Job]:
-        """Return the jobs that shards are given as to the processes of a pool."""
+        """Return the jobs with which the processes of a pool compute shards."""
         return {"part": self._job_of_part, "episodes": self._job_of_episodes}
 
     def choose(self, pool: ForkPool | None = None) -> MetaGradient:
-        """Return how the outer gradient is computed, with the processes of ``pool``, if any."""
+        """Return the chosen way to compute the outer gradient, with the processes of ``pool``."""
         by_process, why_not_sharded = self._sharded(pool)
         if by_process is not None:
             return by_process
@@ -191,9 +191,10 @@ class MetaGradients:
 
     @torch.no_grad()
     def _same(self, by_episodes: Compute) -> bool:
-        """Return whether the shards of the first meta-batch are, bit for bit, the whole's.
+        """Return whether the shards of the first meta-batch equal the whole bit for bit.
 
-        This is seen at several weights: few numbers need differ, and they may agree by chance.
+        This is checked at several weights, because a difference may be in few numbers only, and
+        these may agree by chance.
         """
         theta, batch, context = self._theta.clone(), self._batch(0), self._context(0)
         for check in range(CHECKS):
@@ -206,7 +207,7 @@ class MetaGradients:
 
     @torch.no_grad()
     def _faster(self, by_episodes: Compute) -> bool:
-        """Return whether the first meta-batch is computed sooner in shards."""
+        """Return whether shards compute the first meta-batch faster."""
         theta = self._theta.clone()
         work = self._recorded(outer_work(self._engine, self._algorithm))
 
@@ -216,7 +217,7 @@ class MetaGradients:
         def in_shards() -> Any:
             return by_episodes(0, theta, None)
 
-        whole()  # is not timed: it records
+        whole()  # the first call is not timed, because it records
         least = [math.inf, math.inf]
         for _ in range(TRIALS):
             for i, way in enumerate((whole, in_shards)):

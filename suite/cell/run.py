@@ -1,4 +1,4 @@
-"""Run one cell: load, meta-train, meta-test, time, and say it all in a record."""
+"""Run one cell: load, meta-train, meta-test, time, and return the record."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ from suite.records.schema import (
     result_sha256,
 )
 
-#: Called with (outer steps done, outer steps in all, phase) while a cell runs.
+#: Function of (outer steps done, outer steps in all, phase), called while a cell runs.
 Report = Callable[[int, int, str], None]
 
 
-#: Seconds of training that are written down at its end, whatever the interval.
+#: Seconds of training from which a checkpoint is written at its end, whatever the interval.
 WORTH_KEEPING = 5.0
 
 
@@ -56,11 +56,11 @@ def run_cell(
     alone: bool = True,
     checkpoint: Checkpoint | None = None,
 ) -> tuple[Record, Arrays]:
-    """Compute a cell, from its ``checkpoint`` on if there is one, and return record and arrays.
+    """Compute a cell, continuing from its ``checkpoint`` if it exists; return record and arrays.
 
     Raises:
         UserError: the cell cannot be computed with these data on this device.
-        Stopped: a signal came; where one is asked for, the checkpoint is written.
+        Stopped: a signal came; the checkpoint is written, if one is requested.
     """
     came_from = provenance(device, cell.numerics.threads)
     setup = set_up(cell, data, device)
@@ -73,7 +73,7 @@ def run_cell(
 
 
 def _identity(setup: CellSetup, came_from: Provenance) -> dict[str, Any]:
-    """Return all that decides bits: a run goes on from a checkpoint that shares it."""
+    """Return all that decides bits: a run continues only from a checkpoint with the same values."""
     libraries = ("python", "torch", "numpy", "cuda", "higher")
     parts = (setup.algorithm, setup.task, setup.trainer.model)
     return {
@@ -137,7 +137,7 @@ def _run(
         data_sha256=setup.sampler.data_sha256,
         arrays_sha256=arrays_sha256(arrays),
     )
-    # Before parts and ceiling are timed, which take memory of their own.
+    # Memory is read before parts and ceiling are timed, because these take memory of their own.
     memory = workers.peak()
     timing = time_parts(setup, workers, theta, draws, seconds, evaluated - trained, alone)
     if setup.trains:
@@ -157,11 +157,11 @@ def _run(
 def _train(
     setup: CellSetup, workers: CellWorkers, curves: Curves, report: Report, checkpoint: Checkpoint
 ) -> tuple[Tensor, Tensor | None, float]:
-    """Meta-train.
+    """Meta-train the cell.
 
     Returns:
-        The weights (P,) that episodes adapt, the state that their inner optimiser starts in, and
-        the seconds without curves.
+        The weights (P,) from which episodes are adapted, the state in which their inner optimiser
+        starts, and the seconds of training without learning curves.
     """
     protocol, steps = setup.cell.protocol, setup.cell.protocol.train.steps
     if not setup.trains:
@@ -188,7 +188,7 @@ def _train(
             )
 
     def save() -> None:
-        synchronise(setup.device)  # steps under way are training
+        synchronise(setup.device)  # steps that still run are part of training
         with clock.stopped():
             state, arrays = curves.state()
             arrays |= {f"loop/{name}": value.numpy() for name, value in loop.state().items()}
@@ -202,12 +202,12 @@ def _train(
     with signals.deferring():
         loop.run(watched, visit, pause)
         if checkpoint.keep or clock.seconds - began >= min(checkpoint.every, WORTH_KEEPING):
-            save()  # what comes next may be stopped, too
+            save()  # the tests that follow may also be stopped
     return setup.adapted_from(loop.theta), loop.inner_state, clock.seconds
 
 
 def _resume(loop: OuterLoop, curves: Curves, checkpoint: Checkpoint) -> Clock:
-    """Take up what a checkpoint holds, and return a clock that shows the time spent before it."""
+    """Restore the state of a checkpoint, and return a clock that includes the time before it."""
     found = checkpoint.load()
     if found is None:
         return Clock()
@@ -222,11 +222,11 @@ def _resume(loop: OuterLoop, curves: Curves, checkpoint: Checkpoint) -> Clock:
 
 
 def _validation(setup: CellSetup) -> EvaluationProtocol | None:
-    """Return the evaluation behind the learning curve, where the task has such a split."""
+    """Return the evaluation of the learning curve, if the task has a validation split."""
     protocol = setup.cell.protocol
     if protocol.curve_points == 0:
         return None
-    # As at test: what a learning curve compares must be one thing for all algorithms.
+    # It is like the first test: learning curves must compare the same quantity for all algorithms.
     like = protocol.evaluations[0]
     validation = EvaluationProtocol(
         name="validation",

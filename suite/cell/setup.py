@@ -30,14 +30,15 @@ from suite.records.provenance import NO_REPLAY
 from suite.records.schema import EngineUse
 from suite.tasks.base import EpisodeShape, Sampler, Task
 
-#: Data sets that a process keeps: with a class split for every seed there are many, each of 100 MB.
+#: Number of data sets that a process keeps in memory: with a class split for every seed there are
+#: many, of 100 MB each.
 KEPT = 2
-#: Data that another process has read, by the task's identity; this machine may lack the files.
+#: Data that another process has read, by the task's identity; this machine may not have the files.
 _given: dict[str, Sampler] = {}
 
 
 def give(cell: Cell, sampler: Sampler) -> None:
-    """Have `load` take the data of the cell's task from here, not from files."""
+    """Make `load` take the data of the cell's task from ``sampler``, not from files."""
     while len(_given) >= KEPT:
         del _given[next(iter(_given))]
     _given[cell.data_key()] = sampler
@@ -51,10 +52,11 @@ def _sampler(identity: str, data: Path | None, device: torch.device) -> Sampler:
 
 
 def load(cell: Cell, data: Path | None, device: torch.device) -> Sampler:
-    """Return the cell's data on the device, loaded once a process, checked against its shapes.
+    """Return the cell's data on the device, loaded once per process and checked for its shapes.
 
     Raises:
-        UserError: data missing or broken, or too few classes or drawings for the protocol.
+        UserError: data are missing or damaged, or have too few classes or drawings for the
+            protocol.
     """
     sampler = _sampler(cell.data_key(), data, device)
     sampler.check(cell.protocol.train, "train")
@@ -64,7 +66,7 @@ def load(cell: Cell, data: Path | None, device: torch.device) -> Sampler:
 
 
 def forget() -> None:
-    """Let go of the data that `load` keeps for this process."""
+    """Free the data that `load` keeps in this process."""
     _sampler.cache_clear()
 
 
@@ -83,27 +85,27 @@ class CellSetup:
     initial: Tensor
     source: Source
     replay: bool = True
-    """Whether outer steps may be recorded and replayed, where that pays."""
+    """Whether outer steps may be recorded and replayed, if that is faster."""
 
     @property
     def trains(self) -> bool:
-        """Whether the cell meta-trains at all."""
+        """Whether the cell meta-trains."""
         return self.algorithm.trains_on is not None and self.cell.protocol.train.steps > 0
 
     @property
     def test(self) -> MetaTest:
-        """Meta-test with the model that adapts."""
+        """Meta-test with the model that is adapted."""
         return MetaTest(self.engine, self.algorithm, self.task, self.sampler, self._seen)
 
     def _seen(self) -> Iterator[Tensor]:
-        """Yield the first support sets of meta-training, as running statistics want them."""
+        """Return the first support sets of meta-training, which running statistics need."""
         steps = max(1, self.cell.protocol.train.steps)
         sets = (x for step in itertools.count() for x in self.source.step(step % steps).support.x)
         return itertools.islice(sets, PASSES)
 
     @cached_property
     def batch(self) -> Episodes:
-        """The first meta-batch of episodes, also of an algorithm that trains on none."""
+        """First meta-batch of episodes, also if the algorithm does not train on episodes."""
         train = self.cell.protocol.train
         stream = Stream("train", self.cell.seed)
         episodes = self.sampler.sample(stream, 0, train.meta_batch, train, "train")
@@ -124,7 +126,7 @@ class CellSetup:
         )
 
     def outer_loop(self, gradient: MetaGradient | None = None) -> OuterLoop:
-        """Return a fresh outer loop at the initial weights; by default all in this process."""
+        """Return a new outer loop at the initial weights; by default it runs in this process."""
         return OuterLoop(
             self.trainer,
             self.algorithm,
@@ -139,7 +141,7 @@ class CellSetup:
 
 
 def check(cell: Cell, data: Path | None, device: torch.device) -> None:
-    """Raise `UserError` where the cell's data, shapes or model cannot be had; compute nothing."""
+    """Raise `UserError` if the cell's data, shapes or model are invalid; compute nothing."""
     load(cell, data, device)
     task, algorithm = cell.make_task(), cell.make_algorithm()
     if cell.protocol.train.loss == "per_shot" and task.kind == "regression":
@@ -184,7 +186,7 @@ def _says_classes(
 
 
 def _smallest_batch(cell: Cell, algorithm: Algorithm) -> int:
-    """Return how many examples the smallest batch has that passes through the model."""
+    """Return the number of examples of the smallest batch that passes through the model."""
     train, sizes = cell.protocol.train, []
     if algorithm.trains_on == "episodes":
         sizes.append(algorithm.inner_batch or train.support_size)
@@ -198,7 +200,7 @@ def _smallest_batch(cell: Cell, algorithm: Algorithm) -> int:
 def set_up(cell: Cell, data: Path | None, device: torch.device) -> CellSetup:
     """Load the data and build models and engines of a cell."""
     torch.set_num_threads(cell.numerics.threads)
-    # Of CUDA alone: the same bits every time, in full float32.
+    # These settings affect only CUDA: the same bits every time, in full float32.
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.allow_tf32 = False
@@ -241,7 +243,7 @@ def set_up(cell: Cell, data: Path | None, device: torch.device) -> CellSetup:
     engine, choice = engine_of(outputs, train, ways)
     trainer = engine
     if joint and (sampler.joint_outputs() != outputs or ways != 1):
-        # What the record says of the engine is said of the one that trained.
+        # The record describes the engine that trained.
         trainer, choice = engine_of(sampler.joint_outputs(), train, 1.0)
     use = EngineUse(
         requested=cell.numerics.engine,

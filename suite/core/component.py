@@ -29,6 +29,10 @@ class Component(Strict):
     """A registered component. Its fields are its identity; its constructor only sets them."""
 
     name: ClassVar[str] = ""
+    #: Name in a text; its registered name if it has no other.
+    title: ClassVar[str] = ""
+    #: Keys of the papers to cite for it, as in the published numbers.
+    papers: ClassVar[tuple[str, ...]] = ()
 
     def identity(self) -> dict[str, Any]:
         """Return the JSON description from which an equal component can be built."""

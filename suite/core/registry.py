@@ -66,6 +66,12 @@ class Registry:
             raise unknown(self.kind, name, self._items)
         return self._items[name]
 
+    def find(self, name: str) -> Any:
+        """Return the class filed under ``name``, or the base class if there is none."""
+        self._load()
+        base = getattr(importlib.import_module(self._base[0]), self._base[1])
+        return self._items.get(name, base)
+
     def names(self) -> list[str]:
         """Return all names, sorted."""
         self._load()

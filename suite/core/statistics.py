@@ -1,12 +1,13 @@
 """Means, intervals and paired comparisons: pure functions on arrays of (seeds, episodes) scores.
 
-Two kinds of interval, never mixed: over seeds (other trainings would give another number) and over
-the episodes within a seed (other test episodes would). Episodes are averaged within a seed before
-seeds are compared: 4 seeds x 200 episodes are 4 independent trainings, not 800.
+There are two kinds of interval, which are never mixed: over seeds (other trainings would give other
+numbers) and over the episodes within a seed (other test episodes would give other numbers).
+Episodes are averaged within a seed before seeds are compared: 4 seeds x 200 episodes are 4
+independent trainings, not 800.
 
-A score that is not finite is a diverged episode. It has no place in a mean, and leaving it out
-would flatter: the mean is then None, the episodes are counted, and the median, in which they rank
-worst, stands beside it.
+A score that is not finite means a diverged episode. It cannot enter a mean, and to leave it out
+would make the mean look too good. The mean is then None, the diverged episodes are counted, and
+the median, in which they rank worst, is given as well.
 """
 
 from __future__ import annotations
@@ -18,39 +19,40 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
-#: Fewer seeds than this carry no significance mark, and the episodes' interval is the headline.
+#: Number of seeds below which no significance is marked and the headline is the interval over
+#: episodes.
 HEADLINE_SEEDS = 4
 CONFIDENCE = 0.95
-#: Two-sided 5 % level, as in the +- of the papers.
+#: Normal quantile of the two-sided 5 % level, as in the +- of the papers.
 NORMAL_95 = 1.96
 
 
 class Summary(NamedTuple):
-    """What a table says about one number; None where it does not exist."""
+    """Statistics that a table shows of one number; None if they do not exist."""
 
     mean: float | None
-    """Over the seeds' means; None where an episode diverged."""
+    """Mean of the seeds' means; None if an episode diverged."""
     seed_interval: float | None
     """Half width of the Student t interval over seeds."""
     episode_interval: float | None
-    """Half width over the episodes of a seed, averaged over seeds."""
+    """Half width of the interval over the episodes of a seed, averaged over seeds."""
     median: float | None
-    """Over seeds, of each seed's median over episodes; None where that one diverged."""
+    """Median over seeds of each seed's median over episodes; None if the result diverged."""
     diverged: int
-    """Episodes, of all seeds, whose score is not finite."""
+    """Number of episodes of all seeds whose score is not finite."""
     seeds: int
     episodes: int
-    """Of each seed."""
+    """Number of episodes of each seed."""
 
 
 class Difference(NamedTuple):
-    """A paired difference over seeds; None where it does not exist."""
+    """A paired difference over seeds; values that do not exist are None."""
 
     mean: float | None
     interval: float | None
     """Half width of its Student t interval."""
     p: float | None
-    """Of the two-sided paired t test; None under `HEADLINE_SEEDS` seeds."""
+    """p-value of the two-sided paired t test; None with fewer than `HEADLINE_SEEDS` seeds."""
     seeds: int
 
 
@@ -58,10 +60,10 @@ def seed_means(scores: np.ndarray) -> np.ndarray:
     """Return the mean over episodes of each seed.
 
     Args:
-        scores: (seeds, episodes).
+        scores: scores (seeds, episodes).
 
     Returns:
-        (seeds,); NaN for a seed with a diverged episode.
+        Means (seeds,); NaN for a seed with a diverged episode.
     """
     scores = np.asarray(scores, dtype=np.float64)
     finite = np.isfinite(scores).all(axis=1)
@@ -72,12 +74,12 @@ def seed_interval(values: np.ndarray, confidence: float = CONFIDENCE) -> float |
     """Return the half width of the Student t interval for the mean over seeds.
 
     Args:
-        values: (seeds,), one number for each seed.
-        confidence: of the two-sided interval.
+        values: array (seeds,) with one number for each seed.
+        confidence: confidence of the two-sided interval.
 
     Returns:
-        None with fewer than 2 seeds or where a value is not finite. The headline where there are
-        at least `HEADLINE_SEEDS` seeds.
+        The half width; None with fewer than 2 seeds or if a value is not finite. It is the headline
+        if there are at least `HEADLINE_SEEDS` seeds.
     """
     values = np.asarray(values, dtype=np.float64)
     n = len(values)
@@ -95,10 +97,10 @@ def episode_interval(scores: np.ndarray) -> float | None:
     """Return the papers' +- of one training: 1.96 standard errors over its test episodes.
 
     Args:
-        scores: (episodes,) of one seed.
+        scores: scores (episodes,) of one seed.
 
     Returns:
-        None with fewer than 2 episodes or where one diverged.
+        The half width; None with fewer than 2 episodes or if one diverged.
     """
     scores = np.asarray(scores, dtype=np.float64)
     if len(scores) < 2 or not np.isfinite(scores).all():
@@ -110,29 +112,29 @@ def median(scores: np.ndarray, *, higher_is_better: bool) -> float | None:
     """Return the median over seeds of the medians over episodes; diverged episodes rank worst.
 
     Args:
-        scores: (seeds, episodes).
-        higher_is_better: accuracy, not error: which end is the worst.
+        scores: scores (seeds, episodes).
+        higher_is_better: True for accuracy, False for error; it decides which end is the worst.
 
     Returns:
-        None without seeds, or where so many diverged that the median did.
+        The median; None without seeds, or if so many episodes diverged that the median did.
     """
     scores = np.asarray(scores, dtype=np.float64)
     if not scores.size:
         return None
     ranked = np.where(np.isfinite(scores), scores, -np.inf if higher_is_better else np.inf)
-    # The average of the middle two is infinite where one is, and no number where they differ in
-    # sign: both mean that the median diverged.
+    # The average of the middle two is infinite if one of them is, and NaN if both are infinite with
+    # different signs: both mean that the median diverged.
     with np.errstate(invalid="ignore"):
         found = float(np.median(np.median(ranked, axis=1)))
     return found if math.isfinite(found) else None
 
 
 def summarise(scores: np.ndarray, *, higher_is_better: bool) -> Summary:
-    """Return all that a table says about the scores of one algorithm after one inner step.
+    """Return all that a table shows of the scores of one algorithm after one inner step.
 
     Args:
-        scores: (seeds, episodes).
-        higher_is_better: accuracy, not error.
+        scores: scores (seeds, episodes).
+        higher_is_better: True for accuracy, False for error.
     """
     scores = np.asarray(scores, dtype=np.float64)
     seeds, episodes = scores.shape
@@ -154,8 +156,8 @@ def paired_difference(a: np.ndarray, b: np.ndarray, confidence: float = CONFIDEN
     """Return ``a - b``: episodes averaged within a seed, then paired over seeds.
 
     Args:
-        a, b: (seeds, episodes) of two algorithms; row i of both is one seed.
-        confidence: of the two-sided interval.
+        a, b: scores (seeds, episodes) of two algorithms; row i of both is the same seed.
+        confidence: confidence of the two-sided interval.
     """
     if len(a) != len(b):
         raise ValueError(f"{len(a)} and {len(b)} seeds cannot be paired")
@@ -167,6 +169,6 @@ def paired_difference(a: np.ndarray, b: np.ndarray, confidence: float = CONFIDEN
     p = None
     if n >= HEADLINE_SEEDS:
         error = float(differences.std(ddof=1)) / math.sqrt(n)
-        # Equal differences have no spread to test against: the sign alone speaks.
+        # If all differences are equal there is no spread: p is 1 if they are 0, otherwise 0.
         p = float(mean == 0) if error == 0 else 2 * float(stats.t.sf(abs(mean) / error, n - 1))
     return Difference(mean, seed_interval(differences, confidence), p, n)

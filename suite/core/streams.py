@@ -2,8 +2,8 @@
 
 A stream is the output of the counter-based generator Philox4x64 (Salmon et al. 2011, "Parallel
 random numbers: as easy as 1, 2, 3"), keyed by the SHA-256 of its names. Counter-based means that
-word ``i`` is a function of ``i``: any step's episodes can be drawn again without the ones before,
-and the words are the same integers on every machine and device.
+word ``i`` is a function of ``i``: the episodes of any step can be drawn again without the earlier
+ones, and the words are the same integers on every machine and device.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Integers = NDArray[np.int64]
 
 _PER_BLOCK = 4  # 64-bit words per value of the Philox counter
 
-#: Up to so many times as many places as draws, a shuffle is laid out.
+#: Largest ratio of places to draws at which the whole shuffle is stored in memory.
 DENSE = 4
 
 
@@ -39,7 +39,7 @@ class Stream:
         return f"Stream{self.names!r}"
 
     def child(self, *names: str | int) -> Stream:
-        """Return the stream named by these names after this stream's own."""
+        """Return the stream whose names are this stream's, followed by ``names``."""
         return Stream(*self.names, *names)
 
     def words(self, first: int, count: int) -> Words:
@@ -50,9 +50,9 @@ class Stream:
         return raw[skip:] >> np.uint64(32)
 
     def rows(self, first: int, count: int, width: int, period: int | None = None) -> Words:
-        """Return rows ``first`` .. of a table of ``width`` words a row, shape (count, width).
+        """Return rows ``first`` .. of a table with ``width`` words per row, shape (count, width).
 
-        With a ``period``, the rows from that number on are the first ones again.
+        With a ``period``, the rows repeat after that number of rows.
         """
         if period is None or first + count <= period:
             return self.words(first * width, count * width).reshape(count, width)
@@ -77,7 +77,7 @@ def below(words: Words, n: int | Integers) -> Integers:
 
 
 def uniform(words: Words, low: float, high: float) -> NDArray[np.float64]:
-    """Map 32-bit words to float64 in [low, high), exactly and everywhere alike."""
+    """Map 32-bit words to float64 in [low, high), with the same bits on every machine."""
     return low + (high - low) * (words.astype(np.float64) * 2.0**-32)
 
 
@@ -93,8 +93,8 @@ def choose(words: Words, n: int | Integers) -> Integers:
         raise ValueError(f"cannot draw {k} of {int(sizes.min())} without replacement")
     if int(sizes.max()) <= DENSE * k:
         return _shuffled(words, sizes)[:, :k]
-    # The shuffle itself is not laid out: only the places that were swapped are remembered, so the
-    # cost does not grow with n.
+    # The shuffle itself is not stored: only the places that were swapped are, so the cost does not
+    # grow with n.
     taken, moved, drawn = (np.empty((k, rows), dtype=np.int64) for _ in range(3))
     for j in range(k):
         place = j + below(words[:, j], sizes - j)
@@ -107,7 +107,7 @@ def choose(words: Words, n: int | Integers) -> Integers:
 
 
 def _shuffled(words: Words, sizes: Integers) -> Integers:
-    """Return what `choose` draws from a shuffle that is laid out, at a cost linear in k."""
+    """Return the draws of `choose` from a shuffle stored in memory, at a cost linear in k."""
     rows, k = words.shape
     each = np.arange(rows)
     order = np.tile(np.arange(int(sizes.max())), (rows, 1))

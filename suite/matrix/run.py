@@ -14,6 +14,7 @@ from suite.cell.setup import check, forget
 from suite.config.cell import Cell
 from suite.core import signals
 from suite.core.errors import UserError
+from suite.core.metrics import metric_of
 from suite.core.process_pool import MEMORY
 from suite.executors.base import Executor, Failure, Outcome, RunWork
 from suite.executors.serial import Serial
@@ -181,10 +182,10 @@ def headlines(record: Record) -> str:
         value = result.mean[protocol.column(protocol.headline)]
         if value is None:
             shown = "diverged episodes"
-        elif result.metric == "accuracy":
-            shown = f"{100 * value:.1f} %"
         else:
-            shown = f"mse {value:.3g}"
+            kind = metric_of(result.metric)
+            percent = kind.is_proportion
+            shown = f"{100 * value:.1f} %" if percent else f"{kind.name} {value:.3g}"
         parts.append(f"{protocol.name} {shown}")
     return ", ".join(parts)
 

@@ -1,1 +1,1 @@
-"""What papers have published: their numbers, who ran them again, and verdicts against them."""
+"""Published numbers of papers, their reproductions by others, and our verdicts on them."""

@@ -1,4 +1,4 @@
-"""The papers behind the published numbers, and how they are cited."""
+"""The papers of the published numbers, and their BibTeX entries."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ class Paper(Strict):
     """A paper whose numbers the suite knows."""
 
     key: str = Field(min_length=1)
-    """Its short name in the data file, in the ids of its numbers and in BibTeX."""
+    """Short name of the paper in the data file, in the ids of its numbers and in BibTeX."""
     title: str = Field(min_length=1)
     authors: tuple[str, ...] = Field(min_length=1)
-    """Given name first."""
+    """Authors, each with the given name first."""
     venue: str | None = None
-    """Conference; None for a paper that is on arXiv only."""
+    """Conference; None for a paper that is only on arXiv."""
     year: int = Field(ge=1900)
     arxiv: str | None = Field(None, pattern=r"^\d{4}\.\d{4,5}$")
     url: str = Field(pattern="^https://")
     code: tuple[str, ...] = ()
-    """Official code, as ``owner/repository@commit``; empty where none is known."""
+    """Official code, as ``owner/repository@commit``; empty if none is known."""
 
     def bibtex(self) -> str:
         """Return the BibTeX entry, under the paper's key."""

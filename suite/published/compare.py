@@ -1,4 +1,4 @@
-"""Records beside published numbers: one row for each, with a verdict."""
+"""Comparison of records with published numbers: one row for each, with a verdict."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy as np
 from suite.config import presets as protocols
 from suite.config.cell import Cell, EvaluationProtocol, make_task
 from suite.config.presets import Preset, Result
+from suite.core.metrics import metric_of, published_metric
 from suite.core.statistics import Summary, summarise
 from suite.published.counterpart import (
     BUDGET,
@@ -21,16 +22,12 @@ from suite.published.counterpart import (
     item_value,
     shortening,
 )
-from suite.published.numbers import Metric, Number, load
+from suite.published.numbers import Number, load
 from suite.published.verdicts import Verdict, judge, no_value, not_run
-
-#: From the suite's units to the published ones.
-SCALE = {"accuracy_pct": 100.0, "mse": 1.0}
-METRICS: dict[str, Metric] = {"classification": "accuracy_pct", "regression": "mse"}
 
 
 class Tested(Protocol):
-    """The seeds of one algorithm on one evaluation, as a report groups them."""
+    """The seeds of one algorithm on one evaluation, in a report's grouping."""
 
     @property
     def cell(self) -> Cell:
@@ -41,18 +38,19 @@ class Tested(Protocol):
         """The evaluation."""
 
     def after(self, step: int) -> np.ndarray:
-        """Return the scores (seeds, episodes) after so many inner steps."""
+        """Return the scores (seeds, episodes) after ``step`` inner steps."""
 
     @property
     def diverged_seeds(self) -> int:
-        """Trainings that diverged and have no scores."""
+        """Number of trainings that diverged and have no scores."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """A published number, what stands beside it, and the verdict.
+    """A published number, our result for it, and the verdict.
 
-    Without ``tested`` nothing was run; without ``number`` the paper has none for this setting.
+    ``tested`` is None if nothing was run; ``number`` is None if the paper has no number for this
+    setting.
     """
 
     preset: Preset
@@ -64,7 +62,7 @@ class Row:
 
     @property
     def test(self) -> str:
-        """Name of the evaluation: ours, or the preset's where nothing was run."""
+        """Name of the evaluation: ours, or the preset's if nothing was run."""
         if self.tested is not None:
             return self.tested.evaluation.name
         assert self.result is not None
@@ -72,39 +70,40 @@ class Row:
 
     @property
     def step(self) -> int:
-        """The inner step that is read: the paper's, or ours where it has no number."""
+        """Inner step of the comparison: the paper's, or ours if the paper has no number."""
         if self.result is not None:
             return self.result.step
         assert self.tested is not None
         return self.tested.evaluation.headline
 
     @property
-    def metric(self) -> Metric:
-        """The published metric, or what a paper would have written."""
+    def metric(self) -> str:
+        """The published metric, or the one that a paper would use."""
         if self.number is not None:
             return self.number.metric
         assert self.tested is not None
-        return METRICS[self.tested.cell.make_task().kind]
+        return metric_of(self.tested.cell.make_task().metric).published
 
     @property
     def scores(self) -> np.ndarray:
         """Our scores (seeds, episodes) after that step, in the published unit."""
         if self.tested is None:
             return np.empty((0, 0))
-        return SCALE[self.metric] * self.tested.after(self.step)
+        return published_metric(self.metric).scale * self.tested.after(self.step)
 
     @cached_property
     def summary(self) -> Summary:
-        """What a table says of our scores."""
-        return summarise(self.scores, higher_is_better=self.metric == "accuracy_pct")
+        """Summary of our scores for a table."""
+        kind = published_metric(self.metric)
+        return summarise(self.scores, higher_is_better=kind.higher_is_better)
 
 
 def compare(tested: Sequence[Tested], presets: Sequence[Preset]) -> list[Row]:
-    """Return a row for every published number that something stands beside, or should.
+    """Return a row for every published number that has or should have one of our results.
 
     Args:
-        tested: what the records hold.
-        presets: settings that ought to have been run: their numbers are rows in any case.
+        tested: groups of the records.
+        presets: settings that should have been run; their numbers always have rows.
     """
     rows = _read_once([row for group in tested for row in _beside(group)])
     there = {(row.preset.name, row.result) for row in rows}
@@ -117,15 +116,16 @@ def compare(tested: Sequence[Tested], presets: Sequence[Preset]) -> list[Row]:
 
 
 def brought(preset: Preset) -> str:
-    """Return what the user must bring for a setting; '' if nothing."""
+    """Return the data that the user must provide for a setting; '' if none."""
     return make_task(preset.nested()["task"]).brought
 
 
 def _read_once(rows: Sequence[Row]) -> list[Row]:
-    """Leave one row of each training for a published number that several of its tests are beside.
+    """Keep one row per training if several of its tests match the same published number.
 
-    Where some are comparable, save for the budget, only these count; of tests that are as far from
-    the paper's, the one on the paper's own tasks, or the one with the most episodes.
+    If some tests are comparable, except for the budget, only these count. Among tests that differ
+    from the paper's in the same items, the one on the paper's own tasks is kept, or else the one
+    with the most episodes.
     """
     tests: dict[tuple[Any, ...], list[Row]] = {}
     for row in rows:
@@ -153,7 +153,7 @@ def _reading(row: Row) -> tuple[Any, ...]:
 
 
 def _preference(row: Row) -> tuple[int, int]:
-    """Rank tests: those on the paper's own tasks first, then those with more episodes."""
+    """Rank tests: those on the paper's own tasks come first, then those with more episodes."""
     redrawn = len(row.counterpart.redrawn) if row.counterpart else 0
     return -redrawn, row.tested.evaluation.episodes if row.tested else 0
 
@@ -180,9 +180,9 @@ def _beside(group: Tested) -> Iterator[Row]:
 
 
 def _without_number(group: Tested) -> tuple[Preset, str] | None:
-    """Return the preset that this is an evaluation of, if the paper has no number for it.
+    """Return the preset of this evaluation if the paper has no number for it.
 
-    With it comes how much shorter ours is.
+    The second value says how much shorter our training is.
     """
     name = f"{group.cell.experiment.split('@')[0]}/{group.cell.variant}"
     preset, test = protocols.load().get(name), group.evaluation.name
@@ -196,7 +196,7 @@ def _without_number(group: Tested) -> tuple[Preset, str] | None:
 
 
 def _assumed(found: Counterpart) -> list[str]:
-    """Return what a verdict leans on, without what belongs to other evaluations."""
+    """Return the assumed items of a verdict, without those of other evaluations."""
     own = f"evaluations.{found.result.evaluation}."
     return [
         item

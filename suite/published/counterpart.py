@@ -1,4 +1,4 @@
-"""Which published number a cell's scores stand beside, and what keeps the two apart.
+"""The published number for a cell's scores, and the differences between the two protocols.
 
 A cell and the preset of a published setting are compared item by item, from the cell's recorded
 description: nothing depends on the name of a profile.
@@ -14,39 +14,39 @@ from suite.config import presets as protocols
 from suite.config.cell import Cell, EvaluationProtocol
 from suite.config.presets import Preset, Result, leaves
 
-#: Of an evaluation: its name, how many episodes it has and which steps are scored move no score.
+#: Items of an evaluation that, like its name, change no score, such as the number of episodes.
 _NEUTRAL = ("episodes", "steps", "report_step", "scored", "by_class")
 BUDGET = "train.steps"
 TASKS = "train.tasks"
-#: Which of many equally good draws were used: that keeps nothing apart from a paper, whose own draw
-#: is as good, and is still worth a row of its own between two of ours.
+#: Items that name one of many equally good draws. They do not make a result differ from a paper,
+#: whose own draw is equally good, but two of our results with different draws have separate rows.
 DRAWN = ("task.split_by_seed", "test.tasks")
 
 
 @dataclass(frozen=True)
 class Counterpart:
-    """A published number beside one evaluation of a cell."""
+    """The published number that one evaluation of a cell is compared with."""
 
     preset: Preset
     result: Result
     differing: Mapping[str, tuple[Any, Any]]
-    """Items by path that differ, as (the cell's value, the preset's); None is the default."""
+    """Differing items by path, as (the cell's value, the preset's); None is the default."""
     redrawn: tuple[str, ...] = ()
-    """Items that differ in which of equally good draws they name."""
+    """Differing items that name one of equally good draws."""
 
     @property
     def shortened(self) -> str:
-        """How much shorter the cell's training is; '' if it is not, or if more differs."""
+        """Text on the cell's shorter training; '' if it is not shorter or if more differs."""
         return shortening(self.differing)
 
     @property
     def comparable(self) -> bool:
-        """Whether nothing keeps the two apart."""
+        """Whether the two protocols have no differences that matter."""
         return not self.differing
 
 
 def shortening(differing: Mapping[str, tuple[Any, Any]]) -> str:
-    """Return how much shorter ours is, of differing items (ours, theirs); '' if more differs."""
+    """Return how much shorter ours is, from differing items (ours, theirs); '' if more differs."""
     if set(differing) != {BUDGET}:
         return ""
     ours, theirs = differing[BUDGET]
@@ -81,8 +81,8 @@ def items_of(of: Cell | Preset) -> dict[str, Any]:
 def differing(cell: Cell, test: str, of: Cell | Preset, other: str) -> dict[str, tuple[Any, Any]]:
     """Return the items in which a cell's evaluation ``test`` differs from the ``other``.
 
-    Values are (the cell's, the other's); None is the default. What a preset marks as without
-    effect keeps nothing apart.
+    Values are (the cell's, the other's); None is the default. Items that a preset marks as without
+    effect are ignored.
     """
     ours, theirs = _relevant(items_of(cell), test), _relevant(items_of(of), other)
     idle = without_effect(of, other) if isinstance(of, Preset) else frozenset()
@@ -96,7 +96,7 @@ def differing(cell: Cell, test: str, of: Cell | Preset, other: str) -> dict[str,
 
 
 def _same_passes(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> bool:
-    """Return whether a shorter training walks through its tasks as often as the longer one."""
+    """Return whether a shorter training passes over its tasks as often as the longer one."""
     try:
         passes = [items[BUDGET] / items[TASKS] for items in (ours, theirs)]
         return abs(passes[0] / passes[1] * ours[TASKS] - ours[TASKS]) < 1
@@ -111,7 +111,7 @@ def without_effect(preset: Preset, test: str) -> frozenset[str]:
 
 
 def _relevant(items: Mapping[str, Any], test: str) -> dict[str, Any]:
-    """Return what moves the scores of one evaluation, whatever it is called."""
+    """Return the items that influence the scores of one evaluation, without its name."""
     head, found = f"evaluations.{test}.", {}
     for path, value in items.items():
         if path.startswith(head):
@@ -123,10 +123,10 @@ def _relevant(items: Mapping[str, Any], test: str) -> dict[str, Any]:
 
 
 def counterparts(cell: Cell, test: EvaluationProtocol) -> Iterator[Counterpart]:
-    """Yield the published numbers of an evaluation: those of the nearest preset, with its steps.
+    """Yield the published numbers for an evaluation, from the nearest preset.
 
-    A preset is a candidate if algorithm, task, ways and shots are the cell's. Of several, the one
-    with the fewest differing items is taken; of its numbers, those whose inner step was scored.
+    A preset is a candidate if its algorithm, task, ways and shots are the cell's. The candidate
+    with the fewest differing items is used, with those of its numbers whose inner step was scored.
     """
     found: list[list[Counterpart]] = []
     for preset in protocols.load().values():
@@ -153,7 +153,7 @@ def counterparts(cell: Cell, test: EvaluationProtocol) -> Iterator[Counterpart]:
 
 
 def _distance(found: list[Counterpart]) -> tuple[int, int]:
-    """Return how far a preset is; without a number at a step that was scored, the farthest."""
+    """Return the distance of a preset; it is the largest if no scored step has a number."""
     if not found:
         return 10**6, 0
     return len(found[0].differing), len(found[0].redrawn)

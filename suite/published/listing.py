@@ -1,4 +1,4 @@
-"""What ``run_all.py protocols`` prints."""
+"""Output of ``run_all.py protocols``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from suite.published.numbers import load
 
 
 def show_protocols(console: Console) -> None:
-    """Print the presets, with the published numbers that they are behind."""
+    """Print the presets with their published numbers."""
     rows = [
         [preset.name, preset.paper, len(preset.results), preset.summary]
         for preset in protocols.load().values()

@@ -1,7 +1,7 @@
-"""Published numbers and their re-runs: read from ``numbers.toml``, validated when loaded.
+"""Published numbers and their reproductions, read from ``numbers.toml`` and validated on loading.
 
-The file's header says what every key means. A number is a fact of its paper; what the suite's own
-scores say about it is in `suite.published.verdicts`.
+The file's header explains every key. A number is a fact of its paper; the verdicts of the suite's
+own scores on it are in `suite.published.verdicts`.
 """
 
 from __future__ import annotations
@@ -25,31 +25,31 @@ NUMBERS = Path(__file__).with_name("numbers.toml")
 Metric = Literal["accuracy_pct", "mse", "average_return"]
 """Accuracy in percent, mean squared error, or undiscounted return."""
 PmKind = Literal["tasks", "tasks_std", "seeds_std", "unstated"]
-"""What a ± is: ``tasks``, the 95 % interval over the test tasks of one model; ``tasks_std`` and
+"""Meaning of a ±: ``tasks``, the 95 % interval over the test tasks of one model; ``tasks_std`` and
 ``seeds_std``, the standard deviation over its test tasks or over training seeds; ``unstated``."""
 Basis = Literal["stated", "code", "inferred"]
-"""How a fact is known: stated by the authors, read from their code or data, or inferred."""
+"""Source of a fact: stated by the authors, read from their code or data, or inferred."""
 Level = Literal["A", "B", "C"]
-"""How a value was seen: A in the paper or from its authors, B in another paper or a results site
-that quotes the table, C in one third-party summary."""
+"""Place where a value was seen: A in the paper or from its authors, B in another paper or on a
+results site that quotes the table, C in one third-party summary."""
 
 
 class Measured(Strict):
-    """A value as somebody reported it, with its ±."""
+    """A reported value with its ±."""
 
     metric: Metric
     value: float
-    """In the metric's unit: percent, squared error or return."""
+    """Value in the metric's unit: percent, squared error or return."""
     pm: float | None = Field(None, gt=0)
-    """The reported ±, in the metric's unit; None where there is none."""
+    """The reported ±, in the metric's unit; None if there is none."""
     pm_kind: PmKind | None = None
     pm_basis: Basis | None = None
-    """How the ±'s meaning is known; None where it is unstated."""
+    """Source of the ±'s meaning; None if the meaning is unstated."""
     pm_n: int | None = Field(None, ge=1)
-    """Of how many tasks or seeds the ± is; without one, of how many test tasks the value is."""
+    """Number of tasks or seeds of the ±; without a ±, the number of test tasks of the value."""
     pm_note: str = ""
     pm_verified: bool = True
-    """False where the value was seen and its ± was not."""
+    """Whether the ± was seen too; False if only the value was seen."""
     note: str = ""
 
     @model_validator(mode="after")
@@ -79,23 +79,23 @@ class Number(Measured):
     """One cell of a published table."""
 
     id: str = Field(pattern=r"^[a-z0-9]+(?:[.-][a-z0-9]+)*$")
-    """``paper.table.setting.algorithm``, with ``.stepN`` where a table has several steps."""
+    """Id ``paper.table.setting.algorithm``, with ``.stepN`` if a table has several steps."""
     paper: str
     paper_version: str = ""
     table: str
     dataset: str
     ways: int | None = Field(None, ge=2)
     shots: int | None = Field(None, ge=1)
-    """Support examples a class (classification) or points (regression) at meta-test."""
+    """Number of support examples per class, or of points in regression, at meta-test."""
     query_shots: int | None = Field(None, ge=1)
-    """Query examples a class at meta-test; None where not known."""
+    """Number of query examples per class at meta-test; None if unknown."""
     grad_steps: int | None = Field(None, ge=0)
-    """Inner steps at meta-test, where the table has a column for each."""
+    """Number of inner steps at meta-test, if the table has a column for each."""
     algorithm: str
     own_method: bool
-    """Of this paper; not a row that it quotes or runs for comparison."""
+    """Whether the method is this paper's own, not one that it quotes or runs for comparison."""
     transductive: Literal["yes", "no", "unstated", "n/a"]
-    """Whether the query images of a test task share batch-norm statistics."""
+    """Whether the query images of a test task have common batch-norm statistics."""
     transductive_basis: Basis | None = None
     transductive_source: str = ""
     backbone: str = ""
@@ -115,10 +115,10 @@ class Number(Measured):
 
 
 class Setting(Strict):
-    """What was run again where none of the papers has a number for it."""
+    """A reproduced setting for which none of the papers has a number."""
 
     paper: str
-    """Key of the paper whose method it is."""
+    """Key of the method's paper."""
     dataset: str
     ways: int = Field(ge=2)
     shots: int = Field(ge=1)
@@ -126,14 +126,14 @@ class Setting(Strict):
 
 
 class Reproduction(Measured):
-    """What somebody else got."""
+    """A result of somebody else's reproduction."""
 
     by: str = Field(min_length=1)
     source: str = Field(min_length=1)
     of: str | None = None
-    """Id of the number that was run again."""
+    """Id of the reproduced number."""
     unpublished: Setting | None = None
-    """What was run again, where it has no number."""
+    """Reproduced setting, if it has no number."""
 
     @model_validator(mode="after")
     def _of_something(self) -> Reproduction:
@@ -143,10 +143,10 @@ class Reproduction(Measured):
 
 
 class Published(Strict):
-    """All that the data file says."""
+    """The whole content of the data file."""
 
     papers: dict[str, Paper]
-    """By key."""
+    """Papers by key."""
     numbers: tuple[Number, ...]
     reproductions: tuple[Reproduction, ...]
 
@@ -169,18 +169,18 @@ class Published(Strict):
         return self
 
     def number(self, id: str) -> Number:
-        """Return a number by its id; raise `UserError` that names the nearest if there is none."""
+        """Return a number by its id; if there is none, raise `UserError` with the nearest ids."""
         ids = {number.id: number for number in self.numbers}
         if id in ids:
             return ids[id]
         parts = id.split(".")
-        # All ids would be no sentence: name the first part that is wrong, and what it could be.
+        # All ids are too many for a message: name the first wrong part and its possible values.
         wrong = next(d for d in count() if ".".join(parts[: d + 1]) not in _heads(ids, parts[:d]))
         head = ".".join(parts[: wrong + 1])
         raise unknown("published number", head, _heads(ids, parts[:wrong]))
 
     def reproductions_of(self, id: str) -> tuple[Reproduction, ...]:
-        """Return what others got for the number ``id``; raise `UserError` if there is none such."""
+        """Return the reproductions of the number ``id``; raise `UserError` if it does not exist."""
         number = self.number(id)
         return tuple(run for run in self.reproductions if run.of == number.id)
 
@@ -193,7 +193,7 @@ def _heads(ids: Iterable[str], start: list[str]) -> set[str]:
 
 
 class _Block(BaseModel):
-    """Rows, and beside them the keys that all of them share."""
+    """Rows, and the keys that all of them have in common."""
 
     model_config = ConfigDict(extra="allow")
     rows: tuple[dict[str, Any], ...] = Field(min_length=1)
@@ -217,12 +217,12 @@ def _each(model: type[M], blocks: tuple[_Block, ...], kind: str, *keys: str) -> 
 
 
 def _one(model: type[M], value: dict[str, Any], where: str) -> M:
-    # JSON and back makes TOML's lists what the strict tuples of the models accept.
+    # Validation goes through JSON, because the models' strict tuples accept lists only from JSON.
     return validated(model, json.dumps(value, default=str), where, json=True)
 
 
 def parse(text: str) -> Published:
-    """Read the data file's text; raise `UserError` that names what is wrong in it."""
+    """Read the data file's text; raise a `UserError` that names the mistake in it, if any."""
     try:
         found = _one(_File, tomllib.loads(text), "published numbers")
     except tomllib.TOMLDecodeError as error:
@@ -238,5 +238,5 @@ def parse(text: str) -> Published:
 
 @cache
 def load() -> Published:
-    """Return the published numbers that the suite ships."""
+    """Return the published numbers that are part of the suite."""
     return parse(NUMBERS.read_text(encoding="utf-8"))

@@ -1,22 +1,22 @@
-"""What our scores say about a published number: pure functions on (seeds, episodes) arrays.
+"""Verdicts of our scores on a published number: pure functions on (seeds, episodes) arrays.
 
-A published number is one run, so three errors stand between it and ours: another training of theirs
-would have given another number, and either side saw only so many test tasks. The variance of the
-difference adds them up, s² being the variance between the means of our n seeds:
+A published number is one run, so three errors separate it from ours: another training of theirs
+would have given another number, and both sides used only a limited number of test tasks. The
+variance of the difference is their sum, with s² the variance between the means of our n seeds:
 
-- between trainings: s² / n of ours and s² of theirs; where their ± is a standard deviation over r
+- between trainings: s² / n of ours and s² of theirs; if their ± is a standard deviation over r
   seeds, pm² / r of theirs;
-- their test tasks: (pm / 1.96)² where the ± is a 95 % interval over tasks, pm² / tasks where it is
-  a standard deviation over them;
-- our test tasks, which our seeds share, so that more seeds do not make it smaller: the variance of
-  an episode's score, averaged over the seeds, divided by the number of episodes.
+- their test tasks: (pm / 1.96)² if the ± is a 95 % interval over tasks, pm² / tasks if it is a
+  standard deviation over them;
+- our test tasks: the variance of an episode's score, averaged over the seeds, divided by the number
+  of episodes. All our seeds use the same test tasks, so more seeds do not make this error smaller.
 
-Where the published error over tasks is not known, it is never taken as zero but as large as ours,
-and the verdict says so. The degrees of freedom are those of Welch and Satterthwaite, an
-approximation: in simulations where s² matters most, the 95 % interval holds the truth in 94 % of
-cases from four seeds on, in 92 % with three and in 88 % with two; so fewer than four seeds get an
-interval and no verdict. A part of s² is itself test noise (which episodes a seed gets wrong); where
-that is large, the interval is too wide.
+If the published error over tasks is not known, it is taken as large as ours, never as zero, and the
+verdict says so. The degrees of freedom are those of Welch and Satterthwaite, which are an
+approximation. In simulations in which s² dominates, the 95 % interval contains the truth in 94 % of
+cases from four seeds on, in 92 % with three and in 88 % with two; therefore fewer than four seeds
+get an interval but no verdict. A part of s² is itself test noise, because a seed fails on some
+episodes by chance; if this part is large, the interval is too wide.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from scipy import stats
 
+from suite.core.metrics import margins
 from suite.core.statistics import CONFIDENCE, HEADLINE_SEEDS, NORMAL_95, seed_means
 from suite.published.numbers import Number
 
@@ -44,28 +45,25 @@ Kind = Literal[
     "no published value",
 ]
 
-#: Differences smaller than this are no difference worth a word, in the metric's published unit.
-#: One point of accuracy is what runs of one and the same official code differ by on mini-ImageNet,
-#: and the width of the ± of most rows; a sinusoid's squared error moves by about 0.1 from one
-#: evaluation of a training to the next.
-MARGINS: Mapping[str, float] = MappingProxyType({"accuracy_pct": 1.0, "mse": 0.1})
+#: Largest negligible differences by published metric, in its unit (see `suite.core.metrics`).
+MARGINS: Mapping[str, float] = MappingProxyType(margins())
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What our scores say about a published number."""
+    """Verdict of our scores on a published number."""
 
     kind: Kind
     difference: float | None
-    """Ours minus published, in the published unit; None where ours has no honest mean."""
+    """Ours minus published, in the published unit; None if our scores have no valid mean."""
     interval: tuple[float, float] | None
-    """95 % interval of the difference; None where it was not judged."""
+    """95 % interval of the difference; None if the difference was not judged."""
     margin: float | None
-    """Equivalence margin: the number is matched if the whole interval lies within it."""
+    """Equivalence margin; the number is matched if the whole interval lies within it."""
     reason: str
-    """One short clause, or ''."""
+    """Reason for the verdict, as one short clause, or ''."""
     assuming: tuple[str, ...] = ()
-    """Protocol items, inferred or unknown, and assumed errors that the verdict leans on."""
+    """Inferred or unknown protocol items and assumed errors that the verdict depends on."""
 
 
 def judge(
@@ -77,23 +75,24 @@ def judge(
     shortened: str = "",
     diverged_seeds: int = 0,
 ) -> Verdict:
-    """Return what our scores say about a published number.
+    """Return the verdict of our scores on a published number.
 
-    ``above`` and ``below`` say on which side ours lies: for an error, below is better.
+    ``above`` and ``below`` say on which side our result lies; for an error, below is better.
 
     Args:
-        scores: (seeds, episodes), in the published unit; the same test episodes for every seed.
-        number: the published number.
+        scores: scores (seeds, episodes) in the published unit, on the same test episodes for every
+            seed.
+        number: published number.
         assuming: protocol items that are inferred or unknown.
-        differing: protocol items that differ; with any, the two are not comparable.
-        shortened: how our training was shorter; a shortened run is never judged.
-        diverged_seeds: trainings that diverged and so have no row in ``scores``.
+        differing: protocol items that differ; if there are any, the two are not comparable.
+        shortened: text that says how our training was shorter; a shortened run is never judged.
+        diverged_seeds: number of trainings that diverged and therefore have no row in ``scores``.
     """
     scores = np.asarray(scores, dtype=np.float64)
     seeds, episodes = scores.shape
     margin = MARGINS.get(number.metric)
     diverged = _diverged(scores, diverged_seeds)
-    # A mean over the seeds that are left would flatter.
+    # A mean over only the remaining seeds would be too good.
     honest = seeds > 0 and not diverged
     difference = float(seed_means(scores).mean()) - number.value if honest else None
 
@@ -136,8 +135,8 @@ def not_run(number: Number, brought: str = "") -> Verdict:
     """Return the verdict on a number for which there are no records.
 
     Args:
-        number: the published number.
-        brought: data that cannot be downloaded, without which nobody can run it.
+        number: published number.
+        brought: required data that cannot be downloaded.
     """
     reason = f"needs {brought}, which the user must bring" if brought else ""
     return Verdict("not run", None, None, MARGINS.get(number.metric), reason)
@@ -147,7 +146,7 @@ def no_value(shortened: str = "") -> Verdict:
     """Return the verdict on scores for which no paper has a number.
 
     Args:
-        shortened: how our training was shorter than the published setting.
+        shortened: text that says how our training was shorter than the published setting.
     """
     return Verdict("no published value", None, None, None, shortened)
 
@@ -176,49 +175,49 @@ class VariancePart(NamedTuple):
 
     variance: float
     degrees: float
-    """Of freedom of its estimate; infinite where it is taken as known."""
+    """Degrees of freedom of the part's estimate; infinite if the part is taken as known."""
 
 
 def error_parts(scores: np.ndarray, number: Number) -> list[VariancePart]:
     """Return the parts of the variance of ours minus published, in the published unit squared.
 
     Args:
-        scores: (seeds, episodes), at least 2 of both, all finite.
-        number: the published number.
+        scores: finite scores (seeds, episodes), with at least 2 seeds and 2 episodes.
+        number: published number.
     """
     seeds, episodes = scores.shape
     between = float(seed_means(scores).var(ddof=1))
     our_tasks = VariancePart(float(scores.mean(axis=0).var(ddof=1)) / episodes, episodes - 1)
     pm, n = number.pm, number.pm_n
     if number.pm_kind == "seeds_std" and pm is not None and n is not None:
-        # Their mean over seeds has, like ours, an error over tasks beside it, which is not given.
+        # Like ours, their mean over seeds also has an error over tasks, which is not given.
         theirs = [VariancePart(pm**2 / n, n - 1), our_tasks]
         return [VariancePart(between / seeds, seeds - 1), *theirs, our_tasks]
     if number.pm_kind == "tasks" and pm is not None:
-        # Of unknown many tasks: the paper's own interval is a normal one.
+        # If the number of tasks is unknown, the paper's interval is taken as a normal one.
         their_tasks = VariancePart((pm / NORMAL_95) ** 2, n - 1 if n else math.inf)
     elif number.pm_kind == "tasks_std" and pm is not None and n is not None:
         their_tasks = VariancePart(pm**2 / n, n - 1)
     else:
-        # As if one of our trainings had been tested on as many tasks.
+        # The error is that of one of our trainings, tested on the same number of tasks.
         one_run = float(scores.var(axis=1, ddof=1).mean())
         their_tasks = VariancePart(one_run / (n or episodes), episodes - 1)
     return [VariancePart(between * (1 + 1 / seeds), seeds - 1), their_tasks, our_tasks]
 
 
 def _half_width(parts: list[VariancePart]) -> float | None:
-    """Return the half width of the 95 % interval; None where nothing varies."""
+    """Return the half width of the 95 % interval; None if the variance is zero."""
     variance = sum(part.variance for part in parts)
     if variance == 0:
         return None
-    # Welch-Satterthwaite, on shares of the whole, whose squares do not underflow.
+    # Welch-Satterthwaite is applied to fractions of the total, whose squares do not underflow.
     shares = sum((part.variance / variance) ** 2 / part.degrees for part in parts)
     degrees = 1 / shares if shares else math.inf
     return float(stats.t.ppf((1 + CONFIDENCE) / 2, degrees)) * math.sqrt(variance)
 
 
 def _assumptions(number: Number) -> list[str]:
-    """Say what is assumed about the published error."""
+    """Return the assumptions about the published error."""
     as_ours = "a published error over test tasks as large as ours"
     over = f" over {number.pm_n} tasks" if number.pm_n else ""
     if number.pm is None:

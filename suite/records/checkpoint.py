@@ -1,11 +1,11 @@
-"""Checkpoints: the state of a meta-training, so that a killed cell goes on where it was.
+"""Checkpoints: the state of a meta-training, from which a killed cell continues.
 
-One file a cell, RESULTS/checkpoints/PROFILE/LABEL--HASH.npz, replaced atomically every so many
-seconds and removed when the cell's record is written. One that is to be kept lies in
-RESULTS/weights/, under the hash of its training, and stays: another cell with the same training
-then only evaluates. It holds arrays and one JSON text, no pickles, under a checksum. A cell that
-goes on ends with the bits of one that never stopped, and those depend on the machine and the code:
-a checkpoint of another processor, library version, engine or source is not used.
+Each cell has one file, RESULTS/checkpoints/PROFILE/LABEL--HASH.npz, which is replaced atomically at
+a fixed interval and removed when the cell's record is written. A checkpoint that is to be kept is
+in RESULTS/weights/, under the hash of its training, and is not removed: another cell with the same
+training then only evaluates. The file holds arrays and one JSON text, no pickles, with a checksum.
+A cell that continues ends with the bits of one that never stopped. These bits depend on the machine
+and the code, so a checkpoint of another processor, library version, engine or source is not used.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ class Checkpoint:
     """The checkpoint of one training.
 
     Args:
-        path: of its file; None keeps nothing.
+        path: path of its file; with None nothing is written.
         identity: JSON values that decide the bits; another identity is another training.
         every: seconds of training between two writes.
-        keep: whether the trained weights stay when the record is written.
-        note: told why a file that was there is not used.
+        keep: whether the trained weights are kept when the record is written.
+        note: function that is told why an existing file is not used.
     """
 
     path: Path | None = None
@@ -56,7 +56,7 @@ class Checkpoint:
         """Write a state: JSON values and arrays.
 
         Raises:
-            UserError: the file cannot be written; the one before is still there.
+            UserError: the file cannot be written; the previous one still exists.
         """
         if self.path is None:
             return
@@ -69,7 +69,7 @@ class Checkpoint:
         self._last = time.monotonic()
 
     def load(self) -> tuple[dict[str, Any], Arrays] | None:
-        """Return the state that was saved last, or None; what is no such state is set aside."""
+        """Return the last saved state, or None; an invalid file is moved to ``set-aside/``."""
         self._last = time.monotonic()
         if self.path is None or not self.path.is_file():
             return None
@@ -87,7 +87,7 @@ class Checkpoint:
             if checksum != arrays_sha256(arrays):
                 raise ValueError("its checksum is not that of its contents")
             found = json.loads(str(arrays.pop(_TEXT)))
-        except Exception as error:  # a damaged zip raises almost anything
+        except Exception as error:  # a damaged zip can raise almost any error
             self._set_aside(f"it is damaged ({error})")
             return None
         if other := self._other(found["identity"]):
@@ -96,14 +96,14 @@ class Checkpoint:
         return found["state"], arrays
 
     def _other(self, identity: dict[str, Any]) -> list[str]:
-        """Return the names of what differs from this run's identity."""
+        """Return the names of the values that differ from this run's identity."""
         names = sorted(identity.keys() | self.identity.keys())
         return [name for name in names if identity.get(name) != self.identity.get(name)]
 
     def remove(self) -> None:
-        """Remove the file, for the record is written, unless it is to be kept."""
+        """Remove the file, because the record is written, unless it is to be kept."""
         if self.path is not None and not self.keep:
-            with suppress(OSError):  # the next run will
+            with suppress(OSError):  # otherwise the next run removes it
                 self.path.unlink(missing_ok=True)
 
     def _set_aside(self, reason: str) -> None:

@@ -1,4 +1,4 @@
-"""Files that are whole or not there: written atomically, hashed by content, never overwritten."""
+"""Files that are complete or missing: written atomically, hashed by content, never overwritten."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _TEMPORARY = re.compile(r"\..*\.(?P<host>[^.]*)-(?P<process>\d+)\.tmp")
 
 
 def arrays_sha256(arrays: Arrays) -> str:
-    """Return the hash of names, types, shapes and values, whatever file they are in."""
+    """Return the hash of names, types, shapes and values, which does not depend on the file."""
     total = hashlib.sha256()
     for name in sorted(arrays):
         value = np.ascontiguousarray(arrays[name])
@@ -30,12 +30,12 @@ def arrays_sha256(arrays: Arrays) -> str:
 
 
 def temporary_beside(path: Path) -> Path:
-    """Return a name beside ``path`` that is this process's, and tidied away when that has died."""
+    """Return a path beside ``path`` for this process only; if it dies, `left_behind` finds it."""
     return path.with_name(f".{path.name}.{_host()}-{os.getpid()}.tmp")
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a whole file or none: temporary file in the same folder, fsync, rename, fsync.
+    """Write a complete file or none: temporary file in the same folder, fsync, rename, fsync.
 
     Raises:
         UserError: the folder cannot be written, or the disk is full.
@@ -51,7 +51,7 @@ def write_atomically(path: Path, content: bytes) -> None:
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
-        with suppress(OSError):  # not every file system can, and the file is written
+        with suppress(OSError):  # not every file system supports it, and the file is written
             folder = os.open(path.parent, os.O_RDONLY)
             try:
                 os.fsync(folder)
@@ -65,9 +65,9 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def left_behind(folder: Path) -> Iterator[Path]:
-    """Yield temporary files that a process of this machine, killed since, could not rename."""
+    """Yield temporary files that a killed process of this machine has left."""
     if os.name != "posix":
-        return  # there is no harmless way to ask whether a process lives
+        return  # this system has no safe way to check that a process is alive
     for path in folder.glob(".*.tmp"):
         match = _TEMPORARY.fullmatch(path.name)
         if match and match["host"] == _host() and not _alive(int(match["process"])):
@@ -75,10 +75,10 @@ def left_behind(folder: Path) -> Iterator[Path]:
 
 
 def moved_aside(path: Path, folder: str = "set-aside") -> Path:
-    """Move a file into a folder beside it, under a free name, and return where it is.
+    """Move a file into a folder beside it, under an unused name, and return its new path.
 
     Raises:
-        UserError: it cannot be moved.
+        UserError: the file cannot be moved.
     """
     place = path.parent / folder / path.name
     number = 1

@@ -1,4 +1,4 @@
-"""Join results folders: whole records are copied, and none is ever replaced."""
+"""Merge results folders: complete records are copied, and none is ever replaced."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from suite.records.store import Store, file_stem
 
 @dataclass
 class Merged:
-    """What came of a merge."""
+    """Result of a merge."""
 
     copied: int = 0
     there: int = 0
-    """Records whose results were there already."""
+    """Number of records whose results existed already."""
     problems: list[str] = field(default_factory=list)
-    """Files that were left where they are, each with the reason."""
+    """Files that were not copied, each with the reason."""
 
 
 def merge(into: Store, folders: Sequence[Path]) -> Merged:
     """Copy the records of a profile, with their arrays, from other results folders into a store.
 
-    Nothing is copied where two records contradict each other. What is there stays; to merge again
-    changes nothing.
+    Nothing is copied if two records contradict each other. Existing records are kept; a second
+    merge changes nothing.
 
     Args:
-        into: the store to copy to.
-        folders: results folders.
+        into: store to copy to.
+        folders: results folders to copy from.
 
     Raises:
-        UserError: a folder without records of the profile, or two records of one cell that differ
-            in their results or in their cells' descriptions; names both.
+        UserError: a folder has no records of the profile, or two records of one cell differ in
+            their results or in their cells' descriptions; the message names both.
     """
     into.check_writable()
     merged, todo = Merged(), []
@@ -61,7 +61,7 @@ def merge(into: Store, folders: Sequence[Path]) -> Merged:
 
 
 def _whole(store: Store, merged: Merged) -> list[Record]:
-    """Return the records of a store whose arrays are whole, too."""
+    """Return the records of a store whose arrays are also complete."""
     found = []
     for record in store.records():
         try:
@@ -76,7 +76,7 @@ def _whole(store: Store, merged: Merged) -> list[Record]:
 
 
 def _same(old: Store, first: Record, new: Store, second: Record) -> None:
-    """Refuse two records of one name with unlike cells or results."""
+    """Raise `UserError` if two records of one name have different cells or results."""
     if first.cell.bits_sha256() != second.cell.bits_sha256():
         problem = "have one name but are of different cells; merge folders of one matrix only"
     elif (first.status, first.result_sha256) != (second.status, second.result_sha256):
@@ -98,6 +98,6 @@ def _copy(store: Store, record: Record, into: Store, merged: Merged) -> None:
                 f"{_place(store, record)} is left: a run computes its cell in {str(into.results)!r}"
             )
             return
-        into.make_room(record.cell)  # for what is no whole record
+        into.make_room(record.cell)  # an incomplete record may be in the way
         into.adopt(store, record)
         merged.copied += 1

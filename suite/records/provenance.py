@@ -1,4 +1,4 @@
-"""Where, when and by what code a record was made."""
+"""Provenance of a record: the machine, the time and the code that made it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ VARIABLES = (
     "CUBLAS_WORKSPACE_CONFIG",
     "MKL_CBWR",
 )
-#: The packages whose code decides numbers; the others read, store, show or schedule.
+#: Packages whose code decides numbers; the others read, store, show or schedule.
 COMPUTING = ("algorithms", "cell", "config", "core", "engines", "models", "tasks")
 _ROOT = Path(__file__).resolve().parents[2]
 
@@ -69,7 +69,7 @@ def _versions() -> dict[str, str]:
 
 
 def usable_cores() -> int:
-    """Return how many cores this process may use."""
+    """Return the number of cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -90,7 +90,7 @@ def source_sha256(*parts: object) -> str:
     """Return the hash of the code that decides numbers.
 
     It covers the suite's packages that compute and the files that define ``parts`` (plug-ins). It
-    ignores comments, docstrings and layout: a change of wording voids no checkpoint.
+    ignores comments, docstrings and layout, so that checkpoints stay valid if only words change.
     """
     total = hashlib.sha256(package_sha256(_ROOT / "suite").encode())
     files = {getattr(sys.modules.get(type(part).__module__), "__file__", None) for part in parts}
@@ -101,7 +101,7 @@ def source_sha256(*parts: object) -> str:
 
 @functools.cache
 def package_sha256(package: Path) -> str:
-    """Return the hash of the code below ``package``, of the parts that compute."""
+    """Return the hash of the code of the `COMPUTING` parts below ``package``."""
     total = hashlib.sha256()
     for part in COMPUTING:
         for path in sorted((package / part).rglob("*.py")):
@@ -111,7 +111,7 @@ def package_sha256(package: Path) -> str:
 
 @functools.cache
 def suite_sha256() -> str:
-    """Return the hash of all of the suite's code: two machines that share it run the same."""
+    """Return the hash of all of the suite's code: machines with one hash run the same code."""
     total = hashlib.sha256()
     for path in sorted((_ROOT / "suite").rglob("*.py")):
         total.update(path.relative_to(_ROOT).as_posix().encode() + b"\0" + path.read_bytes())
@@ -121,8 +121,8 @@ def suite_sha256() -> str:
 def code_of(path: Path) -> str:
     """Return the syntax tree of a Python file without docstrings, as text.
 
-    Comments and layout are not part of a syntax tree. A string that stands alone as a statement is
-    a docstring, of a module, class, function or field.
+    Comments and layout are not part of a syntax tree. A statement that is only a string is the
+    docstring of a module, class, function or field.
     """
     tree = ast.parse(path.read_bytes())
     for node in ast.walk(tree):
@@ -144,7 +144,7 @@ def _is_docstring(node: object) -> bool:
 def commit_of(root: Path) -> tuple[str | None, bool | None]:
     """Return the commit of a checkout and whether its code differs from it; Nones outside git.
 
-    Results are no code: a run that writes records does not make the tree dirty.
+    Results are not code: a run that writes records does not make the tree dirty.
     """
 
     def git(*words: str) -> str:

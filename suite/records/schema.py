@@ -8,8 +8,8 @@ from typing import Any, Literal
 from suite.config.cell import Cell, digest
 from suite.core.component import Strict
 
-#: 3 says how the outer gradient was computed; 2 has a hash of the whole record. Older records are
-#: still read.
+#: Version of the schema: 2 added a hash of the whole record, 3 how the outer gradient was computed.
+#: Older records can still be read.
 SCHEMA: Literal[3] = 3
 READ = (1, 2, 3)
 
@@ -17,55 +17,56 @@ READ = (1, 2, 3)
 class EvaluationResult(Strict):
     """The meta-test of one evaluation; its scores per episode and step are in the arrays.
 
-    Arrays of an evaluation called NAME: ``scores/NAME`` (episodes, steps) float32, accuracy in
+    The array of an evaluation called NAME is ``scores/NAME`` (episodes, steps) float32: accuracy in
     [0, 1] or mean squared error after each of the inner steps that it scores, by default 0 .. K.
     """
 
-    metric: Literal["accuracy", "mse"]
+    metric: str
+    """Name of the metric, see `suite.core.metrics`."""
     episodes: int
     episodes_sha256: str
-    """Of the drawn integers and parameters: equal hashes are the same episodes."""
+    """Hash of the drawn integers and parameters: equal hashes mean the same episodes."""
     headline_step: int
     mean: list[float | None]
-    """Over episodes, after each scored step; None where an episode diverged."""
+    """Mean over episodes after each scored step; None if an episode diverged."""
     median: list[float | None]
     std: list[float | None]
     """Sample standard deviation over episodes, after each scored step."""
     diverged: list[int]
-    """Episodes with a score that is not finite, after each scored step."""
+    """Number of episodes with a score that is not finite, after each scored step."""
 
 
 class Curve(Strict):
     """The learning curve, sampled along meta-training."""
 
     steps: list[int]
-    """Outer steps done."""
+    """Numbers of outer steps done at each sample."""
     train_loss: list[float | None]
-    """Mean outer loss since the sample before; None at step 0."""
+    """Mean outer loss since the previous sample; None at step 0."""
     validation: list[float | None]
     """Mean score on fixed meta-validation episodes, of the shape and inner step of the headline."""
     validation_split: str | None
 
 
 class Results(Strict):
-    """Everything that must come out the same to the bit on one machine."""
+    """All values that must be the same bit for bit whenever one machine computes them."""
 
     evaluations: dict[str, EvaluationResult]
     curve: Curve
     parameters: int
-    """Of the base learner."""
+    """Number of parameters of the base learner."""
     initial_sha256: str
-    """Of the initial weights of the model that is tested."""
+    """Hash of the initial weights of the model that is tested."""
     weights_sha256: str
-    """Of the meta-trained weights."""
+    """Hash of the meta-trained weights."""
     data_sha256: str | None
-    """Of the decoded data; None where the task is a formula."""
+    """Hash of the decoded data; None if the task is a formula."""
     arrays_sha256: str
-    """Of the contents of the arrays."""
+    """Hash of the contents of the arrays."""
 
 
 class Duration(Strict):
-    """Repeated timings of one piece of work, in seconds, warm-up left out, device synchronised."""
+    """Repeated timings of one piece of work in seconds, without warm-up, device synchronised."""
 
     what: str
     median: float
@@ -75,14 +76,14 @@ class Duration(Strict):
 
 
 class Timing(Strict):
-    """What was timed, each apart; None where a cell has no such part.
+    """Times of the parts of a cell, measured separately; None for a part that a cell does not have.
 
-    ``inner_loop``: adaptation of one meta-batch by the training number of steps. ``outer_step``:
-    meta-gradient (which holds an inner loop) and optimiser. ``sampling``: the episodes of one
-    meta-batch. ``evaluation``: two test episodes in every process at
-    once, drawn, adapted to and scored at every step, by the number of episodes.
-    ``training_seconds`` (without the learning curve) and
-    ``evaluation_seconds``: the whole phases by the wall clock.
+    ``inner_loop``: adaptation of one meta-batch by the number of inner steps of training.
+    ``outer_step``: meta-gradient (which contains an inner loop) and optimiser. ``sampling``: the
+    episodes of one meta-batch. ``evaluation``: two test episodes in every process at the same time,
+    drawn, adapted to and scored at every step, divided by the number of episodes.
+    ``training_seconds`` (without the learning curve) and ``evaluation_seconds``: wall-clock time of
+    the whole phases.
     """
 
     inner_loop: Duration | None
@@ -92,9 +93,9 @@ class Timing(Strict):
     training_seconds: float
     evaluation_seconds: float
     flops_per_outer_step: int | None
-    """Of matrix products and convolutions."""
+    """FLOP of matrix products and convolutions in one outer step."""
     matrix_product_rate: float | None = None
-    """FLOP/s of large matrix products on all cores of the cell at once: the ceiling."""
+    """FLOP/s of large matrix products on all cores of the cell at once: the upper limit."""
     alone: bool
     """Whether the cell had the device to itself, as far as the user says (``--busy-machine``)."""
 
@@ -107,7 +108,7 @@ class Memory(Strict):
 
 
 class EngineUse(Strict):
-    """Which engine computed the cell, and why."""
+    """The engine that computed the cell, and why."""
 
     requested: str
     used: str
@@ -115,68 +116,69 @@ class EngineUse(Strict):
     self_check: float | None
     """Largest relative distance from the reference in float64, if one was measured."""
     mode: str = ""
-    """How outer gradients were computed: ``in-process``, ``replayed`` or ``sharded``; '' in a cell
-    that does not train and in records of an older schema."""
+    """Mode in which outer gradients were computed: ``in-process``, ``replayed`` or ``sharded``; ''
+    in a cell that does not train and in records of an older schema."""
     mode_reason: str = ""
-    """Why in this mode."""
+    """Reason for this mode."""
 
 
 class Provenance(Strict):
-    """Where, when and by what code."""
+    """The machine, the time and the code that made a record."""
 
     suite_version: str
     commit: str | None
     dirty: bool | None
     started: str
-    """UTC, ISO 8601."""
+    """Start time in UTC, ISO 8601."""
     versions: dict[str, str]
     platform: str
     processor: str
     cores: int
     accelerator: str | None
     threads: int
-    """In all, of all processes of the cell."""
+    """Total number of threads of all processes of the cell."""
     environment: dict[str, str]
-    """Variables that can change speed or bits (threads, allocator, determinism)."""
+    """Environment variables that can change speed or bits (threads, allocator, determinism)."""
     resumed: int = 0
-    """How often the training went on from a checkpoint; it changes no bit."""
+    """Number of times that the training continued from a checkpoint; it changes no bit."""
 
 
 class Record(Strict):
-    """What one finished cell says."""
+    """The record of one finished cell."""
 
     schema_version: Literal[1, 2, 3] = SCHEMA
     profile: str
     status: Literal["done", "diverged"]
     reason: str = ""
-    """Why it diverged, with the outer step."""
+    """Reason why the cell diverged, with the outer step."""
     sha256: str
-    """Of the cell's description."""
+    """Hash of the cell's description."""
     training_sha256: str
     cell: Cell
     results: Results | None
-    """None where the cell diverged."""
+    """Results of the cell; None if it diverged."""
     result_sha256: str | None
-    """Of `results`: what "byte-equal" means."""
+    """Hash of `results`: "byte-equal" means that it is the same."""
     timing: Timing | None
     memory: Memory | None
     engine: EngineUse
     provenance: Provenance
     record_sha256: str = ""
-    """Of everything else in the file; empty in memory."""
+    """Hash of everything else in the file; empty in memory."""
 
     def to_json(self) -> bytes:
-        """Return the file's contents, under its hash."""
+        """Return the contents of the file, including their hash."""
         values = self.model_dump(mode="json")
         values["record_sha256"] = _seal(values)
         return (json.dumps(values, indent=1, allow_nan=False) + "\n").encode()
 
     @classmethod
     def from_json(cls, content: bytes) -> Record:
-        """Read what `to_json` gives.
+        """Read a record that `to_json` wrote.
 
         Raises:
-            ValueError: it is no record, of another schema, or not what its hashes say.
+            ValueError: the content is not a record, has another schema, or does not match its
+                hashes.
         """
         values = json.loads(content)
         if not isinstance(values, dict):
@@ -210,12 +212,12 @@ class ArrayNames:
     """Names in a record's array file (``.npz``, no pickles).
 
     ``scores/EVALUATION``: (episodes, scored steps), see `EvaluationResult`.
-    ``by-class/EVALUATION/classes`` (n,), indices into the sorted names of all classes of the task,
-    ``.../episodes`` (n,), in how many each occurs, ``.../hits`` (n, scored steps), its queries
-    classified right: of an evaluation that keeps them.
+    An evaluation that keeps hits by class has ``by-class/EVALUATION/classes`` (n,), indices into
+    the sorted names of all classes of the task; ``.../episodes`` (n,), the number of episodes with
+    each class; and ``.../hits`` (n, scored steps), the number of its queries classified correctly.
     ``probe/x`` (m,), ``probe/steps`` (s,), ``probe/before_after`` (e, s, m),
-    ``probe/truth`` (e, m), ``probe/support_x`` and ``probe/support_y`` (e, S): the adapted model of
-    a regression task drawn over its inputs, for e test episodes.
+    ``probe/truth`` (e, m), ``probe/support_x`` and ``probe/support_y`` (e, S): the outputs of the
+    adapted model of a regression task over its inputs, for e test episodes.
     ``pictures/support`` (ways, shots, C, H, W) and ``pictures/query`` (ways, query, C, H, W) uint8:
     one test episode of an image task.
     """

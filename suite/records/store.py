@@ -2,9 +2,9 @@
 
 RESULTS/records/PROFILE/LABEL--HASH.json   the record
 RESULTS/records/PROFILE/LABEL--HASH.npz    its arrays
-RESULTS/checkpoints/PROFILE/...            where cells that are not finished go on
-RESULTS/weights/TRAINING.npz               the same, of trainings that are to be kept and shared
-RESULTS/locks/PROFILE/...                  held by the run that computes a cell, as long as it lives
+RESULTS/checkpoints/PROFILE/...            states from which unfinished cells continue
+RESULTS/weights/TRAINING.npz               the same for trainings that are to be kept and reused
+RESULTS/locks/PROFILE/...                  held by the run that computes a cell, until it ends
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from suite.records.files import (
 )
 from suite.records.schema import Record
 
-LONGEST_LABEL = 160  # of a file's name, which may have 255 with all that comes before and after
+LONGEST_LABEL = 160  # the whole file name may have 255 characters, with hash and ending
 
 
 def file_stem(cell: Cell) -> str:
@@ -42,12 +42,12 @@ def file_stem(cell: Cell) -> str:
 def _file_label(label: str) -> str:
     simple = label.replace("[", "_").replace("]", "_")
     plain = re.sub(r"[^A-Za-z0-9.,=+_-]", "_", simple)[:LONGEST_LABEL]
-    # Labels that differ must differ as names of files, too.
+    # Different labels must give different file names.
     return plain if plain == simple else f"{plain}--{digest(label)[:8]}"
 
 
 def _acquired(lock: FileLock, seconds: float) -> bool:
-    """Take a lock, waiting so long at most (-1: as long as it takes); return whether it is held."""
+    """Take a lock and return whether it is held; wait at most ``seconds`` (-1: without limit)."""
     path = Path(lock.lock_file)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -69,24 +69,24 @@ class Store:
     results: Path
     profile: str
     problems: list[str] = field(default_factory=list)
-    """Files that are no whole record, each with the reason; they count as not there."""
+    """Invalid or incomplete record files, each with the reason; they count as missing."""
 
     @property
     def folder(self) -> Path:
-        """Where the records are."""
+        """Folder of the records."""
         return self.results / "records" / self.profile
 
     def check_writable(self) -> None:
-        """Raise `UserError` now, not after the first cell, where nothing can be written."""
+        """Raise `UserError` now, not after the first cell, if the folder cannot be written."""
         probe = self.folder / ".writable"
         write_atomically(probe, b"")
         with suppress(OSError):
             probe.unlink(missing_ok=True)
 
     def checkpoint(self, cell: Cell, keep: bool = False) -> Path:
-        """Return where a cell's training is kept.
+        """Return the path of the checkpoint of a cell's training.
 
-        One that is to be kept is shared by all cells that differ in their other tests alone.
+        With ``keep``, all cells that differ only in their other tests have the same path.
         """
         if keep:
             return self.results / "weights" / f"{cell.curve_sha256()[:32]}.npz"
@@ -94,9 +94,9 @@ class Store:
 
     @contextmanager
     def claim(self, cell: Cell) -> Iterator[bool]:
-        """Hold a cell while the block runs; give False where another run holds it.
+        """Lock a cell while the block runs; yield False if another run holds it.
 
-        The system lets go of it when this process ends, however it ends.
+        The system releases the lock when this process ends, even if it is killed.
         """
         lock = self._lock(_file_label(cell.label))
         mine = _acquired(lock, 0)
@@ -108,7 +108,7 @@ class Store:
 
     @contextmanager
     def to_itself(self) -> Iterator[None]:
-        """Keep other runs from moving files or writing reports while the block runs."""
+        """Prevent other runs from moving files or writing reports while the block runs."""
         lock = self._lock("folder")
         _acquired(lock, -1)
         try:
@@ -120,7 +120,7 @@ class Store:
         return FileLock(self.results / "locks" / self.profile / f"{name}.lock")
 
     def tidy(self) -> None:
-        """Remove the halves of files that killed processes left behind."""
+        """Remove the temporary files that killed processes have left."""
         kinds = ("records", "checkpoints", "logs", "tables", "figures")
         folders = [self.results / kind / self.profile for kind in kinds]
         for folder in [*folders, self.results / "weights"]:
@@ -129,15 +129,15 @@ class Store:
                     path.unlink(missing_ok=True)
 
     def make_room(self, cell: Cell) -> list[Path]:
-        """Move what has a cell's name and is no whole record to ``set-aside/``; return where."""
+        """Move invalid record files of a cell to ``set-aside/``, and return their new paths."""
         paths = [self.folder / f"{file_stem(cell)}{kind}" for kind in (".json", ".npz")]
         return [moved_aside(path) for path in paths if path.exists()]
 
     def set_aside(self, cells: Sequence[Cell]) -> list[str]:
-        """Move records that carry a cell's name but another description to ``superseded/``.
+        """Move records with a cell's name but another description to ``superseded/``.
 
-        An edited profile makes other cells under the old names, and the two must not stand in one
-        table. Nothing is deleted.
+        An edited profile makes different cells with the old names, and old and new cells must not
+        appear in one table. Nothing is deleted.
         """
         there: dict[str, list[Path]] = {}
         for path in sorted(self.folder.glob("*.json")):
@@ -147,7 +147,7 @@ class Store:
             stem = file_stem(cell)
             old = self.folder / "superseded" / f"{stem}.json"
             if old.exists() and not (self.folder / old.name).exists():
-                for path in (old.with_suffix(".npz"), old):  # a record of this very cell comes back
+                for path in (old.with_suffix(".npz"), old):  # this cell's own record comes back
                     if path.exists():
                         moved_aside(path, "..")
             for path in there.get(_file_label(cell.label), []):
@@ -159,12 +159,12 @@ class Store:
         return moved
 
     def _alike(self, path: Path, cell: Cell) -> bool:
-        """Return whether a record is one of the cell, computed by another number of processes."""
+        """Return whether a record is the cell's, computed by any number of processes."""
         record = self._read(path)
         return record is not None and record.cell.bits_sha256() == cell.bits_sha256()
 
     def write(self, record: Record, arrays: Arrays) -> Path:
-        """Write a record and its arrays: the arrays first, so a record is never without them."""
+        """Write a record and its arrays; the arrays first, so a record is never without them."""
         stem = self.folder / file_stem(record.cell)
         if record.results is not None:
             buffer = io.BytesIO()
@@ -175,16 +175,16 @@ class Store:
         return path
 
     def adopt(self, other: Store, record: Record) -> None:
-        """Copy the files of a whole record of another store as they are, the arrays first."""
+        """Copy the files of a complete record of another store unchanged, the arrays first."""
         stem = other.folder / file_stem(record.cell)
         for path in (stem.parent / f"{stem.name}{kind}" for kind in (".npz", ".json")):
             if path.exists():  # a diverged cell has no arrays
                 write_atomically(self.folder / path.name, path.read_bytes())
 
     def find(self, cell: Cell) -> Record | None:
-        """Return the whole record of a cell, with its arrays on the disk, or None.
+        """Return the complete record of a cell, with its arrays on the disk, or None.
 
-        The number of processes changes no bit: a record by another number of them is the cell's.
+        The number of processes changes no bit, so a record computed by another number is valid.
         """
         path = self.folder / f"{file_stem(cell)}.json"
         if not path.is_file():
@@ -201,7 +201,7 @@ class Store:
         return record
 
     def records(self) -> list[Record]:
-        """Return every whole record, in the order of their file names."""
+        """Return every complete record, in the order of the file names."""
         found = [self._read(path) for path in sorted(self.folder.glob("*.json"))]
         return [record for record in found if record is not None]
 
@@ -209,13 +209,13 @@ class Store:
         """Return a record's arrays, checked against the hash in the record.
 
         Raises:
-            UserError: the file is missing, damaged or not the record's.
+            UserError: the file is missing, is damaged or belongs to another record.
         """
         path = self.folder / f"{file_stem(record.cell)}.npz"
         try:
             with np.load(path, allow_pickle=False) as file:
                 arrays = {name: file[name] for name in file.files}
-        except Exception as error:  # a damaged zip raises almost anything
+        except Exception as error:  # a damaged zip can raise almost any error
             raise UserError(
                 f"the arrays {str(path)!r} cannot be read ({error}); run the profile again, which "
                 "sets them aside and computes the cell anew."

@@ -69,7 +69,7 @@ def _row(group: Group, first: Group) -> tuple[str, ...]:
         )
     return (
         *(group.runs.experiment, group.evaluation.name, group.runs.variant),
-        *(_model(group), written.UNITS.get(metric, written.NONE)),
+        *(_model(group), written.column(metric)),
         *(written.score(group.summary.mean, metric), *difference, group.runs.seed_count),
         *(milliseconds(duration(records, part)) for part in PARTS),
     )

@@ -7,6 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from suite.config import presets as protocols
+from suite.config.cell import make_task
+from suite.core import registry
+from suite.core.errors import UserError
 from suite.core.version import __version__
 from suite.published.bibliography import Paper
 from suite.published.compare import Row
@@ -21,20 +24,6 @@ from suite.report.render import latex_escape
 SUITE = "fewshot-suite"
 _TITLE = "a benchmark and reproducibility suite for gradient-based few-shot meta-learning"
 _AUTHOR = "The fewshot-suite maintainers"
-#: Name of an algorithm in a text, and its papers.
-_ALGORITHMS: Mapping[str, tuple[str, tuple[str, ...]]] = {
-    "sgd": ("SGD from scratch", ()),
-    "finetune": ("fine-tuning", ()),
-    "multitask": ("multi-task averaging", ()),
-    "maml": ("MAML", ("maml",)),
-    "fomaml": ("first-order MAML", ("maml",)),
-    "reptile": ("Reptile", ("reptile",)),
-}
-#: The same for a data set, by the task's name or folder; a split counts as a data set.
-_DATA: Mapping[str, tuple[str, tuple[str, ...]]] = {
-    "omniglot": ("Omniglot", ("lake2015",)),
-    "mini-imagenet": ("mini-ImageNet", ("vinyals2016", "ravi2017")),
-}
 _LAKE = """\
 @article{lake2015,
   title = {{Human-level concept learning through probabilistic program induction}},
@@ -153,12 +142,21 @@ def _sources(by_source: Mapping[str, list[str]]) -> str:
 
 def _algorithms(described: Iterable[Mapping[str, Any]]) -> list[tuple[str, tuple[str, ...]]]:
     names = dict.fromkeys(str(items["algorithm.name"]) for items in described)
-    return [_ALGORITHMS.get(name, (name, ())) for name in names]
+    found = {name: registry.algorithms.find(name) for name in names}
+    return [(algorithm.title or name, algorithm.papers) for name, algorithm in found.items()]
 
 
 def _data(described: Iterable[Mapping[str, Any]]) -> list[tuple[str, tuple[str, ...]]]:
-    tasks = dict.fromkeys(items.get("task.folder") or items["task.name"] for items in described)
-    return [_DATA[task] for task in tasks if task in _DATA]
+    found = dict.fromkeys(_data_set(items) for items in described)
+    return [data for data in found if data[0]]
+
+
+def _data_set(items: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
+    task = {key.removeprefix("task."): v for key, v in items.items() if key.startswith("task.")}
+    try:
+        return make_task(task).data
+    except UserError:  # of a plug-in that is not here
+        return "", ()
 
 
 def _cited(name: str, keys: Sequence[str]) -> str:

@@ -7,13 +7,11 @@ from itertools import pairwise
 from typing import Any
 
 from suite.config.cell import Cell
+from suite.core import registry
 from suite.core.errors import UserError
 from suite.records.schema import Record
 from suite.records.store import Store, file_stem
 from suite.report.groups import Collection, Group, Runs
-
-#: Order of the rows, from no meta-training to full meta-training; others follow by name.
-ORDER = ("sgd", "finetune", "reptile", "fomaml", "maml")
 
 
 def collect(store: Store) -> Collection:
@@ -82,7 +80,7 @@ def _without_seed(cell: Cell) -> dict[str, Any]:
 
 
 def _order(runs: Runs) -> tuple[str, str, int, str]:
-    place = ORDER.index(runs.algorithm) if runs.algorithm in ORDER else len(ORDER)
+    place = registry.algorithms.find(runs.algorithm).rank
     return runs.experiment, runs.device, place, runs.variant
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from suite.config import presets as protocols
 from suite.config.presets import Preset
+from suite.core.metrics import published_metric
 from suite.core.statistics import HEADLINE_SEEDS
 from suite.published.compare import Row, compare
 from suite.published.counterpart import item_value
@@ -48,7 +49,7 @@ def comparison(collection: Collection, found: Sequence[Row]) -> Table | None:
     )
     lines = [_line(row) for row in found]
     marks = [f"{MARKS[kind]} {text}".strip() for kind, text in KINDS.items()]
-    margins = ", ".join(f"{MARGINS[m]:g} ({name})" for m, name in _METRICS.items())
+    margins = ", ".join(f"{MARGINS[m]:g} ({published_metric(m).units})" for m in MARGINS)
     notes = (
         f"Published ±: {'; '.join(marks)}. Re-runs: range and number of other people's results for "
         "the same number; they are context, no target. Diverged: test episodes.",
@@ -72,9 +73,6 @@ def comparison(collection: Collection, found: Sequence[Row]) -> Table | None:
         tuple(_data(row) for row in found),
         text_columns=len(left),
     )
-
-
-_METRICS = {"accuracy_pct": "points of accuracy", "mse": "squared error"}
 
 
 def brief(found: Sequence[Row]) -> tuple[list[str], list[tuple[str, ...]]]:

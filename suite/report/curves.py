@@ -10,11 +10,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
+from suite.core.metrics import metric_of
 from suite.core.statistics import seed_interval, seed_means
 from suite.report.groups import Group, Runs
 from suite.report.style import PlotStyle, handle, legend_below, panels
 
-LABELS = {"accuracy": "accuracy (%)", "mse": "mean squared error"}
 #: Largest shown error, as a multiple of the scores before adaptation; larger errors diverge.
 OFF_CHART = 10.0
 
@@ -30,10 +30,10 @@ def adaptation_curves(compared: Sequence[list[Group]], styles: dict[str, PlotSty
         _x_label(ax, "inner steps", lines, [group.runs for group in groups])
         experiment, evaluation, device = first.key
         ax.set_title(f"{experiment}: {evaluation}" + (f" ({device})" if several else ""))
-        ax.set_ylabel(f"{first.evaluation.split} {LABELS.get(first.metric, 'score')}")
-        if first.metric == "accuracy":
+        ax.set_ylabel(f"{first.evaluation.split} {_axis(first.metric)}")
+        if _is_proportion(first.metric):
             _chance(ax, first.evaluation.ways)
-    extra = [_chance_handle()] if any(g[0].metric == "accuracy" for g in compared) else []
+    extra = [_chance_handle()] if any(_is_proportion(g[0].metric) for g in compared) else []
     _legend(figure, [g.runs.variant for groups in compared for g in groups], styles, extra)
     return figure
 
@@ -56,10 +56,10 @@ def learning_curves(
         _draw(ax, lines, styles, metric)
         ax.set_title(found[0].experiment + (f" ({found[0].device})" if several else ""))
         _x_label(ax, "outer steps", lines, found)
-        ax.set_ylabel(f"validation {LABELS.get(metric, 'score')}")
-        if metric == "accuracy":
+        ax.set_ylabel(f"validation {_axis(metric)}")
+        if _is_proportion(metric):
             _chance(ax, ways)
-    extra = [_chance_handle()] if any(metric == "accuracy" for _, metric, _ in panels_of) else []
+    extra = [_chance_handle()] if any(_is_proportion(metric) for _, metric, _ in panels_of) else []
     _legend(figure, drawn, styles, extra)
     return figure
 
@@ -87,7 +87,7 @@ def _draw(
     styles: dict[str, PlotStyle],
     metric: str,
 ) -> None:
-    scale = 100.0 if metric == "accuracy" else 1.0
+    scale = metric_of(metric).scale if metric else 1.0
     tops, bottoms, starts = [], [], []
     for variant, (x, values) in lines.items():
         look, values = styles[variant], scale * values  # (seeds, n)
@@ -136,7 +136,7 @@ def _x_label(
 def _limits(
     ax: Axes, metric: str, tops: list[float], bottoms: list[float], starts: list[float]
 ) -> None:
-    if metric == "accuracy":
+    if _is_proportion(metric):
         ax.set_ylim(0, 101)
     elif tops and min(bottoms) > 0:
         ax.set_yscale("log")
@@ -147,6 +147,14 @@ def _limits(
         ax.yaxis.set_major_locator(LogLocator(subs=subs))
         ax.yaxis.set_minor_locator(NullLocator())
         ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+
+
+def _axis(metric: str) -> str:
+    return metric_of(metric).label if metric else "score"
+
+
+def _is_proportion(metric: str) -> bool:
+    return bool(metric) and metric_of(metric).is_proportion
 
 
 def _chance(ax: Axes, ways: int) -> None:

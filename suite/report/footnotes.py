@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from suite.core.metrics import published_metric
 from suite.core.statistics import HEADLINE_SEEDS
 from suite.published.numbers import Number, load
 from suite.published.verdicts import MARGINS
@@ -27,7 +28,11 @@ KINDS = {
     "seeds_std": "a standard deviation over seeds",
     "unstated": "of unstated meaning",
 }
-_MARGINS = {"accuracy_pct": f"{MARGINS['accuracy_pct']:g} point", "mse": f"{MARGINS['mse']:g}"}
+
+
+def _margin(metric: str) -> str:
+    point = " point" if published_metric(metric).is_proportion else ""
+    return f"{MARGINS[metric]:g}{point}"
 
 
 def reference(key: str) -> str:
@@ -80,7 +85,7 @@ def sign(own: Own) -> str:
 def signs(found: Sequence[Own]) -> str:
     """Explain the signs of the results."""
     used = {letter for own in found for letter in sign(own)}
-    margin = " or ".join(dict.fromkeys(_MARGINS[own.number.metric] for own in found))
+    margin = " or ".join(dict.fromkeys(_margin(own.number.metric) for own in found))
     meanings = {
         "=": "= matches (all of it within the margin)",
         "↑": "↑ above (all of it beyond the margin)",

@@ -12,6 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.textpath import TextPath
 
+from suite.core.metrics import published_metric
 from suite.published.compare import Row
 from suite.published.numbers import Metric
 from suite.published.verdicts import MARGINS
@@ -25,11 +26,6 @@ SIZE = 6.2
 #: Maximum reach of an axis, in margins; a result beyond it is drawn as an arrow at the edge.
 REACH = 20
 _HEADING = "difference [95 % interval]"
-_PANELS = {
-    "accuracy_pct": ("Accuracy", "ours − published (points of accuracy)"),
-    "mse": ("Mean squared error", "ours − published (mean squared error)"),
-}
-_UNITS = {"accuracy_pct": "point of accuracy", "mse": "squared error"}
 
 
 class _Style(NamedTuple):
@@ -78,9 +74,8 @@ def forest(rows: Sequence[Row]) -> Figure:
 def forest_caption(rows: Sequence[Row]) -> str:
     """Return the caption of the figure."""
     panels = _panels(rows)
-    margins = " and ".join(
-        f"±{MARGINS[m]:g} {_UNITS[m]}" for m in (found[0].number.metric for found in panels)
-    )
+    metrics = [found[0].number.metric for found in panels]
+    margins = " and ".join(f"±{MARGINS[m]:g} {published_metric(m).unit}" for m in metrics)
     every = [own for found in panels for own in found]
     caption = (
         "Ours minus published, with the 95 % interval of the difference where a verdict was "
@@ -98,7 +93,7 @@ def forest_caption(rows: Sequence[Row]) -> str:
 
 def _panels(rows: Sequence[Row]) -> list[list[Own]]:
     found = own_results(rows)
-    panels = [[own for own in found if own.number.metric == metric] for metric in _PANELS]
+    panels = [[own for own in found if own.number.metric == metric] for metric in MARGINS]
     return [panel for panel in panels if panel]
 
 
@@ -118,7 +113,8 @@ def _panel(ax: Axes, found: Sequence[Own], second: float) -> None:
     ax.set_axisbelow(True)
     ax.tick_params(axis="y", length=0, pad=6)  # room for an arrow at the edge
     ax.tick_params(axis="x", labelsize=SIZE)
-    title, label = _PANELS[metric]
+    kind = published_metric(metric)
+    title, label = kind.heading, f"ours − published ({kind.difference_label})"
     ax.set_xlabel(label, fontsize=SIZE + 0.5)
     ax.set_title(title)
     for text, offset in ((_HEADING, 7.0), ("verdict", second)):

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
+from suite.core.metrics import metric_of
+
 #: Sign for a missing number.
 NONE = "–"
-UNITS = {"accuracy": "accuracy, %", "mse": "MSE"}
 
 
 def significant(value: float, digits: int = 3) -> str:
@@ -21,25 +22,42 @@ def significant(value: float, digits: int = 3) -> str:
     return f"{float(scientific):.{max(0, digits - 1 - exponent)}f}"
 
 
+def decimal(value: float, decimals: int | None) -> str:
+    """Write ``value`` with so many decimals; None writes 3 significant digits."""
+    return significant(value) if decimals is None else f"{value:.{decimals}f}"
+
+
 def score(value: float | None, metric: str) -> str:
-    """Write a score: accuracy in percent with 2 decimals, error with 3 significant digits."""
+    """Write a score in the published unit of its metric."""
     if value is None:
         return NONE
-    return f"{100 * value:.2f}" if metric == "accuracy" else significant(value)
+    kind = metric_of(metric)
+    return decimal(kind.scale * value, kind.decimals)
 
 
 def half_width(width: float | None, beside: float | None, metric: str) -> str:
     """Write a half width with as many decimals as the number ``beside``."""
     if width is None:
         return NONE
-    if metric == "accuracy":
-        return f"{100 * width:.2f}"
-    shown = score(beside, metric)
+    kind = metric_of(metric)
+    if kind.decimals is not None:
+        return decimal(kind.scale * width, kind.decimals)
+    return beside_of(kind.scale * width, None if beside is None else kind.scale * beside)
+
+
+def beside_of(width: float, beside: float | None) -> str:
+    """Write a half width with the decimals of the number that it stands beside."""
+    shown = NONE if beside is None else significant(beside)
     if beside is None or "e" in shown:
         return significant(width, 2)
     decimals = len(shown.partition(".")[2])
     # A width that is smaller than the last decimal must not be written as zero.
     return significant(width, 1) if 0 < width < 0.5 * 10**-decimals else f"{width:.{decimals}f}"
+
+
+def column(metric: str) -> str:
+    """Return the name and unit of a metric in a table; '–' without results."""
+    return metric_of(metric).column if metric else NONE
 
 
 def signed(value: float | None, metric: str) -> str:

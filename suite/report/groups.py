@@ -10,6 +10,7 @@ import numpy as np
 
 from suite.config.cell import Cell, EvaluationProtocol
 from suite.core.errors import UserError
+from suite.core.metrics import metric_of
 from suite.core.statistics import Summary, summarise
 from suite.records.files import Arrays
 from suite.records.schema import ArrayNames, Record
@@ -113,7 +114,7 @@ class Group:
     @property
     def higher_is_better(self) -> bool:
         """Whether a larger score is a better one."""
-        return self.metric == "accuracy"
+        return bool(self.metric) and metric_of(self.metric).higher_is_better
 
     @cached_property
     def scores(self) -> np.ndarray:

@@ -232,7 +232,7 @@ def _line(pair: Pair) -> tuple[Mapping[str, str], Mapping[str, Any]]:
         "Item": ", ".join(pair.changed),
         "Protocol": ours[0],
         "Instead": ours[1],
-        "Metric": written.UNITS.get(metric, written.NONE),
+        "Metric": written.column(metric),
         "Protocol's": shown[0],
         "Other": shown[1],
         "Difference": written.signed(mean, metric),

@@ -6,12 +6,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from suite.config.presets import Result
+from suite.core.metrics import published_metric
 from suite.core.statistics import Summary
 from suite.published.compare import Row, Tested
 from suite.published.counterpart import BUDGET
-from suite.published.numbers import Metric, Number
+from suite.published.numbers import Number
 from suite.published.verdicts import Verdict
-from suite.report.format import half_width, significant
+from suite.report.format import beside_of, decimal
 
 #: Verdicts on different protocols or budgets.
 UNLIKE = ("not comparable", "shortened")
@@ -97,17 +98,18 @@ def decimals_of(values: Iterable[float]) -> int:
     return max(len(f"{value:g}".partition(".")[2]) for value in values)
 
 
-def written(value: float, metric: Metric) -> str:
+def written(value: float, metric: str) -> str:
     """Write one of our values in the published unit."""
-    return f"{value:.2f}" if metric == "accuracy_pct" else significant(value)
+    return decimal(value, published_metric(metric).decimals)
 
 
-def spread(value: float, beside: float | None, metric: Metric) -> str:
+def spread(value: float, beside: float | None, metric: str) -> str:
     """Write a half width in the published unit, with as many decimals as ``beside``."""
-    return half_width(value, beside, "mse") if metric == "mse" else written(value, metric)
+    decimals = published_metric(metric).decimals
+    return beside_of(value, beside) if decimals is None else decimal(value, decimals)
 
 
-def signed(value: float, metric: Metric) -> str:
+def signed(value: float, metric: str) -> str:
     """Write a difference with its sign; a difference that rounds to 0 is not negative."""
     text = written(abs(value), metric)
     return f"{'−' if value < 0 and float(text) else '+'}{text}"

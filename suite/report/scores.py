@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from suite.core.metrics import metric_of
 from suite.core.statistics import (
     HEADLINE_SEEDS,
     Difference,
@@ -109,7 +110,7 @@ def _score_row(
     return (
         *(group.runs.experiment, group.evaluation.name),
         *((group.runs.device,) if devices else ()),
-        *(group.runs.variant, written.UNITS.get(metric, written.NONE)),
+        *(group.runs.variant, written.column(metric)),
         *(str(group.evaluation.headline), mean, over_seeds),
         written.half_width(found.episode_interval, found.mean, metric),
         *((written.score(found.median if beside else None, metric), count) if ragged else ()),
@@ -224,7 +225,7 @@ def _shown(found: Difference | None, metric: str) -> tuple[str, ...]:
 
 
 def _unit(metric: str) -> str:
-    return {"accuracy": "points", "mse": "MSE"}.get(metric, written.NONE)
+    return metric_of(metric).difference if metric else written.NONE
 
 
 def _names(group: Group) -> dict[str, str]:

@@ -14,6 +14,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from suite.core import registry
+
 #: Widths in inches of one column and of the text of a two-column paper.
 COLUMN, PAGE = 3.4, 6.9
 #: Maximum number of lines in a readable figure.
@@ -30,14 +32,7 @@ class PlotStyle(NamedTuple):
 
 
 # The colours are Okabe and Ito's, which colour-blind readers can distinguish; the markers and lines
-# are for grey print.
-_LOOKS = {
-    "sgd": PlotStyle("#4d4d4d", "x", (0, (1, 1))),
-    "finetune": PlotStyle("#e69f00", "s", (0, (5, 1.5))),
-    "reptile": PlotStyle("#009e73", "^", (0, (3, 1, 1, 1))),
-    "fomaml": PlotStyle("#56b4e9", "D", (0, (7, 1.5, 1, 1.5))),
-    "maml": PlotStyle("#0072b2", "o", "-"),
-}
+# are for grey print. An algorithm may have its own look; these are for the others.
 _OTHERS = (
     PlotStyle("#d55e00", "v", (0, (4, 2))),
     PlotStyle("#cc79a7", "P", (0, (2, 1))),
@@ -49,14 +44,26 @@ def looks(variants: Iterable[tuple[str, str]]) -> dict[str, PlotStyle]:
     """Return the look of each (variant, algorithm); the first variant has the algorithm's own."""
     names = dict(variants)
     found: dict[str, PlotStyle] = {}
-    free = dict(_LOOKS)
+    free = _own_looks()
     for variant, algorithm in sorted(names.items(), key=lambda item: (item[0] != item[1], item)):
         if algorithm in free:
             found[variant] = free.pop(algorithm)
-    left = [*_OTHERS, *free.values()] or list(_LOOKS.values())
+    left = [*_OTHERS, *free.values()] or list(_own_looks().values())
     others = [variant for variant in names if variant not in found]
     found |= {variant: left[i % len(left)] for i, variant in enumerate(others)}
     return {variant: found[variant] for variant in names}
+
+
+def _own_looks() -> dict[str, PlotStyle]:
+    """Return the looks of the algorithms that have their own, by rank."""
+    every = [registry.algorithms.get(name) for name in registry.algorithms.names()]
+    return {
+        algorithm.name: PlotStyle(
+            algorithm.colour, algorithm.marker, (0, algorithm.dashes) if algorithm.dashes else "-"
+        )
+        for algorithm in sorted(every, key=lambda each: (each.rank, each.name))
+        if algorithm.colour
+    }
 
 
 @contextmanager

@@ -169,7 +169,7 @@ def _row(found: TunedChoice, point: GridPoint) -> tuple[str, ...]:
     edges = f" (edge: {', '.join(found.edges)})" if found.edges else ""
     return (
         *(found.experiment, found.evaluation, found.variant),
-        *(_parameters(point) or written.NONE, runs.device, written.UNITS.get(metric, written.NONE)),
+        *(_parameters(point) or written.NONE, runs.device, written.column(metric)),
         written.NONE if point.step is None else str(point.step),
         Bold(mean) if chosen else mean,
         *(written.half_width(width, beside, metric) for width in widths),

@@ -74,6 +74,11 @@ class Task(Component):
         return "cross_entropy" if self.kind == "classification" else "squared_error"
 
     @property
+    def data(self) -> tuple[str, tuple[str, ...]]:
+        """Title of its data set and keys of the papers to cite for it; '' if there is none."""
+        return self.title, self.papers
+
+    @property
     def brought(self) -> str:
         """Data that cannot be downloaded, so that the user must bring them; '' if none."""
         return ""

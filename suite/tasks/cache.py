@@ -1,7 +1,7 @@
-"""A cache of derived arrays in the user's cache folder: checked, atomic, free to vanish.
+"""A cache of derived arrays in the user's cache folder: checked, atomic, and safe to delete.
 
-CachedArrays are kept as .npz without pickle, under the hash of all that decides them. A file that is
-torn, foreign or stale is rebuilt; a folder that cannot be written only means no caching.
+Arrays are stored as .npz without pickle, under the hash of all their inputs. A file that is
+incomplete, foreign or outdated is rebuilt; if the folder cannot be written, nothing is cached.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def folder() -> Path:
 
 
 def cached(name: str, key: Mapping[str, Any], build: Callable[[], CachedArrays]) -> CachedArrays:
-    """Return ``build()``, or what an earlier call with an equal ``key`` (JSON) kept of it."""
+    """Return ``build()``, or its result from an earlier call with an equal ``key`` (JSON)."""
     identity = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
     path = folder() / f"{name}-{identity[:24]}.npz"
     arrays = _read(path, identity)
@@ -58,14 +58,14 @@ def _read(path: Path, identity: str) -> CachedArrays | None:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         whole = str(arrays.pop(_CONTENT)) == content_sha256(identity, arrays)
-    except Exception:  # a damaged zip raises almost anything; whatever it is, we build again
+    except Exception:  # a damaged zip can raise almost any error; then we build again
         return None
     return arrays if whole else None
 
 
 def _write(path: Path, identity: str, arrays: CachedArrays) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    # A temporary file of its own for each writer: of two that build at once, the last one wins.
+    # Each writer has its own temporary file; if two build at the same time, the last one wins.
     handle, name = tempfile.mkstemp(prefix=path.stem, suffix=".tmp", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:

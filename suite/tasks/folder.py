@@ -19,6 +19,10 @@ def _below(folder: str) -> str:
     return folder_lists.safe(folder) if folder else folder
 
 
+#: Title and papers of the data sets that are known by the names of their folders.
+DATA_SETS = {"mini-imagenet": ("mini-ImageNet", ("vinyals2016", "ravi2017"))}
+
+
 @registry.task("folder")
 class ImageFolder(ImageTask):
     """Classes of images from a folder, with its splits in folders or lists (see `folder_lists`).
@@ -47,6 +51,11 @@ class ImageFolder(ImageTask):
     resize: folder_data.Resize = "lanczos"
     jpeg: bool = False
     shared_images: Literal["refuse", "allow"] = "refuse"
+
+    @property
+    def data(self) -> tuple[str, tuple[str, ...]]:
+        """The data set that a folder of this name holds, if it is a known one."""
+        return DATA_SETS.get(self.folder, ("", ()))
 
     @property
     def brought(self) -> str:

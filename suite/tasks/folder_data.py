@@ -1,4 +1,4 @@
-"""Decoding the images of a folder, once, into the cache."""
+"""Decoding of a folder's images into the cache, which is done once."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from suite.tasks.folder_lists import Labels
 
 Resize = Literal["lanczos", "bicubic", "bilinear", "nearest"]
 
-CODE = 1  # raise it with any change below that may move a pixel
-FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "WEBP")  # told by content: names often lie
+CODE = 1  # increase it with any change below that may change a pixel
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "WEBP")  # recognised by content: names are often wrong
 MODES = {"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr"}
 
 
 class ImageFormat(NamedTuple):
-    """What becomes of a picture; see the task's fields."""
+    """Processing of a picture; see the task's fields."""
 
     size: int
     channels: int
@@ -43,7 +43,7 @@ def read(root: Path, look: ImageFormat) -> cache.CachedArrays:
         pictures that are the same to the bit in two splits.
 
     Raises:
-        UserError: missing, broken or contradictory; see `folder_lists.find`.
+        UserError: if the data are missing, invalid or contradictory; see `folder_lists.find`.
     """
     classes = folder_lists.find(root)
     key = {
@@ -56,12 +56,12 @@ def read(root: Path, look: ImageFormat) -> cache.CachedArrays:
 
 
 def fingerprint(root: Path, classes: Labels) -> str:
-    """Return a hash of every file's class, path, size and time, and of one file's bytes a class.
+    """Return a hash of every file's class, path, size and time, and of one file's bytes per class.
 
-    Hashing all bytes would take minutes for originals of many gigabytes. A file that takes
-    another's place with its very size and nanosecond goes unseen, but no record is wrong for it:
-    ``data_sha256`` is of the pixels that were used. The whole files are for copies of other data
-    whose times were all set alike.
+    Hashing all bytes would take minutes for originals of many gigabytes. A file that replaces
+    another with exactly the same size and time in nanoseconds is not noticed, but this makes no
+    record wrong, because ``data_sha256`` is the hash of the pixels that were used. The bytes of one
+    file per class detect copies of other data whose times were all set to the same value.
     """
     digest = hashlib.sha256()
     for name, files in sorted(classes.items()):
@@ -75,11 +75,11 @@ def fingerprint(root: Path, classes: Labels) -> str:
 
 
 def decode(root: Path, classes: Labels, look: ImageFormat) -> cache.CachedArrays:
-    """Decode every image into one array; note pictures that two splits share."""
+    """Decode every image into one array; record pictures that are in two splits."""
     names = sorted(classes)
     counts = np.array([len(classes[name]) for name in names])
     images = np.empty((counts.sum(), look.channels, look.size, look.size), np.uint8)
-    parts = np.split(images, np.cumsum(counts)[:-1])  # views, one a class
+    parts = np.split(images, np.cumsum(counts)[:-1])  # views, one per class
 
     def fill(name: str, part: np.ndarray) -> None:
         for place, file in zip(part, classes[name], strict=True):
@@ -87,9 +87,9 @@ def decode(root: Path, classes: Labels, look: ImageFormat) -> cache.CachedArrays
 
     Image.init()  # not safe in threads; the rest of PIL is
     with warnings.catch_warnings(), ThreadPoolExecutor() as pool:
-        warnings.simplefilter("ignore", UserWarning)  # of metadata and transparency, not used here
+        warnings.simplefilter("ignore", UserWarning)  # on metadata and transparency, not used here
         warnings.simplefilter("error", Image.DecompressionBombWarning)
-        list(pool.map(fill, names, parts))  # the first error in order of name, whoever is faster
+        list(pool.map(fill, names, parts))  # raises the first error in order of name
     pairs = _shared(classes, dict(zip(names, parts, strict=True)))
     shared = np.array(pairs, dtype=np.str_).reshape(-1, 2)
     return {"images": images, "names": np.array(names), "counts": counts, "shared": shared}
@@ -108,7 +108,7 @@ def picture(path: Path, look: ImageFormat) -> np.ndarray:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         limit = Image.MAX_IMAGE_PIXELS
         raise UserError(f"{str(path)!r} has more than {limit} pixels; shrink it.") from error
-    except Exception as error:  # a damaged image raises almost anything
+    except Exception as error:  # a damaged image can raise almost any error
         raise _unreadable(path, error) from error
     if flat is None:
         raise UserError(f"{str(path)!r} has more than 8 bits a channel ({mode}); convert it to 8.")
@@ -121,7 +121,7 @@ def picture(path: Path, look: ImageFormat) -> np.ndarray:
 
 
 def _shared(classes: Labels, pictures: dict[str, np.ndarray]) -> list[tuple[str, str]]:
-    """Return the paths of each picture that an earlier class of another split has too."""
+    """Return the paths of each picture that is also in an earlier class of another split."""
     first: dict[bytes, tuple[str, str]] = {}
     pairs = []
     for name, files in sorted(classes.items()):
@@ -135,7 +135,7 @@ def _shared(classes: Labels, pictures: dict[str, np.ndarray]) -> list[tuple[str,
 
 
 def _unreadable(path: Path, error: Exception) -> UserError:
-    reason = getattr(error, "strerror", None)  # of the system; PIL's own errors have none
+    reason = getattr(error, "strerror", None)  # system errors have it; PIL's errors do not
     if reason:
         return UserError(f"{str(path)!r} cannot be read: {reason}.")
     return UserError(

@@ -1,17 +1,17 @@
-"""Which images of a folder belong to which class and split: split folders, or split lists.
+"""Assignment of a folder's images to classes and splits, by split folders or by split lists.
 
-Nothing is searched for beyond these places, in this order, below the ``root`` of a data set:
+Only these places below the ``root`` of a data set are searched, in this order:
 
-1. Split folders: if ``train/`` and ``test/`` are both there, they, and ``val/`` or ``validation/``
-   if there, hold one folder for each class. Lists are not looked at then.
+1. Split folders: if ``train/`` and ``test/`` both exist, they and, if it exists, ``val/`` or
+   ``validation/`` contain one folder for each class. Lists are then ignored.
 2. Split lists: ``train``, ``val`` (or ``validation``) and ``test``, each ``.csv`` or ``.txt``, in
    the root, else in ``splits/``, else in the only sub-folder of ``splits/`` with lists. Their
-   images are in ``images/``, else ``data/``, else the root, whichever is there first.
+   images are in the first of ``images/``, ``data/`` and the root that exists.
 
 A .csv list has the header ``filename,label`` (Ravi and Larochelle 2017); a file may also lie in a
 folder of its label. In a .txt list a line is a class folder (Bertinetto et al. 2019), or
 ``CLASS/FILE`` for one image. A class folder's images lie directly in it; other files and names that
-start with a dot are passed over. Names in lists go downwards only; links may lead anywhere.
+start with a dot are ignored. Names in lists must not leave the folder; links may lead anywhere.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ LISTS = (".csv", ".txt")
 SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".webp"}
 IMAGE_FOLDERS = ("images/", "data/", "")
 
-is_dir, is_file = os.path.isdir, os.path.isfile  # Path's own may raise
+is_dir, is_file = os.path.isdir, os.path.isfile  # the methods of Path may raise
 
 
 class File(NamedTuple):
-    """An image file: its path below the root (with ``/``), and what tells that it changed."""
+    """An image file: its path below the root (with ``/``), and the values that show changes."""
 
     path: str
     size: int
@@ -54,7 +54,8 @@ def find(root: Path) -> Labels:
     """Return the images of each class, ``"train/n01532829"`` and so on, in order of file name.
 
     Raises:
-        UserError: no splits, a broken list, or a class or file that is missing or in two places.
+        UserError: if there are no splits, if a list is invalid, or if a class or file is missing or
+            in two places.
     """
     found = _pick(root, ("",), is_dir)
     if "train" in found and "test" in found:
@@ -65,14 +66,14 @@ def find(root: Path) -> Labels:
 
 
 def safe(name: str) -> str:
-    """Return a relative name; raise `ValueError` where it could leave the folder."""
+    """Return a relative name; raise `ValueError` if it could leave the folder."""
     if {"", ".", ".."} & set(name.split("/")) or "\\" in name or "\0" in name or name[1:2] == ":":
         raise ValueError(f"{name!r} is no plain name below a folder; write FOLDER/NAME")
     return name
 
 
 def _joined(root: Path, splits: dict[Split, Labels]) -> Labels:
-    """Return all classes under the names of their splits; refuse what is there twice."""
+    """Return all classes under the names of their splits; refuse files that occur twice."""
     classes: Labels = {}
     split_of: dict[str, Split] = {}
     owner: dict[str, str] = {}
@@ -92,7 +93,7 @@ def _joined(root: Path, splits: dict[Split, Labels]) -> Labels:
                         f"{name}; leave it in one."
                     )
                 owner[file.path] = name
-            # By file name before folder: one order, whatever the layout.
+            # Sorting by file name before folder gives the same order for every layout.
             classes[name] = sorted(files, key=lambda f: (f.path.rpartition("/")[2], f.path))
     return classes
 
@@ -230,16 +231,16 @@ def _images(root: Path, folder: str) -> list[File]:
 
 
 def _file(root: Path, path: str) -> File | None:
-    """Return a regular file, or None where there is none."""
+    """Return a regular file, or None if there is none."""
     try:
         found = (root / path).stat()
-    except (OSError, ValueError):  # a name that the system cannot even hold is ValueError
+    except (OSError, ValueError):  # an impossible name raises ValueError
         return None
     return File(path, found.st_size, found.st_mtime_ns) if stat.S_ISREG(found.st_mode) else None
 
 
 def _names(folder: Path) -> list[str]:
-    """Return what a folder holds, sorted and without hidden names; nothing where there is none."""
+    """Return a folder's names, sorted and without hidden ones; none if there is no folder."""
     try:
         return sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
     except (FileNotFoundError, NotADirectoryError):

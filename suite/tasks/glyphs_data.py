@@ -1,8 +1,8 @@
-"""How the glyphs are made: render, merge look-alikes, split by script, distort.
+"""Construction of the glyphs: render, merge look-alikes, split by script, distort.
 
-Two characters look alike where their renderings, cropped to the ink and fitted to one box, are
-nearly the same picture in most faces: place and size do not tell characters apart, for episodes
-move and scale them at will. All decisions are made on integers, so they are the same everywhere.
+Two characters look alike if their renderings, cropped to the ink and fitted to one box, are nearly
+the same picture in most faces. Position and size do not distinguish characters, because episodes
+move and scale them at random. All decisions use integers, so they are the same everywhere.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from suite.core.streams import Stream, uniform
 from suite.tasks.base import Split
 from suite.tasks.cache import CachedArrays, cached
 
-CODE = 1  # raise it with any change below that may move a pixel
+CODE = 1  # increase it with any change below that may change a pixel
 
 FACES = tuple(
     f"DejaVu{family}{style}"
@@ -45,16 +45,16 @@ BOX = 20  # the longer side of an undistorted drawing
 FINER = 4  # drawings are distorted at this multiple of their size, then averaged
 DRAWN_ALIKE = 0.01  # two faces draw a character alike: one drawing
 LOOK_ALIKE = 0.025  # two characters look alike: one class
-CASE_ALIKE = 0.17  # ... if they are one letter in two cases, where size alone may tell (C c, W w)
-TOO_NEAR = 0.06  # ... near enough not to stand in two splits
+CASE_ALIKE = 0.17  # ... if they are two cases of one letter, which may differ only in size (C c, W w)
+TOO_NEAR = 0.06  # ... so near that they must not be in two splits
 MOST = len(FACES) // 2 + 1
-MIN_DRAWINGS = 10  # so that 5 shots leave 5 queries, as MAML tests
+MIN_DRAWINGS = 10  # with 5 shots there are 5 queries left, as in MAML's tests
 
 ROTATION, SCALE, SHEAR, SHIFT = 12.0, (0.85, 1.1), 0.15, 1.5  # degrees; factor; slope; pixels
 
 
 def read(distortion: float) -> CachedArrays:
-    """Return the glyphs: from the cache, or made in some seconds.
+    """Return the glyphs from the cache, or make them, which takes some seconds.
 
     Returns:
         ``images`` (M, 28, 28) uint8 with ink 255; ``counts`` (n,) drawings of each class;
@@ -110,7 +110,7 @@ def build(fonts: Sequence[Path], distortion: float) -> CachedArrays:
 def script(character: str) -> str:
     """Return the script of a character, one of `SCRIPTS`.
 
-    A compatibility character (superscript, ligature, unit) is of the script of what it stands for.
+    A compatibility character (superscript, ligature, unit) has the script of its equivalent.
     """
     name = unicodedata.name(unicodedata.normalize("NFKD", character)[0], "")
     return next((script for script in SCRIPTS if script in name.split()), "COMMON")
@@ -130,7 +130,7 @@ def _common(fonts: Sequence[Path]) -> set[int]:
 
 
 def _render(face: ImageFont.FreeTypeFont, character: str) -> Image.Image:
-    """Return the ink of a character, cropped to it; an empty image where there is none."""
+    """Return the image of a character, cropped to its ink; an empty image if it has no ink."""
     mask = face.getmask(character, "L")
     image = (
         Image.frombytes("L", mask.size, bytes(mask)) if all(mask.size) else Image.new("L", (1, 1))
@@ -145,7 +145,7 @@ def _fit(image: Image.Image) -> np.ndarray:
     box = Image.new("L", (BOX, BOX))
     small = image.resize((width, height), Image.Resampling.BOX)
     box.paste(small, ((BOX - width) // 2, (BOX - height) // 2))
-    # Seven bits a pixel: inner products of whole pictures stay exact in float32.
+    # With seven bits per pixel, inner products of whole pictures stay exact in float32.
     return np.asarray(box).reshape(-1) >> 1
 
 
@@ -157,7 +157,7 @@ def _distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def _distinct(boxes: np.ndarray) -> list[int]:
-    """Return the faces whose drawing no earlier one repeats; ``boxes`` is (faces, BOX * BOX)."""
+    """Return the faces whose drawings repeat no earlier one; ``boxes`` is (faces, BOX * BOX)."""
     alike = _distances(boxes, boxes) < DRAWN_ALIKE
     distinct: list[int] = []
     for face in range(len(boxes)):
@@ -167,16 +167,16 @@ def _distinct(boxes: np.ndarray) -> list[int]:
 
 
 def _classes(fitted: np.ndarray, split: np.ndarray, letter: np.ndarray) -> np.ndarray:
-    """Choose the characters that stand for classes.
+    """Choose the characters that represent classes.
 
     Args:
-        fitted: (characters, faces, BOX * BOX) pictures, training scripts first.
-        split: (characters,) index of each one's split, never falling.
-        letter: (characters,) each one in lower case.
+        fitted: pictures (characters, faces, BOX * BOX), training scripts first.
+        split: index (characters,) of each character's split, never decreasing.
+        letter: each character in lower case, (characters,).
 
     Returns:
-        Indices of the chosen: the first of each set of look-alikes, where no character of an
-        earlier split is too near.
+        Indices of the chosen characters: the first of each set of look-alikes, if no character of
+        an earlier split is too near.
     """
     n = len(fitted)
     alike, near = np.zeros((n, n), np.uint8), np.zeros((n, n), np.uint8)
@@ -186,7 +186,7 @@ def _classes(fitted: np.ndarray, split: np.ndarray, letter: np.ndarray) -> np.nd
         alike += distance < limit
         near += distance < TOO_NEAR
     _, label = connected_components(coo_array(alike >= MOST), directed=False)
-    _, first = np.unique(label, return_index=True)  # first in order: of the earliest split
+    _, first = np.unique(label, return_index=True)  # the first is from the earliest split
     earlier = split[None, :] < split[first][:, None]
     return np.sort(first[~((near[first] >= MOST) & earlier).any(1)])
 
@@ -199,12 +199,12 @@ def _draw(ink: Image.Image, row: int, distortion: float) -> np.ndarray:
     middle, half = sum(SCALE) / 2, (SCALE[1] - SCALE[0]) / 2
     scale = (middle + half * unit[2]) * FINER * BOX / max(ink.size)
     cos, sin = math.cos(angle), math.sin(angle)
-    # Where each pixel of the drawing comes from: undo shift, rotation, shear and scale.
+    # The map from each pixel of the drawing to its source undoes shift, rotation, shear and scale.
     a, b = (cos + shear * sin) / scale, (sin - shear * cos) / scale
     d, e = -sin / scale, cos / scale
     x = FINER * (SIDE / 2 + SHIFT * unit[3])
     y = FINER * (SIDE / 2 + SHIFT * unit[4])
-    # An empty frame keeps the outermost ink: PIL drops what it would interpolate past the edge.
+    # An empty frame keeps the outermost ink: PIL drops pixels that need values beyond the edge.
     framed = ImageOps.expand(ink, border=2)
     matrix = (a, b, framed.width / 2 - a * x - b * y, d, e, framed.height / 2 - d * x - e * y)
     size = (SIDE * FINER, SIDE * FINER)

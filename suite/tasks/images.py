@@ -1,4 +1,4 @@
-"""What image classification tasks share: classes with drawings, and how episodes draw them."""
+"""Common parts of image classification tasks: classes with drawings, and the drawing of episodes."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class ImageData:
         images: (M, C, H, W) uint8, the drawings of class 0, then those of class 1, ...
         counts: (n,) drawings of each class; classes may differ.
         names: n class names, all different.
-        splits: class indices of each split; they share none.
-        hint: what to do about an empty split, as the end of a sentence.
+        splits: class indices of each split; no class is in two splits.
+        hint: advice for an empty split, as the end of a sentence.
     """
 
     images: Tensor
@@ -46,7 +46,7 @@ class ImageData:
 
     @cached_property
     def sha256(self) -> str:
-        """SHA-256 of the pixels with the classes in order of name: however the data were packed."""
+        """SHA-256 of the pixels, by class name; it does not depend on how the data were packed."""
         pixels = self.images.numpy()
         digest = hashlib.sha256(json.dumps(pixels.shape[1:]).encode())
         for i in sorted(range(len(self.names)), key=self.names.__getitem__):
@@ -61,9 +61,10 @@ class ImageTask(Task):
     Fields
         rotations: ``"none"``; ``"episode"``: each character of an episode is turned by a random
             multiple of 90 degrees, support and query alike, so that two rotations of one character
-            never meet (MAML, data_generator.py:135-151); ``"classes"``: the four rotations are
-            classes of their own and may meet (Reptile, omniglot.py:47-63).
-        rotate_test: whether that holds in meta-validation and meta-test too (MAML yes, Reptile no).
+            never occur in one episode (MAML, data_generator.py:135-151); ``"classes"``: the four
+            rotations are separate classes and may occur together (Reptile, omniglot.py:47-63).
+        rotate_test: whether this also holds in meta-validation and meta-test (MAML yes, Reptile
+            no).
     """
 
     kind = "classification"
@@ -72,7 +73,7 @@ class ImageTask(Task):
     rotate_test: bool = True
 
     def rotations_in(self, split: Split, shape: EpisodeShape | None = None) -> Rotations:
-        """Return how characters are turned in a split, or in its episodes of a ``shape``."""
+        """Return how characters are rotated in a split, or in its episodes of a ``shape``."""
         if shape is not None and shape.rotations is not None:
             return shape.rotations
         return self.rotations if split == "train" or self.rotate_test else "none"
@@ -82,8 +83,8 @@ class ImageSampler(Sampler):
     """Draws episodes of images: index arithmetic on words of the stream, then one gather.
 
     Examples are in class-major order (all shots of class 0, then of class 1, ...) with labels
-    0 .. ways - 1; x is float32 in [0, 1]. Drawings of a class are dealt without replacement,
-    support first, so each class's queries are a prefix of those of an episode with more.
+    0 .. ways - 1; x is float32 in [0, 1]. Drawings of a class are drawn without replacement,
+    support first, so each class's queries are a prefix of those of an episode with more queries.
     ``draws`` holds the class indices, rotations, and support and query drawings (index in
     `ImageData.images`).
     """
@@ -107,11 +108,11 @@ class ImageSampler(Sampler):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
-        # Made again where it is unpickled: rotations are four times the data to send.
+        # Rotations are four times as many data to send, so they are made again after unpickling.
         self._images = self._rotated(self.data.images.to(self.device))
 
     def check(self, shape: EpisodeShape, split: Split) -> None:
-        """Raise `UserError` where the split has too few classes, or a class too few drawings."""
+        """Raise `UserError` if the split has too few classes, or a class too few drawings."""
         name = self.task.name
         classes = self.data.splits[split]
         if len(classes) == 0:
@@ -149,9 +150,9 @@ class ImageSampler(Sampler):
         chosen = choose(words, self._choices(split, shape))
         classes, rotation = self._classes(chosen, split)  # (T, ways) each
         if self.task.rotations_in(split, shape) == "episode":
-            # Anew each time that a task comes again, as in MAML (data_generator.py:138).
+            # A task gets new rotations each time it is used again (MAML, data_generator.py:138).
             rotation = below(stream.child("rotations").rows(first, count, ways), TURNS)
-        # The j-th drawing of each class has a stream of its own: more of them move nothing.
+        # The j-th drawing of each class has its own stream, so more drawings change no others.
         each = [
             stream.child("drawings", j).rows(first, count, ways, period).reshape(-1)
             for j in range(shots + shape.query_shots)
@@ -173,7 +174,7 @@ class ImageSampler(Sampler):
         )
 
     def joint_outputs(self) -> int:
-        """Return the number of meta-train classes, each rotation a class where training rotates."""
+        """Return the number of meta-train classes; if training rotates, each rotation is a class."""
         return (TURNS if self._turned else 1) * len(self.data.splits["train"])
 
     def joint(

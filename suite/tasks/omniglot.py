@@ -43,6 +43,8 @@ class Omniglot(ImageTask):
         ink: value of ink, 1 in MAML (inverted, data_generator.py:117-118), 0 in Reptile.
     """
 
+    title = "Omniglot"
+    papers = ("lake2015",)
     reads_data = True
 
     rotations: Rotations = "episode"

@@ -1,4 +1,4 @@
-"""Reading Omniglot (Lake et al. 2015) from folders or archives, checked and never unpacked."""
+"""Reading of Omniglot (Lake et al. 2015) from folders or archives; archives are not unpacked."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from suite.tasks.torchvision_import import torchvision_datasets
 
 OmniglotResize = Literal["lanczos", "nearest"]
 
-CODE = 1  # raise it with any change below that may move a pixel
+CODE = 1  # increase it with any change below that may change a pixel
 PARTS = {"images_background": 964, "images_evaluation": 659}  # characters of each archive
 DRAWINGS = 20
 SOURCE_SIDE = 105
@@ -40,14 +40,14 @@ _BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplemente
 
 
 def read(data: Path | None, resize: OmniglotResize) -> cache.CachedArrays:
-    """Return the drawings, 28x28, from the user's folder or (None) the network.
+    """Return the drawings, 28x28, from the user's folder or, if ``data`` is None, the network.
 
     Returns:
-        ``images`` (M, 28, 28) uint8 with ink 0 on 255, 20 of each class in turn; ``names`` (n,)
-        sorted, as ``"images_background/Greek/character01"``.
+        ``images`` (M, 28, 28) uint8 with ink 0 on 255, 20 of each class, class after class;
+        ``names`` (n,) sorted, such as ``"images_background/Greek/character01"``.
 
     Raises:
-        UserError: missing, broken or not the whole of Omniglot.
+        UserError: if the data are missing, invalid or not the whole of Omniglot.
     """
     sources = find(download() if data is None else data)
     key = {
@@ -69,7 +69,7 @@ def find(data: Path) -> dict[str, Path]:
             part: path
             for part in PARTS
             for path in (data / layout / part, data / layout / f"{part}.zip")
-            if path.exists()  # an archive goes before a folder, which may be half unpacked
+            if path.exists()  # an archive is preferred; a folder may be incomplete
         }
         if len(found) == len(PARTS):
             return found
@@ -117,7 +117,7 @@ def _picture(content: bytes, where: str, resize: OmniglotResize) -> np.ndarray:
     try:
         with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
             size = image.size
-            # PIL resizes 1-bit images by nearest neighbour whatever it is asked: grey first.
+            # PIL resizes 1-bit images only by nearest neighbour, so convert to grey first.
             grey = image.convert("L") if size == (SOURCE_SIDE, SOURCE_SIDE) else None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise UserError(f"{where!r} is not a readable PNG image; get the data again.") from error
@@ -129,7 +129,7 @@ def _picture(content: bytes, where: str, resize: OmniglotResize) -> np.ndarray:
 
 
 def _members(path: Path) -> Iterator[tuple[str, bytes]]:
-    """Yield name (from the part's folder on) and content of each PNG of an archive or folder."""
+    """Yield name (from the part's folder on) and content of each PNG in an archive or folder."""
     if path.is_dir():
         for file in sorted(path.rglob("*.png")):
             name = file.relative_to(path.parent).as_posix()
@@ -147,7 +147,7 @@ def _members(path: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def _safe(archive: zipfile.ZipFile, path: Path) -> list[zipfile.ZipInfo]:
-    """Return the PNG members; refuse names that leave the archive, and bombs."""
+    """Return the PNG members; refuse names that point outside the archive, and zip bombs."""
     chosen, total = [], 0
     for info in archive.infolist():
         name = info.filename
@@ -163,7 +163,7 @@ def _safe(archive: zipfile.ZipFile, path: Path) -> list[zipfile.ZipInfo]:
 
 
 def _litter(name: str) -> bool:
-    """Tell what desktop systems leave in folders and archives."""
+    """Return whether a name is of a file that desktop systems add to folders and archives."""
     return any(part.startswith((".", "__MACOSX")) for part in name.split("/"))
 
 
@@ -193,7 +193,7 @@ def _fingerprint(path: Path) -> str:
 
 
 def download() -> Path:
-    """Return the cache folder with both archives, fetched by torchvision (which checks MD5)."""
+    """Return the cache folder with both archives, downloaded by torchvision (it checks MD5)."""
     home = cache.folder() / "omniglot"
     try:
         home.mkdir(parents=True, exist_ok=True)
@@ -201,7 +201,7 @@ def download() -> Path:
             missing = [part for part in PARTS if not (home / f"{part}.zip").exists()]
             if missing:
                 _fetch(missing, home)
-    except Exception as error:  # torchvision, urllib and the system fail in many ways, all alike
+    except Exception as error:  # torchvision, urllib and the system raise many kinds of errors
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(
             f"Omniglot cannot be downloaded ({reason[:120].rstrip('.')}); pass --data FOLDER with "
@@ -214,14 +214,14 @@ def _fetch(parts: list[str], home: Path) -> None:
     datasets = torchvision_datasets()
     omniglot, utils = datasets.Omniglot, datasets.utils
     before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(TIMEOUT_S)  # torchvision would wait for ever behind a firewall
+    socket.setdefaulttimeout(TIMEOUT_S)  # behind a firewall torchvision would wait forever
     partial = Path(tempfile.mkdtemp(prefix="download-", dir=home))
     try:
         for part in parts:
             name = f"{part}.zip"
             url = f"{omniglot.download_url_prefix}/{name}"
             utils.download_url(url, str(partial), name, omniglot.zips_md5[part])
-            (partial / name).replace(home / name)  # only what is whole gets its name
+            (partial / name).replace(home / name)  # only a complete file gets this name
     finally:
         socket.setdefaulttimeout(before)
         shutil.rmtree(partial, ignore_errors=True)

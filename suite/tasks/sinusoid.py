@@ -32,7 +32,7 @@ def _drawn(
 ) -> SinusoidCurves:
     """Return the curves of a stream, with the support inputs before the query inputs."""
     heads = stream.child("curve").rows(first, count, 2, period)
-    # Support and query inputs come from streams of their own: more queries move nothing.
+    # Support and query inputs come from separate streams, so more queries change nothing else.
     support = stream.child("support").rows(first, count, shape.support_size, period)
     query = [
         stream.child("query", q).rows(first, count, 1, period) for q in range(shape.query_size)
@@ -43,11 +43,11 @@ def _drawn(
 
 
 def published(first: int, count: int, points: int) -> SinusoidCurves:
-    """Return the test tasks that MAML's code draws: 600 of them behind its Table 2.
+    """Return the test tasks that MAML's code draws; its Table 2 is based on 600 of them.
 
     Its test seeds numpy's global generator with 1 and draws one task after another: amplitude,
     phase, then all inputs, support first (main.py:168, 178; data_generator.py:162-173). That
-    generator gives the same numbers for ever.
+    generator gives the same numbers in all versions.
     """
     generator = np.random.RandomState(1)
     u = generator.random_sample((first + count, 2 + points))[first:]
@@ -71,11 +71,11 @@ def _check_published(paper: str, shape: EpisodeShape, split: Split) -> None:
 class Sinusoid(Task):
     """y = A sin(x - b): A ~ U[0.1, 5], b ~ U[0, pi], x ~ U[-5, 5] (data_generator.py:29-31, 173).
 
-    The splits are three independent draws from the one distribution, as in the paper.
+    The splits are three independent draws from the same distribution, as in the paper.
 
     Fields
-        oracle: whether amplitude and phase stand beside every input (main.py:95-99): the paper's
-            upper bound.
+        oracle: whether amplitude and phase are added to every input (main.py:95-99), which gives
+            the paper's upper bound.
     """
 
     kind = "regression"
@@ -88,7 +88,7 @@ class Sinusoid(Task):
         return (3,) if self.oracle else (1,)
 
     def data_identity(self) -> dict[str, Any]:
-        """Return the identity without the oracle: it sees the same curves."""
+        """Return the identity without ``oracle``, because the oracle has the same curves."""
         return {key: value for key, value in self.identity().items() if key != "oracle"}
 
     def load(self, data: Path | None, device: torch.device) -> SinusoidSampler:
@@ -104,7 +104,7 @@ class SinusoidSampler(Sampler):
         self.oracle = oracle
 
     def check(self, shape: EpisodeShape, split: Split) -> None:
-        """Raise `UserError` for more than one way: a curve has points, not classes."""
+        """Raise `UserError` if there is more than one way, because a curve has no classes."""
         if shape.ways != 1:
             raise UserError(f"sinusoid has no {shape.ways} ways; leave ways out: shots are points.")
         if shape.rotations is not None:
@@ -136,7 +136,7 @@ class SinusoidSampler(Sampler):
         )
 
     def probe(self) -> Tensor | None:
-        """Return 101 even inputs over the range of x; none to the oracle, whose inputs differ."""
+        """Return 101 evenly spaced inputs x; None for the oracle, whose inputs differ."""
         if self.oracle:
             return None
         return torch.linspace(*INPUT, 101, device=self.device)[:, None]

@@ -1,4 +1,4 @@
-"""Import torchvision's data sets where its compiled operators are missing."""
+"""Import of torchvision's data sets, even if its compiled operators are missing."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from types import ModuleType
 
 import torch
 
-# A library's declarations vanish with it, so it lives as long as the process.
+# A library's declarations disappear with it, so it is kept until the process ends.
 _declared: list[torch.library.Library] = []
 
 # torchvision/csrc/ops/nms.cpp and quantized/cpu/qnms_kernel.cpp
@@ -20,9 +20,10 @@ _SCHEMAS = (
 def torchvision_datasets() -> ModuleType:
     """Return ``torchvision.datasets``.
 
-    A torchvision built for another torch (the CUDA build from the package index beside a CPU-only
-    torch) cannot load its operators, and its import then stops at ``operator torchvision::nms does
-    not exist``. The data sets use no operator: declaring the missing two is enough for them.
+    A torchvision built for another torch (such as the CUDA build from the package index with a
+    CPU-only torch) cannot load its operators, and its import then fails with ``operator
+    torchvision::nms does not exist``. The data sets use no operator, so it is enough to declare the
+    two missing ones.
     """
     try:
         return importlib.import_module("torchvision.datasets")

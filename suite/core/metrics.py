@@ -1,0 +1,110 @@
+"""Metrics: how scores are named, written, drawn and judged.
+
+Another metric is one more object: ``add(Metric(...))`` in a file of its own or of a plug-in, and a
+task whose `Task.metric` is its name.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from suite.core.errors import UserError, unknown
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A kind of score."""
+
+    name: str
+    """Name in records, such as ``accuracy``."""
+    published: str
+    """Name in the published numbers, in their unit, such as ``accuracy_pct``."""
+    heading: str
+    """Name at the head of a panel."""
+    label: str
+    """Name and unit on an axis."""
+    column: str
+    """Name and unit in a table."""
+    difference: str
+    """Unit of a difference in a table."""
+    unit: str
+    """Unit of a margin, in words, singular."""
+    units: str
+    """Unit of a margin, in words, plural."""
+    difference_label: str
+    """Unit of a difference on an axis."""
+    higher_is_better: bool
+    scale: float = 1.0
+    """Published units of 1 unit of the scores in records."""
+    decimals: int | None = None
+    """Decimals in tables; None writes 3 significant digits."""
+    is_proportion: bool = False
+    """Whether scores are in [0, 1] and chance is 1 / ways."""
+    margin: float | None = None
+    """Largest negligible difference, in the published unit."""
+
+
+_metrics: dict[str, Metric] = {}
+
+
+def add(metric: Metric) -> Metric:
+    """File a metric under its name and its published name; the same name again replaces it."""
+    _metrics[metric.name] = metric
+    return metric
+
+
+def metric_of(name: str) -> Metric:
+    """Return the metric of this name; raise `UserError` with the nearest name if there is none."""
+    if name not in _metrics:
+        raise unknown("metric", name, _metrics)
+    return _metrics[name]
+
+
+def published_metric(name: str) -> Metric:
+    """Return the metric that published numbers call so; raise `UserError` if there is none."""
+    found = {metric.published: metric for metric in _metrics.values()}
+    if name not in found:
+        raise UserError(f"no metric of the suite is {name!r} in published numbers.")
+    return found[name]
+
+
+def margins() -> dict[str, float]:
+    """Return the margins by published name, of the metrics that have one."""
+    return {m.published: m.margin for m in _metrics.values() if m.margin is not None}
+
+
+ACCURACY = add(
+    Metric(
+        name="accuracy",
+        published="accuracy_pct",
+        heading="Accuracy",
+        label="accuracy (%)",
+        column="accuracy, %",
+        difference="points",
+        unit="point of accuracy",
+        units="points of accuracy",
+        difference_label="points of accuracy",
+        higher_is_better=True,
+        scale=100.0,
+        decimals=2,
+        is_proportion=True,
+        # Runs of one official code differ by this on mini-ImageNet, and most rows' ± is as wide.
+        margin=1.0,
+    )
+)
+SQUARED_ERROR = add(
+    Metric(
+        name="mse",
+        published="mse",
+        heading="Mean squared error",
+        label="mean squared error",
+        column="MSE",
+        difference="MSE",
+        unit="squared error",
+        units="squared error",
+        difference_label="mean squared error",
+        higher_is_better=False,
+        # A sinusoid's squared error moves by about this from one test of a training to the next.
+        margin=0.1,
+    )
+)
