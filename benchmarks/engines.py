@@ -1,11 +1,11 @@
-"""Engines side by side: time and peak memory of one meta-step, as ratios to the plain loop.
+"""Comparison of engines: time and peak memory of one meta-step, as ratios to the plain loop.
 
     python benchmarks/engines.py [--workloads O1,M5] [--algorithms maml] [--device cuda]
 
-Each variant is a process of its own with the suite's allocator settings and all cores, on the same
-made-up episodes. A round times every variant in turn, the others asleep: one step, or as many as
-0.2 seconds take. A ratio is the median over rounds of the ratios within a round. Run it on an idle
-machine.
+Each variant has its own process with the suite's allocator settings and all cores, and uses the
+same artificial episodes. A round times every variant in turn, while the others sleep: one step, or
+as many as fit in 0.2 seconds. A ratio is the median over rounds of the ratios within a round. Run
+it on an idle machine.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from suite.records.provenance import processor, usable_cores
 ALGORITHMS = ("maml", "fomaml", "reptile")
 PLAIN, SPLIT = "plain loop", "explicit"
 CPU = torch.device("cpu")
-LEAST = 0.2  # seconds of steps that a variant does in its turn
+LEAST = 0.2  # minimum seconds of a variant's turn
 
 
 class Ready(NamedTuple):
@@ -56,7 +56,7 @@ class Ready(NamedTuple):
 def engine(
     name: str, threads: int, shards: int = 1, device: torch.device = CPU, recorded: bool = False
 ) -> Callable[..., Any]:
-    """Return a variant: one of the suite's engines on so many threads of so many processes."""
+    """Return a variant: one of the suite's engines with this many threads and processes."""
 
     @contextmanager
     def variant(workload: Workload, algorithm: str) -> Iterator[Ready]:
@@ -101,14 +101,14 @@ def _meta_step(
 
 
 def _left_in(model: nn.Module, count: int, losses: list[torch.Tensor]) -> OuterGradient:
-    """Return the mean outer gradient and loss that a peer has left in the model."""
+    """Return the mean outer gradient and loss that another library has left in the model."""
     found = [p.grad.flatten() for p in model.parameters() if p.grad is not None]
     return OuterGradient(torch.cat(found) / count, torch.stack(losses).mean().detach())
 
 
 @contextmanager
 def supervised(workload: Workload, _: str) -> Iterator[Ready]:
-    """One plain forward and backward pass over the same images, an episode's at a time."""
+    """Yield one plain forward and backward pass over the same images, episode by episode."""
     torch.set_num_threads(usable_cores())
     model, episodes = workload.network(), workload.episodes()
     x = torch.cat([episodes.support.x, episodes.query.x], dim=1)
@@ -125,7 +125,7 @@ def supervised(workload: Workload, _: str) -> Iterator[Ready]:
 
 @contextmanager
 def torchopt(workload: Workload, _: str) -> Iterator[Ready]:
-    """MAML by TorchOpt's differentiable SGD, episode after episode, as its examples do."""
+    """Yield MAML by TorchOpt's differentiable SGD, episode by episode, as in its examples."""
     import torchopt as library
 
     torch.set_num_threads(usable_cores())
@@ -156,7 +156,7 @@ def torchopt(workload: Workload, _: str) -> Iterator[Ready]:
 
 @contextmanager
 def learn2learn(workload: Workload, _: str) -> Iterator[Ready]:
-    """MAML by learn2learn, episode after episode."""
+    """Yield MAML by learn2learn, episode by episode."""
     import learn2learn as library
 
     torch.set_num_threads(usable_cores())
@@ -183,7 +183,7 @@ def learn2learn(workload: Workload, _: str) -> Iterator[Ready]:
 
 
 def variants(algorithm: str, device: torch.device = CPU) -> dict[str, Callable[..., Any]]:
-    """Return what is compared for an algorithm; on the CPU all use every core."""
+    """Return the variants for an algorithm; on the CPU all of them use every core."""
     cores = usable_cores()
     if device.type != "cpu":
         found = {
@@ -211,8 +211,8 @@ def variants(algorithm: str, device: torch.device = CPU) -> dict[str, Callable[.
 def _worker(
     connection: Connection, workload: str, algorithm: str, variant: str, device: torch.device
 ) -> None:
-    """Build a variant, say its peak memory, and answer every message with the seconds of a step."""
-    torch.backends.cudnn.allow_tf32 = False  # as in cells: a plain loop's convolutions, too
+    """Build a variant, send its peak memory, and answer every message with a step's seconds."""
+    torch.backends.cudnn.allow_tf32 = False  # as in cells; also for a plain loop's convolutions
     torch.backends.cudnn.deterministic = True
     made = variants(algorithm, device)[variant]
     with made(WORKLOADS[workload], algorithm) as (step, peak, _):
@@ -222,7 +222,7 @@ def _worker(
         connection.send(peak())
         while connection.recv():
             seconds: list[float] = []
-            while sum(seconds) < LEAST:  # short steps many times: the first finds caches cold
+            while sum(seconds) < LEAST:  # repeat short steps: at the first, caches are cold
                 start = time.perf_counter()
                 step()
                 synchronise(device)
@@ -243,7 +243,7 @@ def compare(
             arguments = theirs, workload, algorithm, name, device
             process = context.Process(target=_worker, args=arguments)
             process.start()
-            theirs.close()  # or the end of the worker would not be noticed
+            theirs.close()  # otherwise the worker's end would not be noticed
             del arguments, theirs
             stack.callback(process.join)
             stack.callback(pipes[name].send, False)

@@ -1,15 +1,14 @@
-"""What executors gain and cost: the same small cells by `serial`, `local` and `ray`.
+"""Gains and costs of executors: the same small cells by `serial`, `local` and `ray`.
 
     python benchmarks/executors.py [--seeds 8] [--outer-steps 2000] [--rounds 3] [--workers 2]
 
-A round runs the matrix under every executor in turn, each in a process of its own with the suite's
-allocator settings and a results folder of its own; a cell is one thread and one process. `serial`
-and `ray` have one core, `local` has one for each worker. Throughput is that of whole matrices,
-workers' start included, the driver's imports not; a ratio is the median over rounds of the ratios
-within a round. What a cell costs on Ray beside its own computing, once its worker is warm, is the
-time from one cell's end to the next one's, less the same cell's under `serial`, over all but the
-first cells; with it go the processes of Ray itself, which share the core. Run it on an idle
-machine.
+A round runs the matrix under every executor in turn, each in its own process with the suite's
+allocator settings and its own results folder; a cell uses one thread and one process. `serial` and
+`ray` have one core, `local` has one for each worker. Throughput is that of whole matrices, with the
+start of the workers but without the driver's imports. A ratio is the median over rounds of the
+ratios within a round. The overhead of a cell on Ray, once its worker is warm, is the time from one
+cell's end to the next one's, less the same time under `serial`, over all cells except the first
+ones; it includes Ray's own processes, which use the same core. Run it on an idle machine.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ HEADERS = ("executor", "cores", "seconds", "range", "throughput of serial's", "b
 
 
 def run(executor: str, words: dict[str, Any]) -> dict[str, Any]:
-    """Run the matrix in this process; return its seconds, ends of cells and hashes of results."""
+    """Run the matrix in this process; return seconds, end times of cells and result hashes."""
     cores = sorted(os.sched_getaffinity(0))[: words["workers"] if executor == "local" else 1]
     os.sched_setaffinity(0, cores)  # before libraries count them
 
@@ -49,7 +48,7 @@ def run(executor: str, words: dict[str, Any]) -> dict[str, Any]:
     from suite.records.store import Store
 
     class Clocked(Progress):
-        """Notes when cells end."""
+        """Records the end times of cells."""
 
         def __init__(self) -> None:
             super().__init__(Console(quiet=True))
@@ -81,7 +80,7 @@ def run(executor: str, words: dict[str, Any]) -> dict[str, Any]:
 
 
 def measured(executor: str, words: dict[str, Any]) -> dict[str, Any]:
-    """Return what `run` says in a process of its own."""
+    """Return the result of `run` in a separate process."""
     from suite.core.allocator import SETTINGS
 
     done = subprocess.run(
@@ -96,19 +95,19 @@ def measured(executor: str, words: dict[str, Any]) -> dict[str, Any]:
 
 
 def between(result: dict[str, Any]) -> dict[str, float]:
-    """Return the seconds from one cell's end to the next one's, by the latter's label."""
+    """Return the seconds from one cell's end to the next one's, by the next one's label."""
     ends = result["ends"]
     return {label: end - before for (_, before), (label, end) in itertools.pairwise(ends)}
 
 
 def overhead(ray: dict[str, Any], serial: dict[str, Any]) -> float:
-    """Return the seconds that a cell takes longer on Ray, the first ones aside."""
+    """Return the additional seconds of a cell on Ray, without the first cells."""
     there, here = between(ray), between(serial)
     return statistics.mean(there[label] - here[label] for label in there.keys() & here.keys())
 
 
 def row(name: str, rounds: list[dict[str, Any]], workers: int) -> list[str]:
-    """Return an executor's row of the table; a round is what each executor said."""
+    """Return an executor's row of the table; a round holds the result of each executor."""
     seconds = [found[name]["seconds"] for found in rounds]
     ratios = [found["serial"]["seconds"] / found[name]["seconds"] for found in rounds]
     beside = "-"

@@ -1,11 +1,12 @@
-"""Does the gate cry wolf, and does it sleep? Live runs and replays of its rule.
+"""False-alarm and miss rates of the gate, from live runs and from replays of its rule.
 
     python benchmarks/gate_study.py OUT [--runs 10] [--parts alarms,detection,exact,replay]
 
-On an idle machine of two cores. OUT gets the baseline, what every run said with its raw samples,
-and the tables. Redundant work is written into a copy of the checkout, at places that the gate does
-not know of: sorting an array again and again, without a sleep and without an operator of torch.
-How often is found from the baseline's times, so that the parts take a tenth or a fifth longer.
+Run it on an idle machine with two cores. OUT gets the baseline, the result of every run with its
+raw samples, and the tables. Redundant work is written into a copy of the checkout, at places that
+the gate does not know: it sorts an array repeatedly, without sleeping and without torch operators.
+The number of repetitions follows from the baseline's times, so that the parts take a tenth or a
+fifth longer.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from suite.gate.run import LOOKS  # noqa: E402
 
 REPLAYS = 2000
 PROCESSES = 3
-#: Case -> file, the line after which work is put, and how often a call of the case comes by there.
+#: Case -> file, line before which work is inserted, and number of times that a call reaches it.
 PLACES = {
     "sinusoid/sampling": (
         "suite/tasks/sinusoid.py", "    amplitude = uniform(heads[:, :1], *AMPLITUDE)", 1,
@@ -42,19 +43,19 @@ PLACES = {
         "suite/cell/evaluation.py", "    if batch_norm == \"transductive\":", 11,
     ),
     "glyphs-5w1s/maml/outer step": (
-        "suite/cell/training.py", "        self.carried = None if outer.inner_state is None", 1,
+        "suite/cell/training.py", "        self.inner_state = None if outer.inner_state is None", 1,
     ),
 }  # fmt: skip
-#: The same for what is exact: another line there.
+#: Exact count -> case, file, line before which code is inserted, and the inserted line.
 EXACT = {
     "allocated": (
         "glyphs-5w1s/maml/outer step", "suite/cell/training.py",
-        "        outer = self._meta_gradient(step, self.source.step(step))",
+        "        outer = self.gradient(step, self.theta, self.inner_state)",
         "        held = torch.ones({bytes} // 4)  # noqa: F841",
     ),
     "synchronisations": (
         "sinusoid/maml/outer step", "suite/cell/training.py",
-        "        self.carried = None if outer.inner_state is None", "        float(outer.loss)",
+        "        self.inner_state = None if outer.inner_state is None", "        float(outer.loss)",
     ),
     "operators": (
         "glyphs-5w1s/sampling", "suite/tasks/images.py",
@@ -77,7 +78,7 @@ def spend(times: int) -> None:
 
 @contextmanager
 def tree(folder: Path) -> Iterator[Path]:
-    """Yield a copy of the checkout's committed code, the same one from first to last."""
+    """Yield a copy of the checkout's committed code, which is the same for the whole study."""
     place = folder / "tree"
     shutil.rmtree(place, ignore_errors=True)
     subprocess.run(["git", "clone", "--quiet", str(ROOT), str(place)], check=True)
@@ -89,7 +90,7 @@ def tree(folder: Path) -> Iterator[Path]:
 
 
 def put(file: Path, before: str, line: str) -> None:
-    """Write a line of code before another one that occurs once."""
+    """Write a line of code before another line that occurs once in the file."""
     text = file.read_text()
     if text.count(before) != 1:
         raise click.ClickException(f"{file}: the line {before!r} occurs {text.count(before)} times")
@@ -97,7 +98,7 @@ def put(file: Path, before: str, line: str) -> None:
 
 
 def run(place: Path, out: Path, name: str) -> dict[str, Any]:
-    """Run the gate in a tree against the study's baseline; keep and return what it said."""
+    """Run the gate in a tree against the study's baseline; store and return its result."""
     began = time.monotonic()
     done = subprocess.run(
         [sys.executable, "run_all.py", "--results", str(out), "gate", "--fast"],
@@ -121,7 +122,7 @@ def _busy() -> None:
 
 @contextmanager
 def load(on: bool) -> Iterator[None]:
-    """Keep another process busy on a core meanwhile."""
+    """Keep another process busy on a core during the context, if ``on``."""
     process = multiprocessing.get_context("spawn").Process(target=_busy, daemon=True)
     if on:
         process.start()
@@ -134,7 +135,7 @@ def load(on: bool) -> Iterator[None]:
 
 
 def sort_seconds() -> float:
-    """Return the seconds of one unit of redundant work, as it is called."""
+    """Return the seconds of one unit of redundant work, including its call."""
     space: dict[str, Any] = {}
     exec(WORK, space)
     times = []
@@ -146,7 +147,7 @@ def sort_seconds() -> float:
 
 
 def slowed(place: Path, baseline: dict[str, Any], share: float) -> None:
-    """Write redundant work into a tree: so much of each place's own time."""
+    """Write redundant work into a tree: a fraction ``share`` of each place's own time."""
     (place / "suite" / "redundant.py").write_text(WORK)
     unit = sort_seconds()
     for case, (file, before, calls) in PLACES.items():
@@ -166,7 +167,7 @@ def inexact(place: Path, baseline: dict[str, Any]) -> None:
 
 
 def resampled(said: dict[str, Any], draws: np.random.Generator) -> dict[str, Any]:
-    """Return samples of one process, drawn from those of a run, of all cases together."""
+    """Return samples of one process, drawn again from a process of a run, for all its cases."""
     cases = said["measurement"]["cases"]
     which = int(draws.integers(PROCESSES))
     return {
@@ -178,10 +179,10 @@ def resampled(said: dict[str, Any], draws: np.random.Generator) -> dict[str, Any
 def replay(
     baseline: dict[str, Any], runs: Sequence[dict[str, Any]], draws: np.random.Generator
 ) -> set[str]:
-    """Return the cases that one made-up run calls slower, by the gate's rule and second look.
+    """Return the cases that one simulated run calls slower, by the gate's rule and second look.
 
-    Its processes are those of one run, drawn again, for these share their minute; the second look
-    comes later and is of any run.
+    Its processes are drawn again from one run, because these were measured in the same minute; the
+    second look comes later and can be from any run.
     """
     said = runs[draws.integers(len(runs))]
     processes = [resampled(said, draws) for _ in range(PROCESSES)]
@@ -205,7 +206,7 @@ def replay(
 
 
 def told(out: Path, pattern: str) -> list[dict[str, Any]]:
-    """Return what the runs of a name said."""
+    """Return the results of the runs that match a name."""
     return [json.loads(path.read_text()) for path in sorted(out.glob(f"{pattern}-*.json"))]
 
 
@@ -249,7 +250,7 @@ def summary(out: Path) -> str:
 @click.option("--runs", default=10, show_default=True)
 @click.option("--parts", default="alarms,detection,exact,replay", show_default=True)
 def main(out: Path, runs: int, parts: str) -> None:
-    """Do the parts of the study in turn; what runs are there already is not run again."""
+    """Run the parts of the study in turn; existing runs are not repeated."""
     out = out.resolve()
     out.mkdir(parents=True, exist_ok=True)
     wanted = parts.split(",")

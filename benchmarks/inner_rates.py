@@ -1,11 +1,12 @@
-"""Which inner rate does best on meta-validation, for a published setting that leaves it open.
+"""Choice of the inner rate on meta-validation, for a published setting that does not state it.
 
     python run_all.py --profile paper --tasks sinusoid --algorithms pretrain --keep-weights
     python benchmarks/inner_rates.py sinusoid/pretrain 0.0003,0.001,0.003,0.01,0.02,0.05
 
-Reads the kept weights of the setting's trainings and adapts them at each rate to 600
-meta-validation episodes of its first evaluation; prints the score after the last step, a column a
-seed. For settings whose training does not use the inner rate: pre-training and the oracle.
+The script reads the kept weights of the setting's trainings and adapts them at each rate to 600
+meta-validation episodes of the first evaluation. It prints the score after the last step, with one
+column per seed. It is for settings whose training does not use the inner rate: pre-training and the
+oracle.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ EPISODES = 600
 
 
 def score(cell: Cell, weights: torch.Tensor, rate: float) -> float:
-    """Return the mean score after the last step, from trained weights (P,), at an inner rate."""
+    """Return the mean score after the last step from trained weights (P,) with an inner rate."""
     other = cell.model_copy(update={"algorithm": {**cell.algorithm, "inner_rate": rate}})
     setup = set_up(other, None, torch.device("cpu"))
     test = cell.protocol.evaluations[0].model_copy(update={"split": "validation", "tasks": None})

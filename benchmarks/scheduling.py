@@ -1,12 +1,12 @@
-"""How long a matrix takes on 1 to 512 devices, simulated from the times of recorded cells.
+"""Duration of a matrix on 1 to 512 devices, simulated from the times of recorded cells.
 
     python benchmarks/scheduling.py [--profile paper] [--devices 1,8,64,512] [--cores 2]
 
-A device is a machine like the one that made the records; a cell without a record takes what
-`suite.matrix.estimates` guesses. Cells begin on the device that is free first: longest first, as
-executors do, by what is known, or by their descriptions alone, as where there are no records yet;
-and in the order of the profile, for comparison. No order ends before the longest cell, or before
-the mean load of the devices: that is the lower bound.
+A device is a machine like the one that made the records; a cell without a record takes the time
+that `suite.matrix.estimates` guesses. Each cell begins on the first free device. There are three
+orders: longest first by all known times, as in the executors; longest first only by the cells'
+descriptions, as if there were no records yet; and the order of the profile, for comparison. The
+lower bound is the longest cell or the mean load of the devices, whichever is longer.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def records_in(results: Path) -> list[Record]:
 
 
 def simulated(cells: Sequence[Cell], estimates: Estimates, devices: int) -> tuple[str, ...]:
-    """Return a row of the table: the lower bound and, above it, the ends of three orders."""
+    """Return a row of the table: the lower bound, and by how much three orders exceed it."""
     seconds = {cell.label: estimates.seconds(cell) or 0.0 for cell in cells}
     longest, mean = max(seconds.values()), sum(seconds.values()) / devices
     bound = max(longest, mean)

@@ -1,11 +1,12 @@
-"""Parts of the default profile's cells, engine beside engine and beside plain work.
+"""Times of the parts of the default profile's cells, by engine, compared with plain work.
 
     python -m pytest benchmarks [-k "sinusoid-maml and outer"] [--benchmark-json FILE]
 
-A group is one part of one algorithm on one experiment: its rows are the engines that can do it
-(`reference` is the plain loop) and `plain`, a supervised step over as many images or points; the
-figures in parentheses are ratios to the fastest. One thread, one process, device synchronised. With
-each row go its peak memory, operators and synchronisations (``extra_info`` of the JSON).
+A group is one part of one algorithm on one experiment. Its rows are the engines that support it
+(`reference` is the plain loop) and `plain`, a supervised step over the same number of images or
+points; the numbers in parentheses are ratios to the fastest. Everything runs in one thread of one
+process, with the device synchronised. Peak memory, operators and synchronisations of each row are
+in ``extra_info`` of the JSON file.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ def _cells() -> Iterator[Cell]:
 
 
 def _parts(cell: Cell) -> Iterator[str]:
-    """Yield the parts that a cell's algorithm has, sampling aside."""
+    """Yield the parts of a cell's algorithm, except sampling."""
     rule = cell.make_algorithm()
     trains = rule.trains_on is not None
     for part in PARTS:

@@ -1,4 +1,4 @@
-"""The workloads on which engines are compared: few-shot problems of the papers' sizes, made up."""
+"""Workloads for the comparison of engines: artificial few-shot problems of the papers' sizes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Workload:
     options: dict[str, Any]
     input_shape: tuple[int, ...]
     ways: int
-    """0 is regression."""
+    """Number of ways; 0 is regression."""
     tasks: int
     support: int
     query: int
@@ -39,17 +39,17 @@ class Workload:
         return "cross_entropy" if self.ways else "squared_error"
 
     def network(self) -> nn.Module:
-        """Return the model, the same every time."""
+        """Return the model, which is the same every time."""
         return build(self.model, self.options, self.input_shape, self.ways or 1, Stream("bench"))
 
     def algorithm(self, name: str) -> Algorithm:
-        """Return an algorithm with this workload's inner steps, full batch, rate 0.01."""
+        """Return an algorithm with this workload's inner steps, full batches and rate 0.01."""
         if name == "reptile":
             return Reptile(inner_steps=self.steps, inner_optimiser="sgd")
         return {"maml": MAML, "fomaml": FOMAML}[name](inner_steps=self.steps)
 
     def episodes(self) -> Episodes:
-        """Return a meta-batch of noise, the same every time."""
+        """Return a meta-batch of noise, which is the same every time."""
         generator = torch.Generator().manual_seed(0)
 
         def examples(count: int) -> Examples:

@@ -1,1 +1,1 @@
-"""Algorithms: one short file each, found by name through `suite.core.registry`."""
+"""Algorithms, in one short file each; `suite.core.registry` finds them by name."""

@@ -33,7 +33,8 @@ class Algorithm(Component):
 
     #: Place in tables, from no meta-training to full meta-training; equal ranks go by name.
     rank: ClassVar[int] = 100
-    #: Colour, marker and dashes in figures, () for a solid line; without a colour, the next free.
+    #: Colour, marker and dashes in figures; () is a solid line. If it is empty, the colour is the
+    #: next one that is free.
     colour: ClassVar[str] = ""
     marker: ClassVar[str] = ""
     dashes: ClassVar[tuple[float, ...]] = ()

@@ -21,7 +21,7 @@ class FineTune(Algorithm):
     """Fit one model to everything, then adapt it.
 
     Regression pools the points of all tasks (MAML 5.1, "pretrain"). Classification trains one
-    softmax over all meta-train classes; an episode then gets a fresh last layer, and all weights
+    softmax over all meta-train classes; an episode then gets a new last layer, and all weights
     are tuned (Ravi & Larochelle 2017; pre-trained-SGD.lua:31-53, 73-76).
     """
 
@@ -33,12 +33,13 @@ class FineTune(Algorithm):
     query_loss = False
 
     new_head: Literal["zero", "random"] = "zero"
-    """Of an episode of classification. ``zero`` favours no class: the first step turns each class
-    vector to the mean features of its examples. ``random`` is uniform in +-1/sqrt(fan in)."""
+    """Initial last layer of a classification episode. ``zero`` favours no class: the first step
+    moves each class vector towards the mean features of its examples. ``random`` is uniform in
+    +-1/sqrt(fan in)."""
 
     inner_decay: float = added_field(0.0, ge=0)
-    """Step k = 0, 1, ... of the inner loop has the rate inner_rate / (1 + k inner_decay), as
-    Torch7's SGD with its learning-rate decay (pre-trained-SGD.lua:52, 88)."""
+    """Decay of the inner rate: step k = 0, 1, ... has the rate inner_rate / (1 + k inner_decay), as
+    in Torch7's SGD with learning-rate decay (pre-trained-SGD.lua:52, 88)."""
 
     def outer(
         self, engine: Primitives, theta: Tensor, episodes: Episodes, draws: EpisodeContext
@@ -48,7 +49,7 @@ class FineTune(Algorithm):
         return OuterGradient(gradient[0], loss[0])
 
     def start(self, engine: Primitives, theta: Tensor, count: int, draws: EpisodeContext) -> Tensor:
-        """Give each episode of a classification task a last layer of its own."""
+        """Give each episode of a classification task its own last layer."""
         theta = theta.repeat(count, 1)
         if engine.loss != "cross_entropy":
             return theta
@@ -73,7 +74,7 @@ class FineTune(Algorithm):
         steps: int,
         draws: EpisodeContext,
     ) -> Iterator[tuple[Tensor, Tensor | None]]:
-        """Yield theta_0 .. theta_K with the losses met: gradient descent with a decaying rate."""
+        """Yield theta_0 .. theta_K and the losses, by gradient descent with a decaying rate."""
         rate = self.inner_rate * engine.adapted
         theta = self.start(engine, theta, len(support), draws)
         yield theta, None

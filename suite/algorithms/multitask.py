@@ -25,10 +25,10 @@ class MultiTask(Algorithm):
 
     The outer loop takes ``meta_batch`` tasks a step and keeps the mean so far: SGD with the rate
     1 / (step + 1) on theta - mean_i phi_i, which is the schedule ``harmonic``. The anchor is 0
-    (``"zero"``, weight decay) or theta, the mean parameters thus far (``"mean"``; in the first step
-    the model's initial weights); the paper has both and none. Each phi_i takes ``task_steps`` steps
-    of Adam on mini-batches of the task's support set. At test the inner loop is gradient descent
-    from theta.
+    (``"zero"``, weight decay) or theta, the mean parameters so far (``"mean"``; in the first step
+    the model's initial weights); the paper has results with either anchor and with none. Each phi_i
+    takes ``task_steps`` steps of Adam on mini-batches of the task's support set. At test the inner
+    loop is gradient descent from theta.
     """
 
     title = "multi-task averaging"
@@ -42,26 +42,26 @@ class MultiTask(Algorithm):
     task_steps: int = Field(5, ge=1)
     task_rate: float = Field(1e-3, gt=0)
     task_batch: int = Field(0, ge=0)
-    """Examples of a mini-batch of a task's own training; 0 is the whole support set."""
+    """Number of examples in a mini-batch of a task's training; 0 is the whole support set."""
     task_epsilon: Epsilon = added_field("pytorch")
-    """Where Adam's epsilon stands, see `suite.algorithms.adam`."""
+    """Form of Adam's epsilon; see `suite.algorithms.adam`."""
     anchor: Literal["none", "zero", "mean"] = "none"
     weight: float = Field(0.0, ge=0)
     """lambda, the weight of the squared distance from the anchor."""
 
     @property
     def tolerance(self) -> float:
-        """As with Adam in `Reptile`: a division by |g| + 1e-8 magnifies rounding errors."""
+        """Tolerance; as in `Reptile`, Adam's division by |g| + 1e-8 magnifies rounding errors."""
         return 1e-7
 
     @property
     def gradients(self) -> tuple[int, int]:
-        """Those of a task's own training."""
+        """Numbers of gradient passes of a task's training and of examples in each pass."""
         return self.task_steps, self.task_batch
 
     @property
     def for_self_check(self) -> MultiTask:
-        """The same with a short training: thousands of steps of Adam magnify any rounding error."""
+        """Copy with a short training; thousands of steps of Adam magnify any rounding error."""
         return self.model_copy(update={"task_steps": min(self.task_steps, 200)})
 
     def episode_terms(

@@ -24,16 +24,16 @@ class Reptile(Algorithm):
         theta <- theta + epsilon * mean_i (theta_i,K - theta)
 
     that is, SGD with step size epsilon on the gradient theta - mean_i theta_i,K; epsilon is
-    annealed to 0. Only what the inner loop adapts is learned. The inner optimiser is SGD, or Adam
-    with beta1 = 0 (models.py:10):
+    annealed to 0. Only weights that the inner loop adapts are learned. The inner optimiser is SGD,
+    or Adam with beta1 = 0 (models.py:10):
 
         m     <- beta2 m + (1 - beta2) g^2
         theta <- theta - alpha g / (sqrt(m / (1 - beta2^k)) + eps)    after k steps
 
-    With ``inner_state = "fresh"`` Adam starts anew in every episode. The paper's code carries m and
-    k on from episode to episode, one after the other, and every test episode starts with those
-    that training left (reptile.py:24-26, 72, 114-122; supervised-reptile issue 28): ``"carried"``.
-    g is then the gradient of the sum over the mini-batch, as there.
+    With ``inner_state = "fresh"`` Adam starts again in every episode. With ``"carried"``, as in the
+    paper's code, each episode continues with the m and k of the previous one, and every test
+    episode starts with the values at the end of training (reptile.py:24-26, 72, 114-122;
+    supervised-reptile issue 28); g is then the gradient of the sum over the mini-batch, as there.
     """
 
     title = "Reptile"
@@ -50,7 +50,7 @@ class Reptile(Algorithm):
     inner_beta2: float = Field(0.999, ge=0, lt=1)
     inner_state: Literal["fresh", "carried"] = added_field("fresh")
     inner_epsilon: Epsilon = added_field("pytorch")
-    """Where Adam's epsilon stands, see `suite.algorithms.adam`."""
+    """Form of Adam's epsilon; see `suite.algorithms.adam`."""
 
     @model_validator(mode="after")
     def _has_state(self) -> Reptile:
@@ -62,11 +62,11 @@ class Reptile(Algorithm):
 
     @property
     def tolerance(self) -> float:
-        """Adam divides by |g| + 1e-8, which magnifies a rounding error of 1e-16 to 1e-8."""
+        """Tolerance; Adam divides by |g| + 1e-8 and magnifies a rounding error of 1e-16 to 1e-8."""
         return 1e-7 if self.inner_optimiser == "adam" else super().tolerance
 
     def initial_inner_state(self, engine: Primitives) -> Tensor | None:
-        """Return m (P,) and the number k of steps behind it, as one vector of zeros, if carried."""
+        """Return m (P,) and its number k of steps as one vector of zeros; None if not carried."""
         if self.inner_state == "fresh":
             return None
         return torch.zeros(engine.layout.size + 1, device=engine.device, dtype=engine.dtype)
@@ -79,7 +79,7 @@ class Reptile(Algorithm):
         steps: int,
         draws: EpisodeContext,
     ) -> Iterator[tuple[Tensor, Tensor | None]]:
-        """Yield theta_0 .. theta_K with the losses met: inner SGD or Adam, serial mini-batches."""
+        """Yield theta_0 .. theta_K and the losses, by SGD or Adam on successive mini-batches."""
         if self.inner_optimiser == "sgd":
             yield from super().descend(engine, theta, support, steps, draws)
             return
@@ -94,7 +94,7 @@ class Reptile(Algorithm):
         steps: int,
         draws: EpisodeContext,
     ) -> Iterator[tuple[Tensor, Tensor | None, Tensor]]:
-        """Yield theta_k (T, P), the losses (T,) met, and m (T, P), each after k steps."""
+        """Yield theta_k (T, P), the losses (T,) and m (T, P), each after k steps."""
         rate = self.inner_rate * engine.adapted
         theta = self.start(engine, theta, len(support), draws)
         moment, before = torch.zeros_like(theta), 0
@@ -105,8 +105,8 @@ class Reptile(Algorithm):
         for k, batch in enumerate(batches, start=before + 1):
             loss, gradient = engine.gradient(theta, batch)
             if draws.inner_state is not None:
-                # The code sums the loss over the mini-batch (models.py:27-30). Adam alone does not
-                # notice, but a state carried from batches of 10 to a test with 5 does.
+                # The code sums the loss over the mini-batch (models.py:27-30). This factor does not
+                # change Adam itself, but a state carried from batches of 10 to a test with 5.
                 gradient = gradient * batch.x.shape[1]
             moment = self.inner_beta2 * moment + (1 - self.inner_beta2) * gradient.square()
             added = epsilon(self.inner_epsilon, self.inner_beta2, k)
@@ -119,7 +119,7 @@ class Reptile(Algorithm):
     ) -> tuple[Tensor, Tensor]:
         """Return theta_i,K (T, P), and the loss (T,) on the last mini-batches.
 
-        The query set is not looked at.
+        The query set is not used.
         """
         *_, (theta_k, loss) = self.descend(engine, theta, episodes.support, self.inner_steps, draws)
         return theta_k, engine.losses(theta_k, episodes.support) if loss is None else loss
@@ -131,7 +131,7 @@ class Reptile(Algorithm):
     def in_order(
         self, engine: Primitives, theta: Tensor, episodes: Episodes, draws: EpisodeContext
     ) -> OuterGradient:
-        """Return what `outer` does; each episode's Adam goes on where the one before ended."""
+        """Return the same as `outer`; each episode's Adam continues the previous episode's."""
         gradient, total, count = torch.zeros_like(theta), theta.new_zeros(()), len(episodes)
         for t in range(count):
             assert draws.inner_state is not None

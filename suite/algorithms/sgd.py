@@ -1,4 +1,4 @@
-"""Stochastic gradient descent from scratch: what an episode gives without any meta-training."""
+"""Stochastic gradient descent from scratch, the baseline without any meta-training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Time the parts of one cell apart: sampling, inner loop, outer step, evaluation."""
+"""Time the parts of one cell separately: sampling, inner loop, outer step, evaluation."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def time_parts(
     evaluation: float,
     alone: bool,
 ) -> Timing:
-    """Time the parts of the cell again, each apart, on its own first meta-batch.
+    """Time the parts of the cell again, each separately, on the cell's first meta-batch.
 
     Args:
-        setup, workers: the cell set up, and its processes.
-        theta, draws: with which test episodes begin.
-        training, evaluation: the seconds that the whole phases took.
+        setup, workers: setup of the cell, and its processes.
+        theta, draws: weights and context with which test episodes begin.
+        training, evaluation: seconds that the whole phases took.
         alone: whether the cell has the device to itself.
     """
     train, device = setup.cell.protocol.train, setup.device
@@ -70,7 +70,7 @@ def time_parts(
 
 
 def _whole_step(setup: CellSetup) -> Tensor:
-    """Do one outer step in this process, without a recording, whose operations are not seen."""
+    """Do one outer step in this process without replay, whose operations cannot be counted."""
     return setup.outer_loop(setup.meta_gradients(replay=False).choose()).step(0)
 
 

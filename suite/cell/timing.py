@@ -1,7 +1,7 @@
-"""Clocks and meters: what is timed is repeated, warmed up and synchronised with the device.
+"""Clocks and meters: timed work is warmed up, repeated and synchronised with the device.
 
-Every figure is the median and quartiles over repetitions of one piece of work in seconds, with the
-device synchronised before each reading of the clock, after warm-up rounds that are left out.
+Every time is given as the median and quartiles, in seconds, over repetitions of one piece of work.
+The device is synchronised before each reading of the clock, and warm-up rounds are left out.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from torch.utils.flop_counter import FlopCounterMode
 from suite.records.schema import Duration, Memory
 
 WARM_UP = 2
-REPETITIONS = (5, 15)  # at least, at most
-BUDGET = 0.2  # seconds for one piece of work, once it was repeated often enough
+REPETITIONS = (5, 15)  # minimum, maximum
+BUDGET = 0.2  # seconds for one piece of work, after the minimum of repetitions
 
 
 def synchronise(device: torch.device) -> None:
-    """Wait until the device has done everything asked of it."""
+    """Wait until the device has finished all its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 class Clock:
-    """Seconds of work, over several runs if it is stopped; its own pauses left out."""
+    """Seconds of work, over several runs if the work is stopped, without pauses."""
 
     def __init__(self, seconds: float = 0.0) -> None:
         self._before, self._start = seconds, time.perf_counter()
@@ -45,14 +45,14 @@ class Clock:
 
     @contextlib.contextmanager
     def stopped(self) -> Iterator[None]:
-        """Leave out what the block takes."""
+        """Leave out the time that the block takes."""
         start = time.perf_counter()
         yield
         self._start += time.perf_counter() - start
 
 
 def measure(what: str, work: Callable[[], object], device: torch.device) -> Duration:
-    """Time ``work``, repeated until the budget is spent, within the stated repetitions."""
+    """Time ``work``, repeated until `BUDGET` is spent, within the limits of `REPETITIONS`."""
     for _ in range(WARM_UP):
         work()
     seconds: list[float] = []
@@ -69,8 +69,8 @@ def measure(what: str, work: Callable[[], object], device: torch.device) -> Dura
 
 
 def count_flops(work: Callable[[], object]) -> int | None:
-    """Return the floating-point operations of matrix products and convolutions in ``work``."""
-    # The library's table has it out of place alone.
+    """Return the FLOP of matrix products and convolutions in ``work``."""
+    # The library's table has only the operation that is not in place.
     in_place: Any = {torch.ops.aten.baddbmm_: _baddbmm_flops}
     with FlopCounterMode(display=False, custom_mapping=in_place) as counter:
         work()
@@ -82,31 +82,31 @@ def _baddbmm_flops(_: torch.Size, a: torch.Size, b: torch.Size, *__: Any, **___:
 
 
 def matrix_product_rate(device: torch.device, dtype: torch.dtype) -> float:
-    """Return the FLOP/s of square matrix products here: what arithmetic could run at, at most."""
+    """Return the FLOP/s of square matrix products here: the upper limit of arithmetic."""
     size = 8192 if device.type == "cuda" else 1024
-    a = torch.rand(size, size, device=device, dtype=dtype)  # ones take less power, and run faster
+    a = torch.rand(size, size, device=device, dtype=dtype)  # ones need less power: faster
     seconds = measure("matrix product", lambda: a @ a, device).q1
     return 2 * size**3 / seconds
 
 
 class PeakMemory:
-    """Peak memory between its making and `read`, above what was held at the start.
+    """Peak memory between construction and `read`, above the memory held at the start.
 
-    On the CPU it is resident memory, for which Linux lets a process reset its own high-water mark;
-    where it does not, the figure is None.
+    On the CPU it is resident memory: on Linux a process can reset its own high-water mark. If the
+    system does not allow that, the value is None.
     """
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
         if device.type == "cuda":
-            gc.collect()  # graphs of earlier cells, which are in cycles
+            gc.collect()  # graphs of earlier cells are in reference cycles
             _prime(device)
             torch.cuda.reset_peak_memory_stats(device)
             self._start: int | None = torch.cuda.memory_allocated(device)
             return
         self._start = None
         with contextlib.suppress(OSError, AttributeError):
-            ctypes.CDLL(None).malloc_trim(0)  # the heap that earlier cells left is not ours
+            ctypes.CDLL(None).malloc_trim(0)  # free heap of earlier cells does not count
         with contextlib.suppress(OSError):
             Path("/proc/self/clear_refs").write_text("5")
             self._start = _high_water()
@@ -123,13 +123,13 @@ class PeakMemory:
 
 @functools.cache
 def _prime(device: torch.device) -> None:
-    """Have cuBLAS take its workspace now: it is no cell's, and the first would seem to need it."""
+    """Make cuBLAS allocate its workspace now, or it would count as memory of the first cell."""
     a = torch.zeros(64, 64, device=device)
     torch.mm(a, a)
 
 
 def _high_water() -> int | None:
-    """Return the peak resident memory of this process in bytes, where Linux tells it."""
+    """Return the peak resident memory of this process in bytes, or None if it is not known."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/self/status").read_text().splitlines():
             if line.startswith("VmHWM:"):

@@ -21,21 +21,21 @@ from suite.core.streams import Stream
 from suite.engines.base import Engine
 from suite.tasks.base import Sampler
 
-#: Bytes of episodes drawn ahead in one go: sampling is then a small part of a step.
+#: Bytes of episodes that are drawn ahead at once, so that sampling is a small part of a step.
 LOOKAHEAD_BYTES = 16 * 2**20
 MAX_LOOKAHEAD = 64
 
-#: A loss from which float32 does not come back.
+#: Loss above which a training in float32 does not recover.
 EXPLODED = 1e15
 
 
 class Diverged(Exception):
-    """The outer loss or the weights are beyond all bounds; says at which outer step."""
+    """The outer loss or the weights have diverged; the message names the outer step."""
 
 
 @dataclass
 class Curves:
-    """The learning curve: at ``steps``, the mean outer loss since the point before, and a score."""
+    """The learning curve: at ``steps``, the mean outer loss since the last point, and a score."""
 
     steps: list[int] = field(default_factory=list)
     train_loss: list[float | None] = field(default_factory=list)
@@ -43,7 +43,7 @@ class Curves:
     window: list[Tensor] = field(default_factory=list)
     """Outer losses since the last of ``steps``."""
     resumed: int = 0
-    """How often the training went on from a checkpoint."""
+    """Number of times that the training continued from a checkpoint."""
 
     def state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """Return the curve as JSON values and arrays."""
@@ -57,7 +57,7 @@ class Curves:
         return values, {"window": window.cpu().numpy()}
 
     def restore(self, values: dict[str, Any], window: Tensor) -> None:
-        """Go on from a `state`."""
+        """Continue from a `state`."""
         self.steps, self.train_loss = values["steps"], values["train_loss"]
         self.validation = values["validation"]
         self.resumed = values["resumed"] + 1
@@ -67,8 +67,8 @@ class Curves:
 class Source:
     """The meta-training batches of a cell, drawn many steps ahead.
 
-    Step ``s`` sees episodes ``s * meta_batch`` onwards of the stream (seed, "train"): any step can
-    be drawn again without the ones before it. All algorithms of a seed see the same episodes.
+    Step ``s`` uses episodes ``s * meta_batch`` onwards of the stream (seed, "train"): any step can
+    be drawn again without the earlier ones. All algorithms of a seed use the same episodes.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class Source:
         self._window: int | None = None
 
     def draw(self, step: int, count: int) -> Episodes | Examples:
-        """Return what ``count`` outer steps from ``step`` on see."""
+        """Return the episodes or examples of ``count`` outer steps, from ``step`` on."""
         protocol, stream = self._protocol, self._stream
         batch = protocol.meta_batch
         if self._joint:
@@ -96,10 +96,10 @@ class Source:
         return episodes.to(self._engine.device, self._engine.dtype)
 
     def step(self, step: int) -> Episodes:
-        """Return the meta-batch of one outer step; a joint batch stands as one support set."""
+        """Return the meta-batch of one outer step; a joint batch is one support set."""
         if self._drawn is None or not self._first <= step < self._first + self._ahead:
-            # Windows begin at fixed steps: where a batch lies in memory, which the last bits of a
-            # product can depend on, is the same for a training that goes on from a checkpoint.
+            # Windows begin at fixed steps, so that a batch has the same place in memory if training
+            # continues from a checkpoint: the last bits of a product can depend on that place.
             window = self.lookahead()
             self._first = step // window * window
             self._ahead = min(window, max(1, self._protocol.steps - self._first))
@@ -112,7 +112,7 @@ class Source:
         return self._drawn[at * batch : (at + 1) * batch]
 
     def lookahead(self) -> int:
-        """Return how many meta-batches are drawn in one go."""
+        """Return the number of meta-batches that are drawn at once."""
         if self._window is None:
             one = self.draw(0, 1)
             sets = [one] if isinstance(one, Examples) else [one.support, one.query]
@@ -127,14 +127,14 @@ def context_at(stream: Stream, protocol: TrainProtocol, step: int) -> EpisodeCon
 
 
 class OuterLoop:
-    """Meta-trains weights: an outer optimiser follows the algorithm's gradient.
+    """Meta-training of weights: an outer optimiser follows the algorithm's gradient.
 
     Args:
-        engine: of the model that is trained (with a wide head in joint training).
-        algorithm: gives the outer optimiser and its rate.
-        protocol: number of steps and clip.
-        theta: the initial weights (P,).
-        gradient: returns the outer gradient and loss of a step.
+        engine: engine of the model that is trained (with a wide head in joint training).
+        algorithm: algorithm with the outer optimiser and its rate.
+        protocol: protocol with the number of steps and the clip.
+        theta: initial weights (P,).
+        gradient: function that returns the outer gradient and loss of a step.
     """
 
     def __init__(
@@ -158,7 +158,7 @@ class OuterLoop:
 
     @property
     def theta(self) -> Tensor:
-        """The weights (P,) as they are now."""
+        """Current weights (P,)."""
         return self.weights.detach()
 
     def rate(self, step: int) -> float:
@@ -174,7 +174,7 @@ class OuterLoop:
     def step(self, step: int) -> Tensor:
         """Do one outer step and return its loss (), without waiting for the device."""
         outer = self.gradient(step, self.theta, self.inner_state)
-        # A copy is an ordinary tensor, whatever mode the engine computed in.
+        # A copy is an ordinary tensor, even if the engine computed in inference mode.
         self.inner_state = None if outer.inner_state is None else outer.inner_state.clone()
         clip = self.protocol.clip
         scale = self.protocol.outer_scale if self.algorithm.query_loss else 1
@@ -182,7 +182,7 @@ class OuterLoop:
         self.weights.grad = gradient if clip is None else gradient.clamp(-clip, clip)
         for group in self.optimiser.param_groups:
             group["lr"] = self.rate(step)
-            if "eps" in group:  # of Adam
+            if "eps" in group:  # only Adam has it
                 group["eps"] = epsilon(self.algorithm.outer_epsilon, group["betas"][1], step + 1)
         self.optimiser.step()
         return outer.loss
@@ -195,10 +195,10 @@ class OuterLoop:
     ) -> None:
         """Do the outer steps that are left; call ``visit(steps done, losses since)`` at ``points``.
 
-        ``pause`` is called between two steps, where `state` is whole.
+        ``pause`` is called between two steps, when `state` is complete.
 
         Raises:
-            Diverged: a loss or weight was not finite, or a loss out of all bounds, at a point.
+            Diverged: at a point, a loss or weight was not finite or a loss was too large.
         """
         if self.done == 0:
             visit(0, None)
@@ -213,7 +213,7 @@ class OuterLoop:
             pause()
 
     def state(self) -> dict[str, Tensor]:
-        """Return all that the steps left depend on, beside `done`: weights, optimiser, losses."""
+        """Return all that later steps depend on, except `done`: weights, optimiser, losses."""
         found = {"weights": self.theta}
         if self.inner_state is not None:
             found["carried"] = self.inner_state
@@ -225,7 +225,7 @@ class OuterLoop:
         return {name: value.detach().cpu().clone() for name, value in found.items()}
 
     def restore(self, done: int, state: dict[str, Tensor]) -> None:
-        """Go on from a `state` after so many steps."""
+        """Continue from the `state` after ``done`` steps."""
         self.done = done
         self._losses = list(state.get("losses", torch.empty(0)).to(self.engine.device))
         if self.inner_state is not None:
@@ -250,15 +250,15 @@ class OuterLoop:
 
 
 def curve_points(steps: int, points: int) -> list[int]:
-    """Return the outer steps, evenly spaced and ending with the last, at which curves are taken."""
+    """Return the outer steps at which curves are sampled: evenly spaced, including the last."""
     points = min(max(points, 1), steps)
     return sorted({math.ceil(steps * (i + 1) / points) for i in range(points)})
 
 
 def transfer(theta: Tensor, source: Layout, target: Layout, fallback: Tensor) -> Tensor:
-    """Return ``fallback`` with every parameter that both models share in name and shape replaced.
+    """Return ``fallback`` with every parameter replaced that has one name and shape in both models.
 
-    This is how a model trained with one head per meta-train class hands its body on.
+    In this way a model trained with one output per meta-train class passes on all but its head.
     """
     values = {name: value[None] for name, value in target.unflatten(fallback).items()}
     for name, value in source.unflatten(theta).items():

@@ -1,4 +1,4 @@
-"""The processes of one cell: its outer gradients, inner loops and tests, shared out by episodes."""
+"""The processes of one cell, among which the episodes of training and tests are divided."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from suite.records.schema import Memory
 class CellWorkers:
     """The processes that compute a cell: as many as it has shards, if the system can fork them.
 
-    A context: the other processes end with it.
+    It is a context manager: at its end it ends the other processes.
     """
 
     def __init__(self, setup: CellSetup) -> None:
         self._setup = setup
         self._gradients = setup.meta_gradients() if setup.trains else None
         self._inner = Capture(_inner_loop(setup), setup.device)
-        # Where there is an accelerator, autograd has threads that a fork would miss.
+        # If there is an accelerator, autograd has threads that a fork does not copy.
         autograd = setup.engine.differentiates or setup.trainer.differentiates
         alone = setup.device.type != "cpu" or (autograd and torch.accelerator.is_available())
         self._pool = ForkPool(self._jobs, 0 if alone else setup.cell.numerics.shards - 1)
@@ -56,7 +56,7 @@ class CellWorkers:
 
     @cached_property
     def gradient(self) -> MetaGradient:
-        """How these processes compute the outer gradient of the cell, which trains."""
+        """Outer gradient as these processes compute it; only for a cell that trains."""
         assert self._gradients is not None
         return self._gradients.choose(self._pool)
 
@@ -65,7 +65,7 @@ class CellWorkers:
     ) -> Scores:
         """Return the scores of all test episodes, adapted from ``theta`` (P,).
 
-        With ``last`` those after the last step alone.
+        With ``last``, only the scores after the last step are returned.
         """
         return scores(self.score(self._setup.test.parts(protocol), theta, protocol, draws, last))
 
@@ -83,11 +83,11 @@ class CellWorkers:
         return self._pool.map("score", parts, weights, protocol, draws.stream, carried, last)
 
     def adapt(self) -> None:
-        """Run the training's inner loop once on the first meta-batch, and forget the result."""
+        """Run the training's inner loop once on the first meta-batch, and discard the result."""
         self._pool.map("adapt", self._parts)
 
     def ceiling(self) -> float:
-        """Return the FLOP/s of matrix products in all processes at once."""
+        """Return the FLOP/s of matrix products in all processes at the same time."""
         return sum(self._pool.broadcast("ceiling"))
 
     def peak(self) -> Memory:
@@ -119,7 +119,7 @@ class CellWorkers:
         engine = self._setup.engine
 
         def tensor(values: Any) -> Tensor:
-            # A copy: aligned as every tensor is, which the last bits of a product can depend on.
+            # A copy has the usual alignment, on which the last bits of a product can depend.
             return torch.tensor(values, device=engine.device, dtype=engine.dtype)
 
         draws = EpisodeContext(stream, inner_state=None if carried is None else tensor(carried))
@@ -132,14 +132,14 @@ class CellWorkers:
     def _adapt(self, part: slice) -> None:
         setup, batch = self._setup, self._setup.batch[part]
         draws = EpisodeContext(setup.inner_stream).after(part.start)
-        # Recorded if an outer step is, and in one piece: the two are compared.
+        # The inner loop is recorded, in one piece, only if an outer step is: the two are compared.
         outer = self._gradients if setup.trainer is setup.engine else None
         replays = outer is not None and not outer.why_not_replayed and len(self._parts) == 1
         (self._inner if replays else _inner_loop(setup))(setup.initial, batch, draws)
 
 
 def _inner_loop(setup: CellSetup) -> Work:
-    """Return as work the adaptation to the support sets: the weights (T, P) at its end."""
+    """Return the work that adapts to the support sets and gives the final weights (T, P)."""
     algorithm, engine = setup.algorithm, setup.engine
 
     def work(theta: Tensor, episodes: Episodes, draws: EpisodeContext) -> Sequence[Tensor]:

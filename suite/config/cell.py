@@ -1,6 +1,6 @@
 """Validated protocols and cells.
 
-A cell is a complete description of one computation, known by the hash of that description.
+A cell is a complete description of one computation, identified by the hash of that description.
 """
 
 from __future__ import annotations
@@ -21,10 +21,11 @@ from suite.tasks.base import EpisodeShape, Split, Task
 
 
 class TrainProtocol(EpisodeShape):
-    """What meta-training sees: episodes, how many, and what else can move a number.
+    """Settings of meta-training that can change a number: episodes, steps, loss and clip.
 
     ``loss`` ``per_shot`` sums the cross-entropy over the examples and divides by shots, as MAML's
-    code does (utils.py:56-58), so that a typed inner rate counts ways-fold; ``mean`` does not.
+    code does (utils.py:56-58). It thus multiplies the given inner rate by the number of ways;
+    ``mean`` does not.
     """
 
     meta_batch: int = Field(ge=1)
@@ -42,12 +43,12 @@ class TrainProtocol(EpisodeShape):
 
     @property
     def outer_scale(self) -> float:
-        """What stands before the outer gradient: that code divides the query loss by shots, too."""
+        """Factor of the outer gradient: MAML's code also divides the query loss by shots."""
         return self.query_shots / self.shots if self.loss == "per_shot" else 1.0
 
 
 class EvaluationProtocol(EpisodeShape):
-    """One meta-test: which episodes, how many inner steps, and which step is the headline.
+    """One meta-test: its episodes, the number of inner steps, and the step of the headline.
 
     ``batch_norm`` ``transductive`` normalises the query images with each other; ``support``
     classifies each query image in a batch with the whole support set (Reptile, reptile.py:129);
@@ -55,20 +56,20 @@ class EvaluationProtocol(EpisodeShape):
     """
 
     name: str = Field(pattern=r"^[^.]+$")
-    """Without dots, which part the items of a protocol."""
+    """Name without dots, because dots separate the parts of an item's path."""
     split: Split = "test"
     episodes: int = Field(ge=2)
     steps: int = Field(ge=0)
     report_step: int = Field(-1, ge=-1)
-    """The inner step whose score is the headline; -1 is the last."""
+    """Inner step whose score is the headline; -1 means the last."""
     batch_norm: Literal["transductive", "support", "running"] = "transductive"
     inner_batch: int | None = added_field(None, ge=0)
-    """Examples of an inner mini-batch here, instead of the algorithm's; 0 is the whole set."""
+    """Number of examples in an inner mini-batch here, instead of the algorithm's; 0 takes all."""
     scored: Annotated[tuple[int, ...], Field(min_length=1)] | None = added_field(None)
-    """The inner steps after which the query set is scored, of which one is ``report_step``; all by
-    default."""
+    """Inner steps after which the query set is scored; ``report_step`` must be one of them; all
+    steps by default."""
     by_class: bool = added_field(False)
-    """Whether the hits of each class are kept beside the episodes' scores."""
+    """Whether the hits of each class are kept, in addition to the episodes' scores."""
 
     @field_validator("tasks")
     @classmethod
@@ -79,36 +80,36 @@ class EvaluationProtocol(EpisodeShape):
 
     @property
     def headline(self) -> int:
-        """The inner step whose score the tables give."""
+        """Inner step whose score the tables show."""
         return self.steps if self.report_step == -1 else self.report_step
 
     @property
     def scored_steps(self) -> tuple[int, ...]:
-        """The inner steps after which the query set is scored, in order."""
+        """Inner steps after which the query set is scored, in order."""
         return tuple(range(self.steps + 1)) if self.scored is None else self.scored
 
     def column(self, step: int) -> int:
-        """Return the place of an inner step among those that are scored."""
+        """Return the index of an inner step among those that are scored."""
         return self.scored_steps.index(step)
 
 
 def episode_stream(task: Task, protocol: EvaluationProtocol) -> Stream:
     """Return the stream of the test episodes.
 
-    Its names are data, split, ways and shots alone: no setting of an algorithm, no seed and no
-    device redraws the test set, and one query image is a prefix of fifteen.
+    Its names are only data, split, ways and shots. The test set is therefore the same for all
+    settings of algorithms, seeds and devices, and one query image is a prefix of fifteen.
     """
     identity = ",".join(f"{k}={v}" for k, v in sorted(task.data_identity().items()))
     return Stream("test", identity, protocol.split, protocol.ways, protocol.shots)
 
 
 class Protocol(Strict):
-    """Everything that can move a number and is not the algorithm's idea."""
+    """All settings that can change a number and are not part of the algorithm."""
 
     train: TrainProtocol
     evaluations: tuple[EvaluationProtocol, ...] = Field(min_length=1)
     curve_points: int = Field(10, ge=0)
-    """How often the learning curve is sampled, on meta-validation episodes."""
+    """Number of samples of the learning curve, on meta-validation episodes."""
     curve_episodes: int = Field(50, ge=1)
 
     @model_validator(mode="after")
@@ -144,21 +145,21 @@ class Protocol(Strict):
 
 
 class Numerics(Strict):
-    """How a cell is computed: part of its description, since it can change the last bits."""
+    """How a cell is computed: part of its description, because it can change the last bits."""
 
     device: str
     engine: str = "auto"
     threads: int = Field(1, ge=1)
-    """Of the library's operations; more than one only in a cell of one process."""
+    """Number of threads of the library's operations; more than one only with one process."""
     shards: int = Field(1, ge=1)
-    """Processes that share out the episodes on the CPU, which changes no bit."""
+    """Number of processes that divide the episodes on the CPU, which changes no bit."""
     dtype: Literal["float32", "float64"] = "float32"
 
 
 class Cell(Strict):
     """Algorithm x task x seed x device under one protocol: a pure function of this description.
 
-    ``experiment`` and ``variant`` are what tables call it and do not enter the hash.
+    ``experiment`` and ``variant`` are its names in tables and do not enter the hash.
     """
 
     experiment: str
@@ -173,11 +174,11 @@ class Cell(Strict):
 
     @property
     def label(self) -> str:
-        """A readable name, unique within a profile."""
+        """Readable name, unique within a profile."""
         return f"{self.experiment}--{self.variant}--seed{self.seed}--{self.numerics.device}"
 
     def description(self) -> dict[str, Any]:
-        """Return what the computation depends on, as JSON values."""
+        """Return all that the computation depends on, as JSON values."""
         return self.model_dump(mode="json", exclude={"experiment", "variant"})
 
     def sha256(self) -> str:
@@ -185,28 +186,28 @@ class Cell(Strict):
         return digest(self.description())
 
     def bits_sha256(self) -> str:
-        """Return the hash of what decides the results: the number of processes does not."""
+        """Return the hash of all that decides the results, without the number of processes."""
         description = self.description()
         del description["numerics"]["shards"]
         return digest(description)
 
     def training_sha256(self) -> str:
-        """Return the hash of the training alone: cells that share it share their weights."""
+        """Return the hash of only the training: cells with the same hash have the same weights."""
         description = self.description()
         del description["protocol"]["evaluations"]
         return digest(description)
 
     def curve_sha256(self) -> str:
-        """Return the hash of the training and of the evaluation that its learning curve is like.
+        """Return the hash of the training and of the evaluation that its learning curve follows.
 
-        Cells that share it differ in their other tests alone.
+        Cells with the same hash differ only in their other tests.
         """
         description = self.description()
         del description["protocol"]["evaluations"][1:]
         return digest(description)
 
     def data_key(self) -> str:
-        """Return what names the cell's data: its task, with the split of its seed, as JSON."""
+        """Return the key of the cell's data: its task, with the split of its seed, as JSON."""
         return json.dumps(self.make_task().identity())
 
     def make_algorithm(self) -> Algorithm:
@@ -238,7 +239,7 @@ def make_task(identity: dict[str, Any]) -> Task:
 
 
 def named(identity: dict[str, Any], kind: str) -> tuple[str, dict[str, Any]]:
-    """Split ``{"name": ..., parameters}``; raise `UserError` where there is no name."""
+    """Split ``{"name": ..., parameters}``; raise `UserError` if there is no name."""
     parameters = dict(identity)
     name = parameters.pop("name", None)
     if not isinstance(name, str):

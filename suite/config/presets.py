@@ -1,22 +1,22 @@
 """The protocols behind published numbers, as presets that can be run, compared and cited.
 
-Each TOML file in ``protocols`` holds tables. One whose name has a slash is a preset, called
+Each TOML file in ``protocols`` holds tables. A table whose name has a slash is a preset, called
 EXPERIMENT/VARIANT as in a profile; the others are bases.
 
-    base      the table whose keys and items this one takes over and changes
+    base      table whose keys and items this one takes over and changes
     paper     key of the paper, as in the published numbers
-    summary   one line
-    results   which published numbers it is behind: {number, evaluation, step}, step being the inner
-              step that the paper reads
-    borrowed  of a setting that a paper does not describe: where all items come from that the table
-              does not say itself; they are then inferred, but for the tests' ways and shots
-    apart     what no item can say, as [what, mark, place]
-    also      tests of the suite's own beside a paper's: NAME = { like = TEST, what differs }; their
-              tasks are of the suite's streams
-    items     every item of the protocol, by its dotted path, as [value, mark, place]
+    summary   summary in one line
+    results   published numbers that the protocol produces: {number, evaluation, step}; step is the
+              inner step at which the paper reads the score
+    borrowed  source of all items that the table itself does not give, if a paper does not describe
+              the setting; they are then inferred, except the tests' ways and shots
+    apart     differences that no item can express, as [what, mark, place]
+    also      the suite's own tests in addition to a paper's: NAME = { like = TEST, changes }; their
+              tasks come from the suite's streams
+    items     all items of the protocol, by dotted path, as [value, mark, place]
 
 A mark says how an item is known: ``stated`` in the paper, ``code`` of the authors, ``inferred``,
-``unknown``, or ``n/a`` where it has no effect. A place is a section or table of the paper, or
+``unknown``, or ``n/a`` if it has no effect. A place is a section or table of the paper, or
 FILE:LINE of the code at the commit that the published numbers name.
 """
 
@@ -36,12 +36,12 @@ from suite.core.errors import UserError, unknown
 
 FOLDER = Path(__file__).parent / "protocols"
 Mark = Literal["stated", "code", "inferred", "unknown", "n/a"]
-#: Marks of what a verdict has to assume.
+#: Marks of items that a verdict has to assume.
 ASSUMED = ("inferred", "unknown")
 
 
 class Item(NamedTuple):
-    """One item of a protocol: its value, how it is known, and where that is written."""
+    """One item of a protocol: its value, how it is known, and the place of the source."""
 
     value: Any
     mark: Mark
@@ -49,7 +49,7 @@ class Item(NamedTuple):
 
 
 class Apart(NamedTuple):
-    """What sets a run of the suite apart from the paper's and is no item."""
+    """A difference between the suite's run and the paper's that no item describes."""
 
     what: str
     mark: Mark
@@ -57,7 +57,7 @@ class Apart(NamedTuple):
 
 
 class Result(Strict):
-    """A published number, and where a record has its counterpart."""
+    """A published number, and the evaluation and inner step of a record that correspond to it."""
 
     number: str
     evaluation: str
@@ -83,17 +83,17 @@ class Preset(Strict):
 
     @property
     def experiment(self) -> str:
-        """The experiment's name in a profile."""
+        """Name of the experiment in a profile."""
         return self.name.split("/")[0]
 
     @property
     def variant(self) -> str:
-        """The algorithm's name in that experiment."""
+        """Name of the algorithm in that experiment."""
         return self.name.split("/")[1]
 
     @property
     def assumed(self) -> tuple[str, ...]:
-        """Items that nobody has seen stated or coded, and all that sets a run apart and is none."""
+        """Items that neither paper nor code states, and all differences that are not items."""
         items = [path for path, item in self.items.items() if item.mark in ASSUMED]
         return (*items, *(apart.what for apart in self.apart))
 
@@ -124,7 +124,7 @@ class Preset(Strict):
 
 @cache
 def load() -> dict[str, Preset]:
-    """Return every preset by name, in the files' order."""
+    """Return every preset by name, in the order of the files."""
     tables: dict[str, dict[str, Any]] = {}
     for path in sorted(FOLDER.glob("*.toml")):
         tables |= tomllib.loads(path.read_text(encoding="utf-8"))
@@ -156,7 +156,7 @@ def _borrowed(path: str, item: list[Any], place: str) -> list[Any]:
 def _another_test(
     test: str, changes: dict[str, Any], items: dict[str, list[Any]]
 ) -> dict[str, list[Any]]:
-    """Return the items of a test like another, on tasks of the suite's, with its own changes."""
+    """Return the items of a test like another one, with changes, on the suite's own tasks."""
     own = dict(changes)
     like, head = own.pop("like"), f"evaluations.{test}."
     start = f"evaluations.{like}."
@@ -167,7 +167,7 @@ def _another_test(
 
 
 def _line(name: str, tables: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the tables that a preset is made of, the first base first."""
+    """Return the tables of which a preset is made, the first base first."""
     line: list[dict[str, Any]] = []
     at: str | None = name
     while at is not None:
@@ -179,7 +179,7 @@ def _line(name: str, tables: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def get(name: str) -> Preset:
-    """Return a preset by name; raise `UserError` with the nearest if there is none."""
+    """Return a preset by name; raise `UserError` with the nearest name if there is none."""
     presets = load()
     if name not in presets:
         raise unknown("protocol", name, presets)
@@ -190,7 +190,7 @@ def matching(patterns: tuple[str, ...]) -> list[Preset]:
     """Return the presets that match shell patterns, in the patterns' order.
 
     Raises:
-        UserError: a pattern matches none.
+        UserError: a pattern matches no preset.
     """
     found: dict[str, Preset] = {}
     for pattern in patterns:
@@ -200,7 +200,7 @@ def matching(patterns: tuple[str, ...]) -> list[Preset]:
 
 
 def leaves(value: Any, path: str = "") -> dict[str, Any]:
-    """Return the values inside nested objects by dotted path; None is no value."""
+    """Return the values inside nested objects by dotted path, without those that are None."""
     if not isinstance(value, dict):
         return {} if value is None else {path: value}
     found: dict[str, Any] = {}

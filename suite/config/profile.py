@@ -1,7 +1,7 @@
-"""Profiles: the user's words for a matrix of cells.
+"""Profiles: the user's description of a matrix of cells.
 
-A profile is a TOML file: presets of published settings, and experiments x algorithms x seeds x
-devices. It expands into cells.
+A profile is a TOML file with presets of published settings, and experiments x algorithms x seeds x
+devices. It is expanded into cells.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from suite.models.base import check_options
 
 PROFILES = Path(__file__).parent / "profiles"
 
-#: Test episodes of a shortened cell, at most.
+#: Maximum number of test episodes of a shortened cell.
 SHORT_TEST = 600
 
 
@@ -39,20 +39,20 @@ Named = Annotated[dict[str, Any], AfterValidator(_has_a_name)]
 
 
 class Overrides(Strict):
-    """What an algorithm's table in a profile may hold beside the algorithm's own parameters."""
+    """Keys of an algorithm's table in a profile other than the algorithm's own parameters."""
 
     algorithm: str | None = None
-    """Its registered name, where the variant is called otherwise."""
+    """Registered name of the algorithm, if the variant has another name."""
     model: dict[str, Any] = Field(default_factory=dict)
     train: dict[str, Any] = Field(default_factory=dict)
     evaluations: dict[str, dict[str, Any]] = Field(default_factory=dict)
-    """By the evaluation's name."""
+    """Changes of each evaluation, by its name."""
     grid: dict[str, Annotated[list[Any], Field(min_length=1)]] = Field(default_factory=dict)
     """Parameters with several values: every combination is a cell."""
 
 
 class Experiment(Strict):
-    """One task, model and protocol, and the algorithms that meet on it."""
+    """One task, model and protocol, and the algorithms that are compared on it."""
 
     name: str = Field(min_length=1, pattern=r"^[\w.+-]+$")
     task: Named
@@ -62,20 +62,20 @@ class Experiment(Strict):
     curve_points: int = 10
     curve_episodes: int = 50
     algorithms: dict[str, dict[str, Any]] = Field(min_length=1)
-    """By variant: the algorithm's parameters, and `Overrides`."""
+    """Parameters of the algorithm and `Overrides`, by variant."""
 
 
 class Profile(Strict):
-    """What one run of the suite computes."""
+    """Description of all that one run of the suite computes."""
 
     description: str
     seeds: tuple[int, ...] = Field(min_length=1)
     devices: tuple[str, ...] = ("all",)
     engine: str = "auto"
     threads: int = Field(1, ge=1)
-    """Library threads of a cell on the CPU; with more than one it is one process."""
+    """Number of library threads of a cell on the CPU; with more than one, it has one process."""
     shards: int = Field(0, ge=0)
-    """Processes of a cell on the CPU; 0 is one a core."""
+    """Number of processes of a cell on the CPU; 0 means one per core."""
     experiments: tuple[Experiment, ...] = ()
     presets: tuple[str, ...] = ()
     """Published settings by name or pattern, such as ``omniglot-*/maml``: see `presets`."""
@@ -126,7 +126,7 @@ def load_profile(name: str) -> Profile:
     if not path.is_file():
         raise UserError(f"the profile file {name!r} does not exist.")
     try:
-        # JSON and back makes TOML's lists what the strict tuples of the models accept.
+        # The models accept lists as tuples only in JSON, so TOML's values are converted to JSON.
         values = json.dumps(tomllib.loads(path.read_text(encoding="utf-8")))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, TypeError, OSError) as error:
         raise UserError(
@@ -151,18 +151,18 @@ def expand(
     """Return the cells of a profile, filtered as the user asked.
 
     Args:
-        profile: the validated profile.
-        devices: the device kinds to run on, already resolved.
-        cores: that a cell on the CPU may use, where neither says how.
-        threads, shards: instead of the profile's.
+        profile: validated profile.
+        devices: kinds of device to run on, already resolved.
+        cores: number of cores that a cell on the CPU may use, if user and profile give no number.
+        threads, shards: numbers to use instead of the profile's.
         algorithms: variants or algorithm names to keep; all if empty.
         tasks: experiments or task names to keep; all if empty.
-        seeds: instead of the profile's.
-        engine: instead of the profile's.
-        outer_steps: to shorten cells to, see `shortened`.
+        seeds: seeds to use instead of the profile's.
+        engine: engine to use instead of the profile's.
+        outer_steps: number of outer steps to which cells are shortened, see `shortened`.
 
     Raises:
-        UserError: an unknown name, or a parameter that its component refuses.
+        UserError: a name is unknown, or a parameter is invalid for its component.
     """
     engine = engine or profile.engine
     threads = threads or profile.threads
@@ -225,11 +225,10 @@ def expand(
 
 
 def shortened(cell: Cell, steps: int) -> Cell:
-    """Return a cell with at most so many outer steps, and `SHORT_TEST` test episodes.
+    """Return a cell with at most ``steps`` outer steps and `SHORT_TEST` test episodes.
 
-    Tasks that are drawn once are fewer in proportion.
-
-    It goes by another experiment, NAME@STEPS, so that it never stands for the whole one.
+    If the training tasks are drawn once, their number is reduced in proportion. The name of its
+    experiment becomes NAME@STEPS, so that it is never taken for the whole cell.
     """
     protocol = cell.protocol
     if protocol.train.steps <= steps:
@@ -238,7 +237,7 @@ def shortened(cell: Cell, steps: int) -> Cell:
         e.model_copy(update={"episodes": min(e.episodes, SHORT_TEST)}) for e in protocol.evaluations
     )
     shorter: dict[str, Any] = {"steps": steps}
-    if isinstance(protocol.train.tasks, int):  # walked through as often as in the whole
+    if isinstance(protocol.train.tasks, int):  # each task is used as often as before
         shorter["tasks"] = max(1, round(protocol.train.tasks * steps / protocol.train.steps))
     train = protocol.train.model_copy(update=shorter)
     return cell.model_copy(

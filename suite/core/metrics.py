@@ -35,9 +35,9 @@ class Metric:
     """Unit of a difference on an axis."""
     higher_is_better: bool
     scale: float = 1.0
-    """Published units of 1 unit of the scores in records."""
+    """Number of published units in 1 unit of the scores in records."""
     decimals: int | None = None
-    """Decimals in tables; None writes 3 significant digits."""
+    """Number of decimals in tables; None writes 3 significant digits."""
     is_proportion: bool = False
     """Whether scores are in [0, 1] and chance is 1 / ways."""
     margin: float | None = None
@@ -48,7 +48,7 @@ _metrics: dict[str, Metric] = {}
 
 
 def add(metric: Metric) -> Metric:
-    """File a metric under its name and its published name; the same name again replaces it."""
+    """Register a metric under its name and its published name; it replaces one of that name."""
     _metrics[metric.name] = metric
     return metric
 
@@ -61,7 +61,7 @@ def metric_of(name: str) -> Metric:
 
 
 def published_metric(name: str) -> Metric:
-    """Return the metric that published numbers call so; raise `UserError` if there is none."""
+    """Return the metric with this name in published numbers; raise `UserError` if there is none."""
     found = {metric.published: metric for metric in _metrics.values()}
     if name not in found:
         raise UserError(f"no metric of the suite is {name!r} in published numbers.")

@@ -84,7 +84,7 @@ class Engine(ABC):
     def outer(
         self, algorithm: Algorithm, theta: Tensor, episodes: Episodes, draws: EpisodeContext
     ) -> OuterGradient:
-        """Return the outer gradient (P,) of one part of a meta-batch at shared weights (P,)."""
+        """Return the outer gradient (P,) of one part of a meta-batch at common weights (P,)."""
         return algorithm.outer(self, theta, episodes, draws)
 
     def episode_terms(
@@ -110,7 +110,7 @@ class Engine(ABC):
     def meta_gradient(
         self, algorithm: Algorithm, theta: Tensor, episodes: Episodes, draws: EpisodeContext
     ) -> OuterGradient:
-        """Return the outer gradient of one meta-batch at the shared weights ``theta`` (P,)."""
+        """Return the outer gradient of one meta-batch at the common weights ``theta`` (P,)."""
         parts = self.parts(algorithm, episodes)
         outers = (
             self.outer(algorithm, theta, episodes[part], draws.after(part.start)) for part in parts

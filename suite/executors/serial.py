@@ -1,4 +1,4 @@
-"""The serial executor: one cell after the other in this process, each alone on its device."""
+"""The serial executor: one cell after the other in this process, each with a device to itself."""
 
 from __future__ import annotations
 

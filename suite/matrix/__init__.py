@@ -1,1 +1,1 @@
-"""The matrix: which cells, in what order, on what devices, and what is already done."""
+"""The matrix of cells: their order, their devices, and the cells that are already done."""

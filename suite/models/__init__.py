@@ -1,1 +1,1 @@
-"""Base learners: ordinary ``nn.Module``s, found by name through `suite.core.registry`."""
+"""Base learners, which are ordinary ``nn.Module``s; `suite.core.registry` finds them by name."""

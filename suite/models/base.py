@@ -1,11 +1,11 @@
-"""How a base learner is built, and what the suite may ask of it.
+"""The contract and the construction of a base learner.
 
 A model is a class whose constructor takes ``input_shape`` (one example's shape), ``outputs`` (width
 of the last layer) and keyword options with types and defaults. Its forward maps
-(n, *input_shape) to (n, outputs). Two optional attributes:
+(n, *input_shape) to (n, outputs). Two attributes are optional:
 
-``outer_only``: names of parameters that the inner loop leaves alone (MAML's batch-norm offsets);
-``head``: names of the last layer's parameters, which fine-tuning replaces by fresh ones.
+``outer_only``: names of parameters that the inner loop does not change (MAML's batch-norm offsets);
+``head``: names of the last layer's parameters, which fine-tuning replaces by new ones.
 """
 
 from __future__ import annotations
@@ -56,10 +56,10 @@ def build(
 ) -> nn.Module:
     """Build model ``name`` with initial weights from ``stream``, on the CPU in float32.
 
-    The weights are drawn on the CPU whatever device they go to, so they are the same everywhere.
+    The weights are drawn on the CPU for every device, so they are the same everywhere.
     """
     model_class = registry.models.get(name)
-    # A tuple, such as the hidden widths, was written to JSON as a list: read it back as declared.
+    # A tuple, such as the hidden widths, is a list in JSON; this reads it back as declared.
     values = dict(validated(options_of(name), options, f"model {name}"))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(stream.seed())

@@ -29,19 +29,21 @@ class Conv4(nn.Module):
     """Four blocks of 3x3 convolution, norm and activation, each halving the image; then linear.
 
     Args:
-        input_shape: (channels, height, width) of one image.
+        input_shape: shape (channels, height, width) of one image.
         outputs: width of the last layer.
-        filters: of every convolution (64 on Omniglot, 32 in MAML's mini-ImageNet).
-        down: ``stride``: stride-2 convolution, no pooling (Omniglot, 28-14-7-4-2, utils.py:33);
-            ``max_pool``: 2x2 max-pool after the activation (mini-ImageNet, 84-42-21-10-5);
-            ``max_pool_same`` keeps an odd last row (Reptile's, 84-42-21-11-6, models.py:40-45);
-            ``mean_pool``: a smooth twin for finite differences.
-        head: the linear layer after the spatial ``mean`` (MAML, maml.py:223) or after ``flatten``
+        filters: number of filters of every convolution (64 on Omniglot, 32 in MAML's
+            mini-ImageNet).
+        down: kind of downsampling. ``stride``: stride-2 convolution without pooling (Omniglot,
+            28-14-7-4-2, utils.py:33); ``max_pool``: 2x2 max-pool after the activation
+            (mini-ImageNet, 84-42-21-10-5); ``max_pool_same``: the same, but an odd last row is kept
+            (Reptile, 84-42-21-11-6, models.py:40-45); ``mean_pool``: a smooth substitute for finite
+            differences.
+        head: input of the linear layer, the spatial ``mean`` (MAML, maml.py:223) or ``flatten``
             (Reptile, models.py:20-25).
-        norm: see `suite.models.layers.norm_layer`.
+        norm: normalisation; see `suite.models.layers.norm_layer`.
         norm_adapted: whether the inner loop adapts scale and offset of the norm.
-        activation: ``softplus`` is the smooth twin of ReLU.
-        init, head_init: see `suite.models.layers.initialise`.
+        activation: activation; ``softplus`` is a smooth substitute for ReLU.
+        init, head_init: initialisations; see `suite.models.layers.initialise`.
     """
 
     def __init__(
@@ -77,7 +79,7 @@ class Conv4(nn.Module):
             if down != "stride":
                 layers.append(pool[down])
             channels = filters
-            up = int(down in ("stride", "max_pool_same"))  # an odd size is halved upwards
+            up = int(down in ("stride", "max_pool_same"))  # half of an odd size is rounded up
             height, width = (height + up) // 2, (width + up) // 2
         if height * width == 0:
             raise ValueError(f"images of {input_shape[1:]} are too small for {BLOCKS} halvings")

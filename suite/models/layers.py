@@ -1,4 +1,4 @@
-"""Small pieces that the models share: normalisation choices and named initialisations."""
+"""Common parts of the models: normalisation layers and named initialisations."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ Init = Literal["torch", "xavier", "truncated_normal"]
 HeadInit = Literal["same", "normal"]
 ActivationName = Literal["relu", "leaky_relu", "softplus"]
 
-EPSILON = 1e-3  # of MAML's and Reptile's batch norm (TensorFlow's default)
+EPSILON = 1e-3  # epsilon of MAML's and Reptile's batch norm (TensorFlow's default)
 GROUPS = 4
 
 
 def norm_layer(kind: Norm, width: int, image: bool) -> nn.Module | None:
     """Return the normalisation of ``width`` features.
 
-    ``batch`` has scale and offset (Reptile), ``batch_beta`` offset only (MAML, utils.py:41). Both
-    always use the statistics of the batch at hand and keep no running ones.
+    ``batch`` has scale and offset (Reptile), ``batch_beta`` only an offset (MAML, utils.py:41).
+    Both always use the statistics of the current batch and keep no running statistics.
     """
     if kind == "none":
         return None
@@ -32,7 +32,7 @@ def norm_layer(kind: Norm, width: int, image: bool) -> nn.Module | None:
         width, eps=EPSILON, track_running_stats=False
     )
     if kind == "batch_beta":
-        # A constant scale, not an absent one: autograd's double backward fails without a weight.
+        # The scale is constant, not absent: autograd's double backward fails without a weight.
         del batch.weight
         batch.register_buffer("weight", torch.ones(width), persistent=False)
     return batch

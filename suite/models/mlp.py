@@ -28,11 +28,12 @@ class MLP(nn.Module):
     Args:
         input_shape: shape of one example; it is flattened.
         outputs: width of the last layer.
-        hidden: the hidden widths (MAML: 40-40 for the sinusoid, 256-128-64-64 for "no conv").
-        norm: see `suite.models.layers.norm_layer`.
+        hidden: hidden widths (MAML: 40-40 for the sinusoid, 256-128-64-64 for "no conv").
+        norm: normalisation; see `suite.models.layers.norm_layer`.
         norm_adapted: whether the inner loop adapts scale and offset of the norm.
-        activation: between the layers; ``softplus`` is the smooth twin for finite differences.
-        init, head_init: see `suite.models.layers.initialise`.
+        activation: activation between the layers; ``softplus`` is a smooth substitute for finite
+            differences.
+        init, head_init: initialisations; see `suite.models.layers.initialise`.
     """
 
     def __init__(

@@ -1,1 +1,1 @@
-"""What finished cells say: the schema of a record, and the folder that keeps them."""
+"""Records of finished cells: their schema, and the folder that stores them."""

@@ -146,7 +146,7 @@ def _data(runs: Runs, records: list[Record]) -> list[Mapping[str, Any]]:
 
     for record in records:
         made_by = stamp([record])
-        assert record.timing is not None  # `alone` keeps no other
+        assert record.timing is not None  # `alone` keeps only these
         for part in PARTS:
             found = _part(record.timing, part)
             if found is not None:

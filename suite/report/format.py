@@ -46,7 +46,7 @@ def half_width(width: float | None, beside: float | None, metric: str) -> str:
 
 
 def beside_of(width: float, beside: float | None) -> str:
-    """Write a half width with the decimals of the number that it stands beside."""
+    """Write a half width with as many decimals as ``beside`` has; both are in the same unit."""
     shown = NONE if beside is None else significant(beside)
     if beside is None or "e" in shown:
         return significant(width, 2)

@@ -1,6 +1,6 @@
 """The effect of one protocol item, in points, from pairs of results that differ in that item only.
 
-The table is made for every profile. If a group of seeds follows a published protocol, except for
+No profile needs a mark for this table. If a group of seeds follows a published protocol, except for
 its budget and for items that it leaves at their defaults, it is compared with every other group of
 the same budget that differs in few items of training or test, and with other readings of the same
 training. If two such groups differ in one item, the base is the one nearer to its protocol, or the

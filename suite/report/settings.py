@@ -1,4 +1,4 @@
-"""The protocols of published settings, a lettered line each, for the foot of a table."""
+"""The protocols of published settings, as one lettered note each, for the foot of a table."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Task distributions: one file each, found by name through `suite.core.registry`."""
+"""Task distributions, in one file each; `suite.core.registry` finds them by name."""

@@ -1,8 +1,8 @@
 """The contract of a task distribution.
 
-A task draws episodes from a meta-train, meta-validation or meta-test split. Its data live once on
-the device; sampling is index arithmetic on words of a named stream and a gather, for as many
-episodes ahead as the caller wants.
+A task draws episodes from a meta-train, meta-validation or meta-test split. Its data are on the
+device once. Sampling is index arithmetic on words of a named stream, followed by a gather, for any
+number of episodes at once.
 """
 
 from __future__ import annotations
@@ -27,26 +27,27 @@ Rotations = Literal["none", "episode", "classes"]
 
 
 class EpisodeShape(Strict):
-    """How large an episode is. In regression an episode has one "way" of ``shots`` points."""
+    """Size of an episode. In regression an episode has one "way" of ``shots`` points."""
 
     ways: int = Field(1, ge=1)
     shots: int = Field(ge=1)
     query_shots: int = Field(ge=1)
     rotations: Rotations | None = added_field(None)
-    """How the characters of these episodes are turned, instead of by the task's own rule."""
+    """Rotation rule for the characters of these episodes; None for the task's own rule."""
     tasks: Annotated[int, Field(ge=1)] | str | None = added_field(None)
-    """Which tasks the episodes are. By default each is drawn anew. Of training, a number: so many
-    are drawn once, with their support and query examples, and walked through again and again
-    (MAML, data_generator.py:86-104). Of a test, the key of a paper: those that its code drew."""
+    """Set of tasks for the episodes. By default each episode is a newly drawn task. A number, for
+    training: this many tasks are drawn once, with their support and query examples, and used in
+    turn, again and again (MAML, data_generator.py:86-104). The key of a paper, for a test: the
+    tasks that the paper's code drew."""
 
     @property
     def support_size(self) -> int:
-        """Support examples of an episode."""
+        """Number of support examples of an episode."""
         return self.ways * self.shots
 
     @property
     def query_size(self) -> int:
-        """Query examples of an episode."""
+        """Number of query examples of an episode."""
         return self.ways * self.query_shots
 
 
@@ -56,8 +57,8 @@ class Task(Component):
     Class attributes
         kind: ``"classification"`` (y is (T, n) int64, loss cross-entropy) or ``"regression"``
             (y is (T, n, outputs), loss squared error).
-        reads_data: whether its data are files that a machine may lack.
-        metric: what `score` returns, ``"accuracy"`` in [0, 1] or ``"mse"``.
+        reads_data: whether its data are files that may be missing on a machine.
+        metric: score that `score` returns, ``"accuracy"`` in [0, 1] or ``"mse"``.
     """
 
     kind: ClassVar[Literal["classification", "regression"]]
@@ -80,11 +81,11 @@ class Task(Component):
 
     @property
     def brought(self) -> str:
-        """Data that cannot be downloaded, so that the user must bring them; '' if none."""
+        """Data that cannot be downloaded, so that the user must provide them; '' if none."""
         return ""
 
     def for_seed(self, seed: int) -> Task:
-        """Return the task of a cell of this seed: this one, where seeds have no own split."""
+        """Return the task of a cell with this seed; the same task if all seeds have one split."""
         return self
 
     @property
@@ -101,7 +102,7 @@ class Task(Component):
         """Read the data, put them on ``device`` and return the sampler.
 
         Raises:
-            UserError: data missing, broken or not what the task expects.
+            UserError: if the data are missing, invalid or not as the task expects.
         """
 
     def data_identity(self) -> dict[str, Any]:
@@ -110,13 +111,13 @@ class Task(Component):
 
 
 class Sampler:
-    """A task with its data on a device. Made by `Task.load`."""
+    """A task with its data on a device, made by `Task.load`."""
 
-    #: SHA-256 of the decoded data in canonical order; None where the data are a formula.
+    #: SHA-256 of the decoded data in canonical order; None if the data are a formula.
     data_sha256: str | None = None
 
     def check(self, shape: EpisodeShape, split: Split) -> None:
-        """Raise `UserError` where the split cannot give episodes of this shape."""
+        """Raise `UserError` if the split cannot give episodes of this shape."""
         for name in ("rotations", "tasks"):
             if (value := getattr(shape, name)) is not None:
                 raise UserError(f"this task does not know {name} = {value!r}; leave {name} out.")
@@ -126,17 +127,17 @@ class Sampler:
     ) -> Episodes:
         """Return episodes ``first`` .. ``first + count - 1`` of the stream, float32, on the device.
 
-        Episode i depends on the stream, i, the split and the shape alone, and an episode with
-        fewer query examples is a prefix of the one with more. Where the shape has a number of
-        ``tasks``, episode i is task i modulo that number.
+        Episode i depends only on the stream, i, the split and the shape, and an episode with fewer
+        query examples is a prefix of the one with more. If the shape has a number of ``tasks``,
+        episode i is task i modulo that number.
         """
         raise NotImplementedError
 
     def to(self, device: torch.device) -> Sampler:
-        """Return this sampler for another device, its tensors there.
+        """Return this sampler for another device, with its tensors there.
 
-        Here it is a copy whose attributes that are tensors, or the device, are replaced. A cluster
-        sends samplers to its nodes, so they must pickle, too.
+        The default is a copy in which the device and all attributes that are tensors are replaced.
+        Samplers must also support pickling, because a cluster sends them to its nodes.
         """
         moved = copy.copy(self)
         for name, value in vars(self).items():
@@ -155,9 +156,9 @@ class Sampler:
     ) -> Examples:
         """Return mini-batches ``first`` .. ``first + count - 1`` pooled over meta-train tasks.
 
-        Each holds as many examples as the support sets of ``tasks`` episodes. Here it is those,
-        pooled (MAML's sinusoid pre-training, main.py:8); a classification task draws images of all
-        its meta-train classes instead, labelled among all of them.
+        Each has as many examples as the support sets of ``tasks`` episodes. The default is to pool
+        these support sets (MAML's sinusoid pre-training, main.py:8); a classification task instead
+        draws images of all its meta-train classes, with labels among all of them.
         """
         support = self.sample(stream, first * tasks, count * tasks, shape, "train").support
         return Examples(
@@ -166,7 +167,7 @@ class Sampler:
         )
 
     def probe(self) -> Tensor | None:
-        """Return inputs (m, *input_shape) over which a figure draws the adapted model, if any."""
+        """Return inputs (m, *input_shape) at which a figure shows the adapted model, or None."""
         return None
 
     def truth(self, episodes: Episodes, inputs: Tensor) -> np.ndarray:
@@ -175,12 +176,12 @@ class Sampler:
 
 
 def hits(outputs: Tensor, y: Tensor, ways: int) -> Tensor:
-    """Return how many queries of each label are classified right, (T, ways).
+    """Return the number of correctly classified queries of each label, (T, ways).
 
     Args:
-        outputs: (T, n, ways) of the model.
-        y: (T, n) labels below ``ways``.
-        ways: how many labels there are.
+        outputs: outputs (T, n, ways) of the model.
+        y: labels (T, n) below ``ways``.
+        ways: number of labels.
     """
     right = (outputs.argmax(-1) == y).long()
     return right.new_zeros(len(y), ways).scatter_add_(1, y, right)
@@ -190,9 +191,9 @@ def score(kind: str, outputs: Tensor, y: Tensor) -> Tensor:
     """Return the score of each episode, (T,): accuracy in [0, 1], or mean squared error.
 
     Args:
-        kind: ``"classification"`` or ``"regression"``.
-        outputs: (T, n, outputs) of the model.
-        y: (T, n) labels or (T, n, outputs) targets.
+        kind: kind of task, ``"classification"`` or ``"regression"``.
+        outputs: outputs (T, n, outputs) of the model.
+        y: labels (T, n) or targets (T, n, outputs).
     """
     if kind == "classification":
         return (outputs.argmax(-1) == y).to(outputs.dtype).mean(-1)

@@ -28,18 +28,18 @@ class ImageFolder(ImageTask):
     """Classes of images from a folder, with its splits in folders or lists (see `folder_lists`).
 
     Fields
-        folder: sub-folder of the data folder, as ``"mini-imagenet"``; empty for that one itself.
-            Its name tells which published numbers stand beside the results.
-        size: height and width in pixels; images are resized to it directly, whatever their aspect.
-            84 for mini-ImageNet, 32 for CIFAR-FS.
-        channels: 3 for colour, 1 for grey.
-        resize: PIL's filter. MAML asks for ``"lanczos"`` (proc_images.py:24); Reptile takes PIL's
+        folder: sub-folder of the data folder, such as ``"mini-imagenet"``; empty for the data
+            folder itself. Its name decides which published numbers the results are compared with.
+        size: height and width in pixels, 84 for mini-ImageNet and 32 for CIFAR-FS; images are
+            resized to it directly, without regard to their aspect ratio.
+        channels: number of channels, 3 for colour and 1 for grey.
+        resize: filter of PIL. MAML asks for ``"lanczos"`` (proc_images.py:24); Reptile uses PIL's
             default, which was ``"nearest"`` and is ``"bicubic"`` from Pillow 7 on.
-        jpeg: whether the resized image is stored as JPEG once more, at PIL's default quality, and
-            read again, as MAML's mini-ImageNet was (proc_images.py:23-26).
-        shared_images: whether two splits may hold pictures that are the same to the bit after all
-            this. CIFAR-100 has exact duplicates under two labels, as baby and girl (Barz and
-            Denzler 2020), that CIFAR-FS as published puts into meta-test and meta-train.
+        jpeg: whether the resized image is stored as JPEG again, at PIL's default quality, and read
+            back, as MAML's mini-ImageNet was (proc_images.py:23-26).
+        shared_images: whether two splits may contain pictures that are bit-identical after all
+            this. CIFAR-100 has exact duplicates under two labels, such as baby and girl (Barz and
+            Denzler 2020), and the published CIFAR-FS has them in meta-test and meta-train.
         rotations, rotate_test: see `ImageTask`.
     """
 
@@ -68,7 +68,7 @@ class ImageFolder(ImageTask):
         return (self.channels, self.size, self.size)
 
     def data_identity(self) -> dict[str, Any]:
-        """Return the identity without what changes pixels only, and where the images lie."""
+        """Return the identity without the images' folder and the fields that only change pixels."""
         drawn = ("name", "rotations", "rotate_test")
         return {key: value for key, value in self.identity().items() if key in drawn}
 

@@ -21,7 +21,7 @@ from suite.tasks.folder_lists import Labels
 Resize = Literal["lanczos", "bicubic", "bilinear", "nearest"]
 
 CODE = 1  # increase it with any change below that may change a pixel
-FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "WEBP")  # recognised by content: names are often wrong
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "WEBP")  # by content: names are often wrong
 MODES = {"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr"}
 
 

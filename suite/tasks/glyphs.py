@@ -16,13 +16,14 @@ from suite.tasks.images import ImageData, ImageSampler, ImageTask
 class Glyphs(ImageTask):
     """Characters of twelve faces at 28x28, ink = 1; a class is a character, a drawing is a face.
 
-    Look-alikes are one class; characters that too few faces draw differently are left out.
+    Characters that look alike are one class; characters with too few different drawings are left
+    out.
     Meta-training has Latin letters, digits and signs, meta-validation Greek, meta-test Cyrillic,
-    Armenian and Georgian. See `glyphs_data` for how they are made.
+    Armenian and Georgian. `glyphs_data` makes them.
 
     Fields
-        distortion: size of the random affine changes of each drawing; 0 for none. They belong to
-            the data and are the same in every episode.
+        distortion: size of the random affine changes of each drawing; 0 for none. The changes are
+            part of the data and are the same in every episode.
     """
 
     distortion: float = Field(1.0, ge=0, le=2)

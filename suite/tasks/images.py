@@ -1,4 +1,4 @@
-"""Common parts of image classification tasks: classes with drawings, and the drawing of episodes."""
+"""Common parts of image classification tasks: classes with drawings, and sampling of episodes."""
 
 from __future__ import annotations
 
@@ -174,7 +174,7 @@ class ImageSampler(Sampler):
         )
 
     def joint_outputs(self) -> int:
-        """Return the number of meta-train classes; if training rotates, each rotation is a class."""
+        """Return the number of meta-train classes; each rotation is one if training rotates."""
         return (TURNS if self._turned else 1) * len(self.data.splits["train"])
 
     def joint(

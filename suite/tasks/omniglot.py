@@ -19,7 +19,8 @@ from suite.tasks.images import ImageData, ImageSampler, ImageTask
 
 Rule = Literal["random_1100", "random_1200", "reptile", "alphabets"]
 
-# Meta-training and meta-validation classes of the shuffled rules; meta-test has the rest, 423.
+# Numbers of meta-train and meta-validation classes of the shuffled rules; meta-test has the other
+# 423.
 SIZES: dict[str, tuple[int, int]] = {"random_1100": (1100, 100), "random_1200": (1200, 0)}
 
 
@@ -30,16 +31,16 @@ class Omniglot(ImageTask):
     Fields
         split: ``"random_1100"``: characters shuffled, 1100 / 100 / 423 (MAML,
             data_generator.py:46-54); ``"random_1200"``: 1200 / none / 423; ``"reptile"``: the
-            same numbers, and the very classes of Reptile's code; ``"alphabets"``: the official
+            same numbers, with exactly the classes of Reptile's code; ``"alphabets"``: the official
             background / evaluation alphabets, 964 / none / 659.
-        split_seed: names the shuffle of a ``random`` rule. MAML's own cannot be had again: it
-            starts from an unsorted directory listing.
-        split_by_seed: whether every seed has a split of its own, that of ``split_seed`` + seed, so
-            that the spread between trainings holds what another split would do.
+        split_seed: seed of the shuffle of a ``random`` rule. MAML's own shuffle cannot be
+            reproduced, because it starts from an unsorted directory listing.
+        split_by_seed: whether every seed has its own split, that of ``split_seed`` + seed, so that
+            the spread between trainings includes the effect of another split.
         rotations, rotate_test: see `ImageTask`; the defaults are MAML's.
-        resize: how 105 becomes 28 pixels. Both papers' numbers come from ``"nearest"``: MAML asks
-            PIL for LANCZOS (resize_images.py:23), but on 1-bit images PIL then takes the nearest
-            pixel; ``"lanczos"`` is the filter itself, on grey images.
+        resize: filter that reduces 105 to 28 pixels. Both papers' numbers come from ``"nearest"``:
+            MAML asks PIL for LANCZOS (resize_images.py:23), but PIL uses the nearest pixel for
+            1-bit images; ``"lanczos"`` is the filter itself, on grey images.
         ink: value of ink, 1 in MAML (inverted, data_generator.py:117-118), 0 in Reptile.
     """
 
@@ -75,12 +76,12 @@ class Omniglot(ImageTask):
         return (1, omniglot_data.SIDE, omniglot_data.SIDE)
 
     def data_identity(self) -> dict[str, Any]:
-        """Return the identity without what changes pixels only."""
+        """Return the identity without the fields that only change pixels."""
         pixels = ("resize", "ink")
         return {key: value for key, value in self.identity().items() if key not in pixels}
 
     def load(self, data: Path | None, device: torch.device) -> ImageSampler:
-        """Read a folder that holds Omniglot or, for None, torchvision's download; see `Task.load`.
+        """Read Omniglot from a folder or, for None, by torchvision's download; see `Task.load`.
 
         ``data`` may be (or hold, as ``omniglot`` or torchvision's ``omniglot-py``) a folder with
         ``images_background`` and ``images_evaluation``, each a zip archive or unpacked.
@@ -96,9 +97,9 @@ class Omniglot(ImageTask):
 
 
 def _reptile_order(names: tuple[str, ...]) -> list[int]:
-    """Return the class indices in the order that Reptile's code cuts after 1200.
+    """Return the class indices in the order that Reptile's code splits after the first 1200.
 
-    It seeds Python's generator with 0, sorts the characters of both archives by alphabet, and
+    The code seeds Python's generator with 0, sorts the characters of both archives by alphabet, and
     shuffles them before anything else is drawn (run_omniglot.py:22-24, omniglot.py:28-49). That
     shuffle has been the same since Python 3.2.
     """

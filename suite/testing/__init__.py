@@ -1,6 +1,6 @@
-"""Public contract tests: what every algorithm, task and model is checked against.
+"""Public contract tests, which every algorithm, task and model must pass.
 
-A plug-in applies them to itself with a test file of two lines, run by ``pytest`` in its folder::
+A plug-in runs them on itself with a test file of two lines, with ``pytest`` in its folder::
 
     from suite.testing import contract_tests
     test_contract = contract_tests("my_plugin.py")

@@ -44,11 +44,12 @@ def contract_tests(plugin: str | Path | None = None, data: Path | None = None) -
     """Return one parametrised pytest function: every check on every component of a plug-in.
 
     Args:
-        plugin: the plug-in's file, relative to the calling test file; None takes what is built in.
-        data: folder of data sets for tasks that read some, from then on.
+        plugin: file of the plug-in, relative to the calling test file; None for the built-in
+            components.
+        data: folder of data sets for tasks that read some; it stays set after the call.
 
     Raises:
-        UserError: the plug-in cannot be imported.
+        UserError: if the plug-in cannot be imported.
     """
     import pytest
 
@@ -84,7 +85,7 @@ class _Data:
 
 
 class _DataMissing(Exception):
-    """A task's data are not on this machine."""
+    """Raised if a task's data are not on this machine."""
 
 
 # ------------------------------------------------------------------ algorithms
@@ -117,7 +118,7 @@ def _path(
 
 @_check("algorithm")
 def is_its_parameters(name: str) -> None:
-    """An algorithm can be built again, equal, from its identity; the constructor does no more."""
+    """Check that an equal algorithm can be built from the identity, and from nothing else."""
     cls = registry.algorithms.get(name)
     made = cls()
     identity = made.identity()
@@ -134,7 +135,7 @@ def is_its_parameters(name: str) -> None:
 
 @_check("algorithm")
 def adapts_step_by_step(name: str) -> None:
-    """Adaptation yields theta_0 .. theta_K, (T, P) each, finite, and moves the weights."""
+    """Check that adaptation yields finite theta_0 .. theta_K, (T, P) each, and changes weights."""
     path = _path(registry.algorithms.get(name)(), _episodes())
     assert len(path) == _STEPS + 1
     assert all(theta.shape == path[0].shape for theta in path)
@@ -144,7 +145,7 @@ def adapts_step_by_step(name: str) -> None:
 
 @_check("algorithm")
 def is_deterministic(name: str) -> None:
-    """The same draws give the same bits, and a shorter path is a prefix of a longer one."""
+    """Check that equal draws give equal bits, and that a shorter path is a prefix of a longer."""
     algorithm = registry.algorithms.get(name)()
     one, two = (_path(algorithm, _episodes()) for _ in range(2))
     shorter = _path(algorithm, _episodes(), steps=_STEPS - 1)
@@ -154,7 +155,7 @@ def is_deterministic(name: str) -> None:
 
 @_check("algorithm")
 def treats_episodes_apart(name: str) -> None:
-    """An episode adapts alike whether alone or in a batch, wherever it stands in the stream."""
+    """Check that an episode adapts in the same way in any batch, at any place in the stream."""
     algorithm, episodes = registry.algorithms.get(name)(), _episodes()
     together = _path(algorithm, episodes)[-1]
     for t in range(2):
@@ -164,7 +165,7 @@ def treats_episodes_apart(name: str) -> None:
 
 @_check("algorithm")
 def gives_an_outer_gradient(name: str) -> None:
-    """Where weights are meta-trained, the outer gradient is finite, (P,), and not zero."""
+    """Check that, if weights are meta-trained, the outer gradient (P,) is finite and not zero."""
     algorithm, engine, episodes = registry.algorithms.get(name)(), _engine(), _episodes()
     if algorithm.trains_on is None:
         return
@@ -180,7 +181,7 @@ def gives_an_outer_gradient(name: str) -> None:
 
 @_check("algorithm")
 def gives_each_episode_its_own(name: str) -> None:
-    """What `episode_terms` gives an episode is the same alone and in a batch."""
+    """Check that an episode's `episode_terms` are the same by itself and in a batch."""
     algorithm, engine, episodes = registry.algorithms.get(name)(), _engine(), _episodes()
     if not algorithm.is_separable:
         return
@@ -198,7 +199,7 @@ def gives_each_episode_its_own(name: str) -> None:
 
 @_check("algorithm")
 def runs_on_the_engine_chosen(name: str) -> None:
-    """The engine that ``auto`` chooses equals the reference, or is the reference with a reason."""
+    """Check that the engine of ``auto`` equals the reference, or is the reference with a reason."""
     algorithm, engine = registry.algorithms.get(name)(), _engine()
     choice = selection.choose(
         "auto", engine.model, engine.loss, algorithm,
@@ -225,7 +226,7 @@ def _sampler(name: str) -> tuple[Task, Sampler, EpisodeShape]:
 
 @_check("task")
 def draws_what_it_says(name: str) -> None:
-    """Shapes, types and labels are those of the contract, in every split that there is."""
+    """Check that shapes, types and labels follow the contract in every existing split."""
     task, sampler, shape = _sampler(name)
     for split in ("train", "validation", "test"):
         try:
@@ -251,7 +252,7 @@ def draws_what_it_says(name: str) -> None:
 
 @_check("task")
 def walks_through_its_tasks_again(name: str) -> None:
-    """Of a number of tasks, episode i is task i modulo it; a task without that refuses it."""
+    """Check that episode i is task i modulo the number of tasks, or that a number is refused."""
     _, sampler, shape = _sampler(name)
     few = shape.model_copy(update={"tasks": 3})
     try:
@@ -262,7 +263,7 @@ def walks_through_its_tasks_again(name: str) -> None:
     again = sampler.sample(Stream("contract"), 4, 2, few, "train")
     for part in ("support", "query"):
         assert torch.equal(getattr(again, part).y, getattr(new, part).y[1:])
-    if new.classes is not None and again.classes is not None:  # a pass may turn characters
+    if new.classes is not None and again.classes is not None:  # a pass may rotate characters
         assert np.array_equal(again.classes, new.classes[1:])
     else:
         assert torch.equal(again.support.x, new.support.x[1:])
@@ -270,7 +271,7 @@ def walks_through_its_tasks_again(name: str) -> None:
 
 @_check("task")
 def redraws_any_episode(name: str) -> None:
-    """Episode i is a function of the stream and i: drawn alone it is the same to the bit."""
+    """Check that episode i depends on the stream and i: drawn by itself it has the same bits."""
     _, sampler, shape = _sampler(name)
     many = sampler.sample(Stream("contract"), 0, 6, shape, "test")
     few = sampler.sample(Stream("contract"), 4, 2, shape, "test")
@@ -283,7 +284,7 @@ def redraws_any_episode(name: str) -> None:
 
 @_check("task")
 def more_queries_move_nothing(name: str) -> None:
-    """The support set stays, and fewer query examples of a class are a prefix of more."""
+    """Check that more queries keep the support set, and that fewer are a prefix of more."""
     _, sampler, shape = _sampler(name)
     more = shape.model_copy(update={"query_shots": 4})
     a = sampler.sample(Stream("contract"), 0, 3, shape, "test")
@@ -296,7 +297,7 @@ def more_queries_move_nothing(name: str) -> None:
 
 @_check("task")
 def pools_for_joint_training(name: str) -> None:
-    """A joint batch has the size asked for, and labels among all meta-train classes."""
+    """Check that a joint batch has the requested size, and labels among all meta-train classes."""
     task, sampler, shape = _sampler(name)
     batch = sampler.joint(Stream("contract"), 0, 2, 3, shape)
     assert batch.x.shape == (2, 3 * shape.support_size, *task.input_shape)
@@ -307,7 +308,7 @@ def pools_for_joint_training(name: str) -> None:
 
 @_check("task")
 def refuses_the_impossible(name: str) -> None:
-    """More ways than classes, or more shots than drawings, is a `UserError`, not a crash."""
+    """Check that more ways than classes, or more shots than drawings, raise `UserError`."""
     task, sampler, shape = _sampler(name)
     if task.kind == "regression":
         return
@@ -330,14 +331,14 @@ def _model(name: str, stream: Stream) -> Any:
 
 @_check("model")
 def maps_examples_to_outputs(name: str) -> None:
-    """(n, *input_shape) goes to (n, outputs), for any number of outputs and examples."""
+    """Check that (n, *input_shape) maps to (n, outputs), for any number of outputs and examples."""
     model = _model(name, Stream("contract"))
     assert model(torch.randn(6, *_IMAGE)).shape == (6, _WAYS)
 
 
 @_check("model")
 def starts_from_its_stream(name: str) -> None:
-    """One stream gives one initialisation, another gives another; options are checked."""
+    """Check that the stream determines the initialisation, and that options are validated."""
     first, again, other = (_model(name, Stream(s)) for s in ("a", "a", "b"))
     flat = [torch.cat([p.flatten() for p in m.parameters()]) for m in (first, again, other)]
     assert torch.equal(flat[0], flat[1])
@@ -352,7 +353,7 @@ def starts_from_its_stream(name: str) -> None:
 
 @_check("model")
 def names_its_own_parameters(name: str) -> None:
-    """`head` and `outer_only`, where there are any, are names of parameters."""
+    """Check that `head` and `outer_only`, if they exist, are names of parameters."""
     model = _model(name, Stream("contract"))
     names = {n for n, _ in model.named_parameters()}
     assert set(getattr(model, "head", ())) <= names
@@ -361,7 +362,7 @@ def names_its_own_parameters(name: str) -> None:
 
 @_check("model")
 def runs_on_an_engine(name: str) -> None:
-    """Second-order MAML runs on the engine that ``auto`` chooses, and equals the reference."""
+    """Check that second-order MAML on the engine of ``auto`` equals the reference."""
     model = _model(name, Stream("contract"))
     maml = registry.algorithms.get("maml")(inner_rate=0.1)
     shape = EpisodeShape(ways=_WAYS, shots=1, query_shots=2)
@@ -381,6 +382,6 @@ def runs_on_an_engine(name: str) -> None:
 
 @_check("model")
 def is_a_function(name: str) -> None:
-    """Two forwards agree to the bit: nothing is drawn outside the named streams."""
+    """Check that two forwards give equal bits: nothing is drawn outside the named streams."""
     model, x = _model(name, Stream("contract")), torch.randn(6, *_IMAGE)
     assert torch.equal(model(x), model(x))

@@ -1,4 +1,4 @@
-"""From a model to a chain of table layers: the same function and gradient, with less to do."""
+"""Conversion of a model into a chain of table layers, with the same function and less work."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from suite.engines.explicit import layers
 
 
 class Outside(Exception):
-    """A layer that the table does not have."""
+    """Raised if the table does not have a layer."""
 
 
 def compile_layers(model: nn.Module) -> list[layers.Layer]:
@@ -54,14 +54,14 @@ def compile_layers(model: nn.Module) -> list[layers.Layer]:
 
 
 def _simplified(chain: list[layers.Layer]) -> list[layers.Layer]:
-    """Return a chain with the same function and gradient, and less to do."""
+    """Return a chain with the same function and gradient, but less work."""
     chain = list(chain)
     for i, (layer, after) in enumerate(itertools.pairwise(chain)):
         match layer, after:
             case layers.Linear() | layers.Convolution(), layers.BatchNormalisation():
-                layer.drop_bias()  # the mean takes it away: its gradient is 0
+                layer.drop_bias()  # the mean cancels it: its gradient is 0
             case layers.Rectifier(), layers.MaxPool():
-                chain[i : i + 2] = after, layer  # the same for a rising function; a quarter to do
+                chain[i : i + 2] = after, layer  # equal, as f is increasing; 1/4 of the work
     _join_first(chain)
     for layer, after in itertools.pairwise(chain):
         if isinstance(after, layers.Rectifier):

@@ -2,8 +2,9 @@
 
 No graph is recorded. A gradient is one forward and one backward pass over the table of layers in
 `layers`, batched over the episodes; a Hessian-vector product is the directional
-derivative of both passes (Pearlmutter 1994, "Fast exact multiplication by the Hessian"), reusing
-what the gradient pass saved. A model with a layer outside the table is refused, and said.
+derivative of both passes (Pearlmutter 1994, "Fast exact multiplication by the Hessian"), which
+reuses the values that the gradient pass saved. A model with a layer outside the table is refused
+with the reason.
 """
 
 from __future__ import annotations
@@ -25,11 +26,11 @@ if TYPE_CHECKING:
     from suite.algorithms.base import Algorithm
     from suite.core.episodes import EpisodeContext, OuterGradient
 
-#: Numbers that the widest layer of one part may have: a megabyte in float32, for a core's cache.
+#: Maximum count of values in the widest layer of a part: 1 MB in float32, to fit a core's cache.
 PART = 2**18
-#: The same on a GPU, for its memory: 512 MB.
+#: The same on a GPU: 512 MB, to fit its memory.
 GPU_PART = 2**27
-#: Numbers of that layer up to which a batch stays whole: dispatch is what it costs.
+#: Count of values in that layer up to which a batch is not cut, because dispatch dominates.
 WHOLE = 2**15
 
 LOSSES: dict[str, type[layers.CrossEntropy] | type[layers.SquaredError]] = {
@@ -39,7 +40,7 @@ LOSSES: dict[str, type[layers.CrossEntropy] | type[layers.SquaredError]] = {
 
 
 class _LayerwisePoint(LinearisedPoint):
-    """One gradient pass with everything kept that its directional derivative needs."""
+    """One gradient pass with all values that its directional derivative needs."""
 
     def __init__(self, engine: ExplicitEngine, theta: Tensor, data: Examples) -> None:
         self._engine = engine
@@ -70,7 +71,7 @@ class _LayerwisePoint(LinearisedPoint):
 
 
 class _Points(LinearisedPoint):
-    """The points of consecutive parts of the episodes, as one."""
+    """The points of consecutive parts of the episodes, combined into one."""
 
     def __init__(
         self, engine: ExplicitEngine, parts: list[slice], points: list[_LayerwisePoint]
@@ -88,8 +89,8 @@ class _Points(LinearisedPoint):
 class ExplicitEngine(Engine):
     """Forward, backward and their directional derivatives, layer by layer, over many episodes.
 
-    Episodes are worked through in parts, so that the values in flight stay in a core's cache and
-    the memory is that of a few episodes.
+    Episodes are processed in parts, so that the current values stay in a core's cache and only a
+    few episodes need memory at a time.
     """
 
     channels_last = True
@@ -105,7 +106,7 @@ class ExplicitEngine(Engine):
 
     @classmethod
     def refuses(cls, model: nn.Module, loss: str, algorithm: Algorithm) -> str | None:
-        """Refuse a layer or loss outside the table, or an algorithm given as `adapt` alone."""
+        """Refuse a layer or loss outside the table, or an algorithm that defines only `adapt`."""
         if loss not in LOSSES:
             return f"the table of losses has no {loss}"
         if algorithm.trains_on and not algorithm.writes_outer:
@@ -119,9 +120,9 @@ class ExplicitEngine(Engine):
     def outer(
         self, algorithm: Algorithm, theta: Tensor, episodes: Episodes, draws: EpisodeContext
     ) -> OuterGradient:
-        """Return what the algorithm does, without what autograd keeps of every tensor and view.
+        """Return the algorithm's outer gradient, without autograd's records of tensors and views.
 
-        An `outer` of the algorithm's own may want autograd.
+        An algorithm that defines its own `outer` may need autograd.
         """
         with torch.inference_mode(algorithm.is_separable):
             return super().outer(algorithm, theta, episodes, draws)
@@ -130,11 +131,11 @@ class ExplicitEngine(Engine):
     def episode_terms(
         self, algorithm: Algorithm, theta: Tensor, episodes: Episodes, draws: EpisodeContext
     ) -> tuple[Tensor, Tensor]:
-        """Return what the algorithm does, as in `outer`."""
+        """Return the algorithm's terms, without autograd's records as in `outer`."""
         return super().episode_terms(algorithm, theta, episodes, draws)
 
     def kept(self) -> list[layers.Saved]:
-        """Return an empty place for what each layer keeps."""
+        """Return an empty container for the values of each layer."""
         return [layers.Saved() for _ in self.layers]
 
     def forward(self, p: layers.Parameters, data: Examples, kept: list[layers.Saved]) -> Tensor:
@@ -147,7 +148,7 @@ class ExplicitEngine(Engine):
     def backward(
         self, p: layers.Parameters, kept: list[layers.Saved], dy: Tensor | None, last: bool
     ) -> Tensor:
-        """Return the gradient (T, P); the ``last`` pass frees what was kept on its way."""
+        """Return the gradient (T, P); the ``last`` pass frees the kept values as it goes."""
         found: layers.Gradients = {}
         for i in reversed(range(self.first, len(self.layers))):
             assert dy is not None
@@ -157,26 +158,26 @@ class ExplicitEngine(Engine):
         return self.layout.join(found)
 
     def cut(self, algorithm: Algorithm, episodes: Episodes) -> list[slice]:
-        """Cut a meta-batch by what the inner loop sees of it, a mini-batch at a time."""
+        """Cut a meta-batch by the size of the inner loop's mini-batches."""
         seen = algorithm.inner_batch or episodes.support.x.shape[1]
         x = episodes.support.x[:, :seen]
         large = x.is_cpu and len(x) * self._width(x.shape[1:]) > WHOLE
         return self._cut(x, 2 if large else 1)
 
     def _cut(self, x: Tensor, at_least: int = 1) -> list[slice]:
-        """Cut the episodes with inputs ``x`` (T, n, *input_shape) into like parts."""
+        """Cut the episodes with inputs ``x`` (T, n, *input_shape) into similar parts."""
         key = x.shape, at_least
         if key not in self._cuts:
             count, limit = len(x), PART if x.is_cpu else GPU_PART
             pieces = max(at_least, -(-count * self._width(x.shape[1:]) // limit))
-            # Few pieces are a power of two of them, which two or four processes share evenly.
+            # Up to 8 parts, their number is a power of 2, to divide evenly among 2 or 4 processes.
             pieces = min(count, pieces if pieces > 8 else 2 ** (pieces - 1).bit_length())
             bounds = [count * i // pieces for i in range(pieces + 1)]
             self._cuts[key] = [slice(a, b) for a, b in itertools.pairwise(bounds)]
         return self._cuts[key]
 
     def _width(self, shape: torch.Size) -> int:
-        """Return the numbers of one episode's largest value, for inputs (n, *input_shape)."""
+        """Return the size of one episode's largest tensor, for inputs (n, *input_shape)."""
         if shape not in self._widths:
             value = torch.empty(1, *shape, device="meta")
             p = self.layout.views(torch.empty(1, self.layout.size, device="meta"))
@@ -205,7 +206,7 @@ class ExplicitEngine(Engine):
 
     @torch.no_grad()
     def linearise(self, theta: Tensor, data: Examples) -> LinearisedPoint:
-        """Return the gradient pass with what its directional derivative needs."""
+        """Return the gradient pass with the values that its directional derivative needs."""
         parts = self._cut(data.x)
         if len(parts) == 1:
             return _LayerwisePoint(self, theta, data)
@@ -227,5 +228,5 @@ class ExplicitEngine(Engine):
 
 
 def _part(data: Examples, part: slice) -> Examples:
-    """Return some of the episodes, the same object every time."""
+    """Return some of the episodes, always as the same object."""
     return data.memo.setdefault((part.start, part.stop), data[part])

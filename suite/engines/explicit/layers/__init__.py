@@ -11,13 +11,13 @@ backward pass along v gives the Hessian-vector product, layer by layer and exact
     tangent forward    y_t  = d/de f(p + e p_t, x + e x_t)
     tangent backward   dx_t, dp_t = d/de of backward, given dy_t
 
-The passes run in this order over one ``kept``, in which a layer leaves what its later passes need.
-``x_t`` is None where the input does not depend on the parameters (the first layer), and
-``need_dx`` is False there.
+The passes run in this order with one ``kept``, in which a layer stores the values that its later
+passes need. If the input does not depend on the parameters (the first layer), ``x_t`` is None and
+``need_dx`` is False.
 
-What is fast depends on whether one episode's values fit in a core's cache. Where they do, all
+The fastest method depends on whether one episode's values fit in a core's cache. If they do, all
 episodes go through one batched operation, and the formulas are arranged to pass over the values
-few times; where they do not (`large`), each episode goes through the library's fused operation.
+few times; if they do not (`large`), each episode goes through the library's fused operation.
 """
 
 from suite.engines.explicit.layers.affine import Convolution, Linear

@@ -36,15 +36,15 @@ class Linear(Layer):
         self.weight, self.bias, self.inputs = weight, bias, inputs
 
     def drop_bias(self) -> None:
-        """Leave the bias out, where what follows takes it away again."""
+        """Leave the bias out, because the layer after this one cancels it."""
         self.bias = None
 
     def matrix(self, p: Parameters) -> Tensor:
-        """Return W as (T, O, F)."""
+        """Return W with shape (T, O, F)."""
         return p[self.weight]
 
     def unmatrix(self, gradient: Tensor) -> Tensor:
-        """Return a gradient (T, O, F) of `matrix` as one of the parameter."""
+        """Return the parameter's gradient for a gradient (T, O, F) of `matrix`."""
         return gradient
 
     def rows(self, x: Tensor) -> Tensor:
@@ -135,11 +135,11 @@ class UnfoldedConvolution(Linear):
         return gradient.unflatten(2, (k, k, -1)).permute(0, 1, 4, 2, 3)
 
     def out(self, size: int) -> int:
-        """Return the output height or width for an input of this one."""
+        """Return the output height or width for an input height or width."""
         return (size + 2 * self.padding - self.kernel) // self.stride + 1
 
     def unfolded(self, shape: torch.Size) -> int:
-        """Return how many numbers one episode's unfolded images have."""
+        """Return the number of values of one episode's unfolded images."""
         _, n, h, w, c = shape
         return n * self.out(h) * self.out(w) * self.kernel**2 * c
 
@@ -227,7 +227,7 @@ class LibraryConvolution(Layer):
     def _adjoint(
         self, dy: Tensor, x: Tensor, w: Tensor, need_dx: bool
     ) -> tuple[Tensor | None, Tensor]:
-        """Return A(dy, w), where it is needed, and B(x, dy)."""
+        """Return A(dy, w), if it is needed, and B(x, dy)."""
         s, q = [self.stride] * 2, [self.padding] * 2
         each = [
             aten.convolution_backward(
@@ -250,7 +250,7 @@ class LibraryConvolution(Layer):
 
 
 class Convolution(Layer):
-    """A convolution with zero padding: unfolded over all episodes, or the library's where large."""
+    """A convolution with zero padding: unfolded over all episodes, or the library's if large."""
 
     def __init__(
         self, weight: str, bias: str | None, channels: int, kernel: int, stride: int, padding: int
@@ -260,7 +260,7 @@ class Convolution(Layer):
         self.large = LibraryConvolution(weight, bias, stride, padding)
 
     def drop_bias(self) -> None:
-        """Leave the bias out, where what follows takes it away again."""
+        """Leave the bias out, because the layer after this one cancels it."""
         self.small.bias = self.large.bias = None
 
     def forward(self, p: Parameters, x: Tensor, kept: Saved, memo: dict[Any, Any] | None) -> Tensor:

@@ -1,4 +1,4 @@
-"""What the table of layers is made of: a layer's four passes, and views of values."""
+"""Basis of the table of layers: a layer's four passes, and views of values."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ aten = torch.ops.aten
 
 
 def large(x: Tensor, numbers: int) -> bool:
-    """Return whether so many numbers of one episode are better left to the library's operation."""
+    """Return whether the library's operation is faster for this many numbers of one episode."""
     return x.is_cpu and numbers > LARGE
 
 
 class Saved(SimpleNamespace):
-    """What one layer keeps from one pass for the later ones."""
+    """Values that one layer keeps from one pass for the later passes."""
 
 
 class Layer:
     """A layer without parameters whose map is linear: its tangent is the map itself."""
 
     def forward(self, p: Parameters, x: Tensor, kept: Saved, memo: dict[Any, Any] | None) -> Tensor:
-        """Return y; ``memo`` outlives the pass and may hold what depends on the data alone."""
+        """Return y; ``memo`` outlives the pass, for values that depend only on the data."""
         kept.shape = x.shape
         return self.apply(x, kept)
 
@@ -74,7 +74,7 @@ def values(x: Tensor, episodes: int) -> Tensor:
 
 
 def joined(each: list[Tensor]) -> Tensor:
-    """Stack the episodes' values; one alone is not copied."""
+    """Stack the episodes' values; a single one is not copied."""
     return each[0][None] if len(each) == 1 else torch.stack(each)
 
 

@@ -14,7 +14,7 @@ class CrossEntropy:
     """
 
     def forward(self, z: Tensor, y: Tensor, factor: float) -> tuple[Tensor, Tensor, Any]:
-        """Return the loss (T,), dz (T, n, N) and what `tangent` needs."""
+        """Return the loss (T,), dz (T, n, N) and the values that `tangent` needs."""
         scale = factor / z.shape[1]
         logp = z.log_softmax(-1)
         loss = -scale * logp.gather(-1, y[..., None]).sum((1, 2))
@@ -32,7 +32,7 @@ class SquaredError:
     """L = mean (z - y)^2 over examples and outputs, times a factor: dz = 2 (z - y) / (n O)."""
 
     def forward(self, z: Tensor, y: Tensor, factor: float) -> tuple[Tensor, Tensor, Any]:
-        """Return the loss (T,), dz (T, n, O) and what `tangent` needs."""
+        """Return the loss (T,), dz (T, n, O) and the values that `tangent` needs."""
         scale = factor / (z.shape[1] * z.shape[2])
         error = z - y
         return scale * error.square().sum((1, 2)), 2 * scale * error, scale

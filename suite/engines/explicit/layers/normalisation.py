@@ -37,7 +37,7 @@ class BatchNormalisation(Layer):
     s_t = mean dy_t                        c_t = mean z dy_t + mean z_t dy
     dx_t = h_t (dy - s - c z) + h (dy_t - s_t - c_t z - c z_t)          db_t, dg_t = N s_t, N c_t
 
-    Each is written as a sum of whole values times one number a channel: one pass a term.
+    Each formula is a sum of whole values times one number per channel: one pass per term.
     """
 
     def __init__(self, weight: str | None, bias: str | None, eps: float) -> None:
@@ -129,14 +129,14 @@ class BatchNormalisation(Layer):
 class StandardisedLinear(Layer):
     """`Linear` of few inputs, or a convolution of few channels, with batch norm, as one layer.
 
-    For the first layer of a network. With the rows of inputs less their mean, U (N, F), and their
-    covariance C = U^T U / N, both of the data alone, the statistics of batch norm follow from the
-    weights: the standardised values are z = U W r, where
+    It is used for the first layer of a network. The rows of inputs less their mean, U (N, F), and
+    their covariance C = U^T U / N depend only on the data. With them, the statistics of batch norm
+    follow from the weights: the standardised values are z = U W r, where
 
     v = sum_F W * CW                       r = 1/sqrt(v + eps)      h = g r
     y = U (W h) + 1 b
 
-    so no pass over the N rows is spent on batch norm, and with a column of ones beside U none on
+    so batch norm needs no pass over the N rows and, with a column of ones beside U, neither does
     the offset. With [G; s] = [U, 1]^T dy and q = sum_F W * G:
 
     dW = h (G - r^2 q CW)                  dg = r q                 db = s
@@ -147,7 +147,7 @@ class StandardisedLinear(Layer):
     dg_t = r_t q + r q_t                   db_t = s_t
     """
 
-    #: Inputs F up to which the covariance is cheaper than batch norm's own passes.
+    #: Largest number of inputs F with which the covariance is cheaper than batch norm's own passes.
     FEW = 16
 
     def __init__(self, linear: Linear, norm: BatchNormalisation) -> None:
@@ -240,7 +240,7 @@ class Normalisation(Layer):
         self.weight, self.bias, self.eps, self.axes, self.groups = weight, bias, eps, axes, groups
 
     def view(self, x: Tensor) -> Tensor:
-        """Split the channels into groups, where there are any: (..., C) -> (..., G, C/G)."""
+        """Split the channels into groups, if there are any: (..., C) -> (..., G, C/G)."""
         return x if self.groups is None else x.unflatten(-1, (self.groups, -1))
 
     def scale(self, p: Parameters, name: str | None, ndim: int) -> Tensor | None:
@@ -251,7 +251,7 @@ class Normalisation(Layer):
         return value.view(value.shape[0], *[1] * (ndim - value.ndim), *value.shape[1:])
 
     def reduced(self, value: Tensor) -> Tensor:
-        """Sum what belongs to one parameter: (T, ..., C) -> (T, C)."""
+        """Sum the values of each parameter: (T, ..., C) -> (T, C)."""
         if self.groups is not None:
             value = value.flatten(-2)
         return value.flatten(1, -2).sum(1)

@@ -1,4 +1,4 @@
-"""Layers without parameters: moves, pools, and what acts on one number at a time."""
+"""Layers without parameters: rearrangements, pooling, and functions of one number at a time."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class MaxPool(Layer):
     """2x2 max-pool: linear once the place of each maximum is fixed.
 
     Args:
-        ceil: whether an odd last row or column has a maximum of its own.
+        ceil: whether an odd last row or column has its own maximum.
     """
 
     def __init__(self, ceil: bool = False) -> None:
@@ -102,7 +102,7 @@ class MaxPool(Layer):
 class Rectifier(Layer):
     """y = max(x, 0) + slope min(x, 0): ReLU and leaky ReLU, linear once the signs are fixed."""
 
-    #: Whether the layer before leaves its output to be overwritten.
+    #: Whether this layer may overwrite the output of the layer before it.
     in_place = False
 
     def __init__(self, slope: float) -> None:
@@ -119,7 +119,7 @@ class Rectifier(Layer):
         return self.adjoint(x_t, kept)
 
     def adjoint(self, dy: Tensor, kept: Saved) -> Tensor:
-        # In place: nothing else reads a dy or x_t that has been passed on.
+        # This works in place, because nothing else reads a dy or x_t that has been passed on.
         dx = dy if dy.is_contiguous() else torch.empty_like(kept.y)
         if self.slope:
             return aten.leaky_relu_backward.grad_input(dy, kept.y, self.slope, True, grad_input=dx)
