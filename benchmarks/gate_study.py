@@ -29,7 +29,7 @@ from tabulate import tabulate
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from suite.gate.decide import Blocks, confirmed, judge  # noqa: E402
+from suite.gate.decision import Blocks, confirmed, judge  # noqa: E402
 from suite.gate.run import LOOKS  # noqa: E402
 
 REPLAYS = 2000

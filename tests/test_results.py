@@ -14,7 +14,7 @@ from suite.core.version import RESULTS_VERSION
 from suite.records.store import Store
 from suite.report import write_report
 from suite.report.collect import collect
-from suite.report.tune import choose
+from suite.report.tables.tune import choose
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "results"

@@ -20,8 +20,8 @@ from typing import Any
 from suite.config.cell import Cell
 from suite.core import signals
 from suite.core.errors import UserError
-from suite.executors.attempt import CellJob
 from suite.executors.base import Outcome, Queue, RunWork
+from suite.executors.job import CellJob
 from suite.executors.local_worker import STOP, serve
 from suite.executors.slots import Slot
 from suite.executors.supervision import TICK, CrashCounter, drive, outcome_of

@@ -19,7 +19,7 @@ import torch
 
 from suite.core import registry, signals
 from suite.core.errors import UserError
-from suite.executors.attempt import CellJob, attempt
+from suite.executors.job import CellJob, attempt
 from suite.executors.slots import Slot
 
 #: Message of the parent that ends the worker, after a checkpoint if weights are being trained.
@@ -32,7 +32,7 @@ def serve(
     """Compute the cells that come through the pipe, until it closes.
 
     Answers are tuples: ``("step", done, steps, phase)`` and ``("note", text)`` while a cell is
-    computed, then the answer of `suite.executors.attempt.attempt`.
+    computed, then the answer of `suite.executors.job.attempt`.
     """
     signals.ignore()
     if slot.cores and hasattr(os, "sched_setaffinity"):

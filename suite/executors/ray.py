@@ -21,8 +21,8 @@ from suite.core import signals
 from suite.core.errors import UserError
 from suite.core.process_pool import MEMORY
 from suite.executors import ray_worker as node
-from suite.executors.attempt import CellJob
 from suite.executors.base import Outcome, Queue, RunWork
+from suite.executors.job import CellJob
 from suite.executors.ray_cluster import PATIENCE, Cluster, Share, first_line, share
 from suite.executors.ray_progress import Desk
 from suite.executors.supervision import TICK, CrashCounter, drive, outcome_of

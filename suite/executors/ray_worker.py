@@ -23,7 +23,7 @@ import torch
 from suite.cell import setup
 from suite.core import registry, signals
 from suite.core.errors import UserError
-from suite.executors.attempt import CellJob, attempt
+from suite.executors.job import CellJob, attempt
 from suite.executors.ray_progress import Update
 from suite.records.files import write_atomically
 from suite.records.provenance import suite_sha256
@@ -54,7 +54,7 @@ class Common(NamedTuple):
 def compute(
     task: CellJob, common: Common, data: list[Any], desk: Any, mark: Path | None = None
 ) -> tuple[Any, ...]:
-    """Compute a cell and return the answer of `suite.executors.attempt.attempt`.
+    """Compute a cell and return the answer of `suite.executors.job.attempt`.
 
     Args:
         task: the cell.

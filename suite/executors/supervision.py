@@ -78,7 +78,7 @@ def outcome_of(cell: Cell, answer: tuple[Any, ...]) -> Outcome | None:
 
     Args:
         cell: cell that was computed.
-        answer: answer of `suite.executors.attempt.attempt`.
+        answer: answer of `suite.executors.job.attempt`.
 
     Raises:
         UserError: the input of the cell is invalid.

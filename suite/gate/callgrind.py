@@ -24,7 +24,7 @@ from typing import Any
 
 import torch
 
-from suite.gate.tree import environment
+from suite.gate.process import environment
 from suite.gate.worker import Measurer, WorkerSetting, read_setting
 
 #: Maximum seconds of counting for one tree; the counts that exist by then are used.

@@ -21,8 +21,8 @@ from suite.cell.setup import CellSetup, set_up
 from suite.cell.workers import CellWorkers
 from suite.config.cell import Cell
 from suite.core.episodes import EpisodeContext
-from suite.gate import plain
-from suite.gate.plain import TimedWork
+from suite.gate import calibration as plain
+from suite.gate.calibration import TimedWork
 
 #: Numbers of outer steps and of test episodes in the part that trains and tests.
 SHORT_STEPS, SHORT_EPISODES = 8, 8

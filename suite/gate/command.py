@@ -9,12 +9,12 @@ from filelock import FileLock, Timeout
 
 from suite.config.cell import Cell
 from suite.core.errors import UserError
-from suite.gate import show
+from suite.gate import render as show
 from suite.gate.cases import plans
 from suite.gate.files import Folder, machine
 from suite.gate.measure import FAST, FULL, Say
+from suite.gate.process import other
 from suite.gate.run import GateOutcome, against_baseline, against_commit
-from suite.gate.tree import other
 from suite.gate.worker import WorkerSetting
 
 

@@ -9,7 +9,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from suite.core.dispatch import Operations
-from suite.gate.plain import TimedWork
+from suite.gate.calibration import TimedWork
 
 _ATEN = torch.ops.aten
 #: Operators that make the host wait for the device: reads of a value, and results whose size is a

@@ -13,8 +13,8 @@ from pydantic import Field, ValidationError
 
 from suite.core.component import Strict
 from suite.core.errors import UserError
-from suite.gate import plain
-from suite.gate.decide import Sample, SpeedVerdict
+from suite.gate import calibration as plain
+from suite.gate.decision import Sample, SpeedVerdict
 from suite.records.files import write_atomically
 from suite.records.provenance import processor, usable_cores
 

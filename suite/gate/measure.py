@@ -20,11 +20,12 @@ from typing import NamedTuple
 import numpy as np
 
 from suite.core.version import __version__
-from suite.gate import callgrind, plain
+from suite.gate import calibration as plain
+from suite.gate import callgrind
 from suite.gate.cases import START
-from suite.gate.decide import Sample
+from suite.gate.decision import Sample
 from suite.gate.files import MeasuredCase, Measurement
-from suite.gate.tree import Failed, Worker
+from suite.gate.process import Failed, Worker
 from suite.gate.worker import WorkerSetting
 
 Say = Callable[[str], None]

@@ -8,10 +8,19 @@ from pathlib import Path
 from typing import NamedTuple
 
 from suite.core.errors import UserError
-from suite.gate.decide import Count, SpeedVerdict, Time, compare, confirmed, judge, overall, ratios
+from suite.gate.decision import (
+    Count,
+    SpeedVerdict,
+    Time,
+    compare,
+    confirmed,
+    judge,
+    overall,
+    ratios,
+)
 from suite.gate.files import Folder, MeasuredCase, Measurement
 from suite.gate.measure import Effort, Samples, Say, look_again, measure
-from suite.gate.tree import HERE
+from suite.gate.process import HERE
 from suite.gate.worker import WorkerSetting
 from suite.records.provenance import commit_of
 

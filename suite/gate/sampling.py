@@ -11,8 +11,8 @@ from contextlib import contextmanager
 import torch
 
 from suite.cell.timing import synchronise
+from suite.gate.calibration import TimedWork
 from suite.gate.cases import Case
-from suite.gate.plain import TimedWork
 
 #: Minimum seconds of one sample; shorter work is repeated.
 SAMPLE = 0.01

@@ -1,4 +1,4 @@
-"""A fresh process that measures cases for `suite.gate.tree`, one question at a time.
+"""A fresh process that measures cases for `suite.gate.process`, one question at a time.
 
 Questions and answers are lines of JSON. The first line is a `WorkerSetting`. The questions are
 ``["ready"]``, answered by the cases that cannot be measured, ``["pairs", name, seconds]``, answered

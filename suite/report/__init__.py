@@ -13,11 +13,11 @@ from suite.records.files import write_atomically
 from suite.records.store import Store
 from suite.report.cite import citation
 from suite.report.collect import collect
-from suite.report.comparison import brief, rows
 from suite.report.figures import figures as planned
 from suite.report.page import page
 from suite.report.render import comma_separated, latex, markdown
 from suite.report.tables import tables
+from suite.report.tables.comparison import brief, rows
 
 
 class Written(NamedTuple):

@@ -17,8 +17,8 @@ from suite.published.counterpart import items_of
 from suite.published.numbers import load
 from suite.report.format import listed
 from suite.report.groups import Collection
+from suite.report.matched import UNLIKE, own_results
 from suite.report.notes import splits, stamp
-from suite.report.own import UNLIKE, own_results
 from suite.report.render import latex_escape
 
 SUITE = "fewshot-suite"

@@ -10,7 +10,7 @@ from suite.core.statistics import HEADLINE_SEEDS
 from suite.published.numbers import Number, load
 from suite.published.verdicts import MARGINS
 from suite.report.format import listed
-from suite.report.own import MARKS, Own
+from suite.report.matched import MARKS, Own
 from suite.report.settings import Settings
 
 SIGNS = {

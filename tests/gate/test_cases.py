@@ -10,7 +10,7 @@ import torch
 
 from suite.cell.setup import set_up
 from suite.config.profile import expand, load_profile
-from suite.gate import plain
+from suite.gate import calibration as plain
 from suite.gate.cases import PARTS, START, build, outer_step, plans
 from suite.gate.counts import count
 from suite.gate.sampling import TimeSampler

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from suite.gate import decide
+from suite.gate import decision as decide
 
 
 def pairs(logarithms) -> list[decide.Sample]:

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from suite.core.errors import UserError
-from suite.gate import plain
+from suite.gate import calibration as plain
 from suite.gate.files import Folder, HistoryLine, MeasuredCase, Measurement, Seen, machine
 
 

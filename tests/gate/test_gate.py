@@ -13,10 +13,10 @@ from filelock import FileLock
 from suite.cli import cli
 from suite.core.errors import UserError
 from suite.gate import callgrind, command, measure
-from suite.gate import tree as tree_module
+from suite.gate import process as tree_module
 from suite.gate.cases import Plan, plans
 from suite.gate.files import Folder, machine
-from suite.gate.tree import HERE, Failed, Worker, other
+from suite.gate.process import HERE, Failed, Worker, other
 from suite.gate.worker import WorkerSetting
 from tests.matrix.test_cell import make
 

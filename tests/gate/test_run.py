@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 
 from suite.core.errors import UserError
-from suite.gate import measure, show
+from suite.gate import measure
+from suite.gate import render as show
 from suite.gate import run as gate
 from suite.gate.cases import Plan
 from suite.gate.counts import Counts
 from suite.gate.files import Folder
-from suite.gate.tree import HERE, Failed
+from suite.gate.process import HERE, Failed
 from suite.gate.worker import WorkerSetting
 
 NAMES = ("a", "b")

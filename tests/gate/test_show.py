@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 
-from suite.gate import show
-from suite.gate.decide import Count, Time
+from suite.gate import render as show
+from suite.gate.decision import Count, Time
 from suite.gate.run import CaseResult, GateOutcome
 from tests.gate.test_files import line, measurement
 

@@ -24,7 +24,7 @@ from suite.core.errors import UserError
 from suite.core.streams import Stream
 from suite.executors import factory as choice
 from suite.executors import ray_worker as node
-from suite.executors.attempt import CellJob
+from suite.executors.job import CellJob
 from suite.executors.ray import Remote
 from suite.executors.ray_cluster import Cluster, Share, share
 from suite.matrix import progress

@@ -81,7 +81,7 @@ ILL = (
     QUICK
     + """
 import os, signal
-from suite.executors import attempt
+from suite.executors import job as attempt
 
 inner = attempt.run_cell
 
@@ -99,7 +99,7 @@ attempt.run_cell = run_cell
 
 REFUSING = """
 from suite.core.errors import UserError
-from suite.executors import attempt
+from suite.executors import job as attempt
 
 def run_cell(*_):
     raise UserError("no such thing; mend it.")

@@ -12,7 +12,7 @@ from suite.config.cell import Cell, EvaluationProtocol
 from suite.config.profile import expand, load_profile, profile_names
 from suite.config.profile import shortened as shorten
 from suite.report.collect import collect
-from suite.report.comparison import rows
+from suite.report.tables.comparison import rows
 from tests.report.builder import record, write
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from suite.report.agreement import agreement
 from suite.report.collect import collect
 from suite.report.format import NONE
 from suite.report.tables import tables
+from suite.report.tables.devices import agreement
 from tests.report.builder import cell, record, timing, write
 
 GPU = {"accelerator": "GPU model 7"}

@@ -13,9 +13,9 @@ from suite.config.profile import expand, load_profile, shortened
 from suite.core.errors import UserError
 from suite.published.counterpart import counterparts, differing
 from suite.report.cite import citation
-from suite.report.comparison import brief, comparison, rows
-from suite.report.items import items
 from suite.report.render import comma_separated
+from suite.report.tables.ablations import items
+from suite.report.tables.comparison import brief, comparison, rows
 from tests.report.beside import altered, cells, collected, on, scores, seeds, short
 from tests.report.builder import record
 

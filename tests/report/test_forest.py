@@ -10,8 +10,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
 
 from suite.published.compare import compare
-from suite.report.forest import forest, forest_caption
-from suite.report.style import encoded, printed
+from suite.report.figures.forest import forest, forest_caption
+from suite.report.figures.style import encoded, printed
 from tests.report.beside import Scored, altered, cells, short
 
 GREY, WHITE = "#8c8c8c", "#ffffff"

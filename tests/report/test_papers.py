@@ -12,8 +12,8 @@ import pytest
 from suite.config import presets as protocols
 from suite.published.numbers import load
 from suite.report.layouts import LAYOUTS
-from suite.report.papers import paper_tables
 from suite.report.render import RAISED, UNDER, comma_separated, latex, markdown
+from suite.report.tables.papers import paper_tables
 from tests.report.beside import altered, cells, collected, on, seeds, short
 from tests.report.typeset import compiles, needs_pdflatex
 

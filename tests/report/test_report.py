@@ -14,7 +14,7 @@ from suite.records.store import Store
 from suite.report import write_report
 from suite.report.collect import collect
 from suite.report.figures import figures
-from suite.report.style import PAGE, looks
+from suite.report.figures.style import PAGE, looks
 from tests.report.builder import GLYPHS, cell, record, timing, write
 
 ALGORITHMS = ("sgd", "finetune", "reptile", "fomaml", "maml")

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from suite.report.collect import collect
-from suite.report.costs import timing as timing_table
-from suite.report.protocol import protocol as protocol_table
 from suite.report.render import Bold, comma_separated, markdown
-from suite.report.scores import differences, scores
+from suite.report.tables.protocol import protocol as protocol_table
+from suite.report.tables.scores import differences, scores
+from suite.report.tables.timing import timing as timing_table
 from tests.report.builder import GLYPHS, cell, record, timing, write
 
 T3 = 3.182446305  # t(0.975, 3)

@@ -7,7 +7,7 @@ import numpy as np
 from suite.report.collect import collect
 from suite.report.render import Bold
 from suite.report.tables import tables
-from suite.report.tune import choice, choose
+from suite.report.tables.tune import choice, choose
 from tests.report.builder import GLYPHS, cell, record, write
 
 

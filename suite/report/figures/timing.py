@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from suite.report.costs import alone, duration
+from suite.report.figures.style import panels
 from suite.report.format import significant
 from suite.report.groups import Runs
-from suite.report.style import panels
+from suite.report.tables.timing import alone, duration
 
 # One colour is light and one is dark, so that they also differ in grey print.
 _PARTS = {"inner_loop": ("inner loop", "#9ecae1"), "outer_step": ("outer step", "#0072b2")}

@@ -7,11 +7,11 @@ from typing import Any
 
 from suite.core.statistics import HEADLINE_SEEDS
 from suite.report import format as written
-from suite.report.costs import alone, duration, milliseconds
 from suite.report.groups import Collection, Group
 from suite.report.notes import provenance, stamp
 from suite.report.render import Table
-from suite.report.scores import paired
+from suite.report.tables.scores import paired
+from suite.report.tables.timing import alone, duration, milliseconds
 
 #: Parts whose times are shown, with the headings of their columns.
 PARTS = {"inner_loop": "Inner loop, ms", "outer_step": "Outer step, ms"}

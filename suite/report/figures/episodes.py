@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from suite.records.files import Arrays
-from suite.report.style import COLUMN, PAGE, PlotStyle, legend_below
+from suite.report.figures.style import COLUMN, PAGE, PlotStyle, legend_below
 
 MOST_COLUMNS = 5
 EPISODES = 2

@@ -12,7 +12,7 @@ from tabulate import tabulate
 from suite.gate.files import HistoryLine, Seen
 from suite.gate.run import CaseResult, GateOutcome
 from suite.records.files import write_atomically
-from suite.report.style import encoded, panels, printed
+from suite.report.figures.style import encoded, panels, printed
 
 _HEADERS = [
     "Case", "Verdict", "ms", "Ratio", "Change", "Threshold", "Operators", "Syncs", "KiB",

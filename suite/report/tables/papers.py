@@ -14,9 +14,9 @@ from suite.report.footnotes import assumptions, reading, reasons, reference, sig
 from suite.report.format import NONE
 from suite.report.groups import Collection, Group
 from suite.report.layouts import LAYOUTS, LayoutPart, PaperLayout
+from suite.report.matched import Own, decimals_of, own_results, printed, spread, written
 from suite.report.notes import provenance, stamp
-from suite.report.own import Own, decimals_of, own_results, printed, spread, written
-from suite.report.placing import Method, methods
+from suite.report.paper_layouts import Method, methods
 from suite.report.render import RAISED, UNDER, Block, Table
 from suite.report.settings import Settings
 

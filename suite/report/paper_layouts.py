@@ -11,7 +11,7 @@ from suite.config.presets import Preset, Result
 from suite.published.compare import compare
 from suite.published.numbers import Number
 from suite.report.layouts import LayoutPart
-from suite.report.own import Own
+from suite.report.matched import Own
 
 
 class Printed(NamedTuple):

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from suite.published.compare import Row
-from suite.report.agreement import agreement
-from suite.report.comparison import comparison
-from suite.report.costs import timing
 from suite.report.groups import Collection
-from suite.report.items import items
-from suite.report.papers import paper_tables
-from suite.report.protocol import protocol
 from suite.report.render import Table
-from suite.report.scores import differences, scores
-from suite.report.tune import choice, has_grid
+from suite.report.tables.ablations import items
+from suite.report.tables.comparison import comparison
+from suite.report.tables.devices import agreement
+from suite.report.tables.papers import paper_tables
+from suite.report.tables.protocol import protocol
+from suite.report.tables.scores import differences, scores
+from suite.report.tables.timing import timing
+from suite.report.tables.tune import choice, has_grid
 
 
 def tables(collection: Collection, beside: Sequence[Row]) -> list[Table]:

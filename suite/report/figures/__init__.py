@@ -10,14 +10,14 @@ from matplotlib.figure import Figure
 
 from suite.published.compare import Row
 from suite.records.files import Arrays
-from suite.report.bars import timing_bars
-from suite.report.costs import alone, duration
-from suite.report.curves import adaptation_curves, learning_curves, validation
-from suite.report.examples import MOST_PICTURES, before_after, episode_pictures
-from suite.report.forest import forest, forest_caption
+from suite.report.figures.curves import adaptation_curves, learning_curves, validation
+from suite.report.figures.episodes import MOST_PICTURES, before_after, episode_pictures
+from suite.report.figures.forest import forest, forest_caption
+from suite.report.figures.style import MOST_VARIANTS, PlotStyle, encoded, looks, printed
+from suite.report.figures.timing import timing_bars
 from suite.report.groups import Collection, Runs
-from suite.report.own import own_results
-from suite.report.style import MOST_VARIANTS, PlotStyle, encoded, looks, printed
+from suite.report.matched import own_results
+from suite.report.tables.timing import alone, duration
 
 
 class Picture(NamedTuple):

@@ -16,8 +16,8 @@ from suite.published.verdicts import MARGINS
 from suite.report.footnotes import KINDS
 from suite.report.format import NONE
 from suite.report.groups import Collection
+from suite.report.matched import MARKS, devices, printed, signed, spread, written
 from suite.report.notes import INTERVALS, diverged_cells, provenance, stamp
-from suite.report.own import MARKS, devices, printed, signed, spread, written
 from suite.report.render import Table
 
 #: Maximum number of differing items that a row names; the CSV file names all.

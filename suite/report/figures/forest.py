@@ -16,8 +16,8 @@ from suite.core.metrics import published_metric
 from suite.published.compare import Row
 from suite.published.numbers import Metric
 from suite.published.verdicts import MARGINS
-from suite.report.own import UNLIKE, Own, own_results, signed
-from suite.report.style import PAGE
+from suite.report.figures.style import PAGE
+from suite.report.matched import UNLIKE, Own, own_results, signed
 
 #: Height in inches of each row, and of the rest of each panel.
 LINE, AROUND = 0.155, 0.62

@@ -12,8 +12,8 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 
 from suite.core.metrics import metric_of
 from suite.core.statistics import seed_interval, seed_means
+from suite.report.figures.style import PlotStyle, handle, legend_below, panels
 from suite.report.groups import Group, Runs
-from suite.report.style import PlotStyle, handle, legend_below, panels
 
 #: Largest shown error, as a multiple of the scores before adaptation; larger errors diverge.
 OFF_CHART = 10.0
