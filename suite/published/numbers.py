@@ -22,7 +22,7 @@ from suite.published.bibliography import Paper
 
 NUMBERS = Path(__file__).with_name("numbers.toml")
 
-Metric = Literal["accuracy_pct", "mse", "average_return"]
+MetricName = Literal["accuracy_pct", "mse", "average_return"]
 """Accuracy in percent, mean squared error, or undiscounted return."""
 PmKind = Literal["tasks", "tasks_std", "seeds_std", "unstated"]
 """Meaning of a ±: ``tasks``, the 95 % interval over the test tasks of one model; ``tasks_std`` and
@@ -37,7 +37,7 @@ results site that quotes the table, C in one third-party summary."""
 class Measured(Strict):
     """A reported value with its ±."""
 
-    metric: Metric
+    metric: MetricName
     value: float
     """Value in the metric's unit: percent, squared error or return."""
     pm: float | None = Field(None, gt=0)

@@ -14,7 +14,6 @@ from matplotlib.textpath import TextPath
 
 from suite.core.metrics import published_metric
 from suite.published.compare import Row
-from suite.published.numbers import Metric
 from suite.published.verdicts import MARGINS
 from suite.report.figures.style import PAGE
 from suite.report.matched import UNLIKE, Own, own_results, signed
@@ -197,7 +196,7 @@ def _difference(own: Own) -> str:
     return f"{values[0]} [{', '.join(values[1:])}]" if values[1:] else values[0]
 
 
-def _short(value: float, metric: Metric) -> str:
+def _short(value: float, metric: str) -> str:
     """Write a difference; a huge one has fewer digits, because its text must fit."""
     return signed(value, metric) if abs(value) < 1e4 else f"{value:+.0e}".replace("-", "−", 1)
 
