@@ -233,16 +233,16 @@ def _data(options: dict) -> Path | None:
 
 
 def _run(**options) -> None:
-    from suite.executors import factory as choice
+    from suite.executors import factory
     from suite.matrix import listing
     from suite.matrix.progress import Progress
     from suite.matrix.run import run_matrix
     from suite.matrix.schedule import shard
 
-    cluster = choice.cluster(options["executor"], options["address"])
+    cluster = factory.cluster(options["executor"], options["address"])
     names = options["device_names"] or load_profile(options["profile"]).devices
     kinds = devices.resolve(names, cluster.kinds if cluster else None)
-    executor = choice.choose(
+    executor = factory.make_executor(
         options["executor"],
         kinds,
         options["workers"],

@@ -33,7 +33,7 @@ def cluster(name: str | None, address: str | None) -> Cluster | None:
     return Cluster(address) if address is not None or name == "ray" else None
 
 
-def choose(
+def make_executor(
     name: str | None,
     kinds: Collection[str],
     workers: int | None,

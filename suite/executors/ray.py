@@ -20,11 +20,11 @@ from suite.config.cell import Cell
 from suite.core import signals
 from suite.core.errors import UserError
 from suite.core.process_pool import MEMORY
-from suite.executors import ray_worker as node
+from suite.executors import ray_worker
 from suite.executors.base import Outcome, Queue, RunWork
 from suite.executors.job import CellJob
 from suite.executors.ray_cluster import PATIENCE, Cluster, Share, first_line, share
-from suite.executors.ray_progress import Desk
+from suite.executors.ray_progress import ProgressActor
 from suite.executors.supervision import TICK, CrashCounter, drive, outcome_of
 from suite.records.files import temporary_beside, write_atomically
 from suite.records.provenance import suite_sha256
@@ -96,16 +96,18 @@ class _RayWorkers:
 
         self._cluster, self._work = cluster, work
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-        self._desk = ray.remote(Desk).options(num_cpus=0, scheduling_strategy=here).remote()
-        self._news = self._desk.hear.remote()
-        read = tuple(node.Plugin(path.resolve(), _content(path)) for path in plugins)
-        self._common = node.Common(work.profile, suite_sha256(), read)
+        self._progress = (
+            ray.remote(ProgressActor).options(num_cpus=0, scheduling_strategy=here).remote()
+        )
+        self._updates = self._progress.poll.remote()
+        read = tuple(ray_worker.Plugin(path.resolve(), _content(path)) for path in plugins)
+        self._common = ray_worker.Common(work.profile, suite_sha256(), read)
         # Dead workers are counted here, not by Ray, so that the user can be told. A process that
         # has begun to use a GPU cannot change to another one, so it computes only one cell.
         always = {"max_retries": 0, "scheduling_strategy": "SPREAD"}
         self._compute = {
-            "cpu": ray.remote(**always)(node.compute),
-            "cuda": ray.remote(num_gpus=1, max_calls=1, **always)(node.compute),
+            "cpu": ray.remote(**always)(ray_worker.compute),
+            "cuda": ray.remote(num_gpus=1, max_calls=1, **always)(ray_worker.compute),
         }
         self._running: dict[Any, Cell] = {}  # by the reference to the task's answer
         self._shares = {"cpu": Share(1, 0), "cuda": Share(1, 1)}
@@ -116,7 +118,9 @@ class _RayWorkers:
         self._begun: set[str] = set()  # labels of cells whose tasks have started
         self._marks: set[Path] = set()
         self._told = False
-        ray.get(self._desk.open.remote())  # before any cell, so that every task can be told to stop
+        ray.get(
+            self._progress.open.remote()
+        )  # before any cell, so that every task can be told to stop
 
     @property
     def busy(self) -> bool:
@@ -160,7 +164,7 @@ class _RayWorkers:
         task = CellJob(cell, alone, path, keeper.every, keeper.keep)
         compute = self._compute[cell.numerics.device].options(num_cpus=wanted.cores)
         mark = None if path is None else self._marked(path.parent)
-        answer = compute.remote(task, self._common, self._sent(cell), self._desk, mark)
+        answer = compute.remote(task, self._common, self._sent(cell), self._progress, mark)
         self._running[answer] = cell
 
     def _marked(self, folder: Path) -> Path:
@@ -193,7 +197,7 @@ class _RayWorkers:
         if self._told:
             return
         self._told = True
-        self._desk.stop.remote()
+        self._progress.stop.remote()
         for answer, cell in list(self._running.items()):
             if self._work.checkpoint(cell).path is None or cell.label not in self._begun:
                 self._ray.cancel(answer, force=True)
@@ -201,23 +205,23 @@ class _RayWorkers:
 
     def outcomes(self) -> Iterator[Outcome]:
         """Wait a moment for the tasks, and yield the outcome of one that has finished."""
-        ready, _ = self._ray.wait([*self._running, self._news], num_returns=1, timeout=TICK)
+        ready, _ = self._ray.wait([*self._running, self._updates], num_returns=1, timeout=TICK)
         for reference in ready:
-            if reference == self._news:
+            if reference == self._updates:
                 self._hear()
             elif outcome := self._finished(reference):
                 yield outcome
 
     def _hear(self) -> None:
         labels = {cell.label for cell in self._running.values()}
-        for label, step, notes in self._ray.get(self._news):
+        for label, step, notes in self._ray.get(self._updates):
             for note in notes:
                 self._work.note(note)
             if label in labels:  # else it is finished, and this message is late
                 self._begun.add(label)
                 if step is not None:
                     self._work.step(label, *step)
-        self._news = self._desk.hear.remote()
+        self._updates = self._progress.poll.remote()
 
     def _finished(self, reference: Any) -> Outcome | None:
         """Take a task's answer; if it died, begin its cell again, or return the failure."""
@@ -253,8 +257,8 @@ class _RayWorkers:
         with suppress(self._cluster.errors):
             for answer in self._running:
                 self._ray.cancel(answer, force=True)
-            self._ray.kill(self._desk)
-            left = [*self._running, self._news]
+            self._ray.kill(self._progress)
+            left = [*self._running, self._updates]
             self._ray.wait(left, num_returns=len(left), timeout=PATIENCE)
 
 

@@ -21,32 +21,32 @@ class Update(NamedTuple):
     notes: tuple[str, ...]
 
 
-class Desk:
+class ProgressActor:
     """Ray actor that passes on progress; its methods run one at a time in one thread."""
 
     def __init__(self) -> None:
-        self._news: list[Update] = []
+        self._updates: list[Update] = []
         self._some = asyncio.Event()
         self._stopping = False
 
     async def open(self) -> None:
         """Answer as soon as the actor runs."""
 
-    async def say(self, news: Update) -> bool:
+    async def report(self, update: Update) -> bool:
         """Store an update, and return whether the worker must stop."""
-        self._news.append(news)
+        self._updates.append(update)
         self._some.set()
         return self._stopping
 
-    async def hear(self) -> list[Update]:
+    async def poll(self) -> list[Update]:
         """Return the updates since the last call, as soon as there are any."""
         try:
             await asyncio.wait_for(self._some.wait(), LONGEST)
         except TimeoutError:
             return []
         self._some.clear()
-        news, self._news = self._news, []
-        return news
+        updates, self._updates = self._updates, []
+        return updates
 
     async def stop(self) -> None:
         """Tell every worker to stop when it sends its next update."""

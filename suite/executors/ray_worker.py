@@ -52,7 +52,7 @@ class Common(NamedTuple):
 
 
 def compute(
-    task: CellJob, common: Common, data: list[Any], desk: Any, mark: Path | None = None
+    task: CellJob, common: Common, data: list[Any], progress: Any, mark: Path | None = None
 ) -> tuple[Any, ...]:
     """Compute a cell and return the answer of `suite.executors.job.attempt`.
 
@@ -61,7 +61,7 @@ def compute(
         common: values that all cells of the run have in common.
         data: list with a reference to the sampler if the task reads data, else empty. It is a list
             because Ray would fetch a bare reference before plug-ins are loaded.
-        desk: handle of the progress actor.
+        progress: handle of the progress actor.
         mark: file that the driver has put into the folder of checkpoints, if there is one.
     """
     import ray
@@ -76,7 +76,7 @@ def compute(
         return "refused", str(error)
     _fetch(task, data, ray.get)
     device = torch.device("cuda", 0) if task.cell.numerics.device == "cuda" else torch.device("cpu")
-    with _RayProgress(task.cell.label, desk, ray.get).open() as line:
+    with _RayProgress(task.cell.label, progress, ray.get).open() as line:
         return attempt(task, common.profile, None, device, line.report, line.note)
 
 
@@ -139,12 +139,12 @@ class _RayProgress:
 
     Args:
         label: label of the cell.
-        desk: handle of the progress actor.
+        progress: handle of the progress actor.
         get: function ``ray.get``.
     """
 
-    def __init__(self, label: str, desk: Any, get: Any) -> None:
-        self._label, self._desk, self._get = label, desk, get
+    def __init__(self, label: str, progress: Any, get: Any) -> None:
+        self._label, self._progress, self._get = label, progress, get
         self._step: tuple[int, int, str] | None = None
         self._notes: list[str] = []
         self._over = threading.Event()
@@ -179,4 +179,6 @@ class _RayProgress:
     def _say(self) -> bool:
         step, self._step = self._step, None
         notes, self._notes = self._notes, []
-        return bool(self._get(self._desk.say.remote(Update(self._label, step, tuple(notes)))))
+        return bool(
+            self._get(self._progress.report.remote(Update(self._label, step, tuple(notes))))
+        )
