@@ -382,7 +382,7 @@ def cite(options: dict, **own) -> None:
 @cli.command()
 @click.option("--fast", is_flag=True, help="A few cases, in less than a minute.")
 @click.option("--against", metavar="REV", help="Measure this commit beside, not the baseline.")
-@click.option("--update", is_flag=True, help="Make the baseline anew, from what is here now.")
+@click.option("--update", is_flag=True, help="Make a new baseline from the present code.")
 @click.option("--only", default="", metavar="TEXT", help="Cases with this in their name.")
 @_also("results")
 @click.pass_obj
@@ -412,7 +412,9 @@ def gate(options: dict, fast: bool, against: str | None, update: bool, only: str
             only=only,
         )
     except signals.Stopped as signal:
-        raise signals.Stopped(signal.number, "the gate begins anew next time") from None
+        raise signals.Stopped(
+            signal.number, "the gate starts from the beginning next time"
+        ) from None
     click.echo(text, nl=False)
     click.echo(f"all of it is in {folder}.", err=True)
     if any(result.verdict == "slower" for result in outcome.results):

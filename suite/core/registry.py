@@ -114,7 +114,7 @@ def load_entry_points() -> None:
         except Exception as error:
             raise UserError(
                 f"the installed plug-in {point.name!r} ({point.value}) cannot be imported: "
-                f"{type(error).__name__}: {error}; mend or uninstall it."
+                f"{type(error).__name__}: {error}; fix or uninstall it."
             ) from error
 
 

@@ -88,7 +88,7 @@ def choose(
         if distance > GROSS and algorithm.second_order and algorithm.writes_outer:
             raise UserError(
                 f"the outer gradient that {algorithm.name} writes is not that of the query loss "
-                f"through its adapt (off by {distance:.0e}); leave second_order False, or mend it."
+                f"through its adapt (off by {distance:.0e}); leave second_order False, or fix it."
             )
         reason = f"its float64 self-check is off by {distance:.0e} relative"
     if requested != "auto":

@@ -187,7 +187,7 @@ class _RayWorkers:
             except Exception as error:  # pickling can raise any error
                 raise UserError(
                     f"the data of {cell.label} cannot be sent to other machines "
-                    f"({first_line(error)}); take another executor, or mend the sampler."
+                    f"({first_line(error)}); take another executor, or fix the sampler."
                 ) from error
             setup.forget()
         return [self._data[task]]

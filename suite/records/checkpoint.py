@@ -78,7 +78,7 @@ class Checkpoint:
         except OSError as error:
             raise UserError(
                 f"the checkpoint {str(self.path)!r} cannot be read: {error.strerror or error}; "
-                "make it readable, or move it away to begin anew."
+                "make it readable, or move it away to start again."
             ) from error
         try:
             with np.load(io.BytesIO(content), allow_pickle=False) as file:
@@ -109,4 +109,6 @@ class Checkpoint:
     def _set_aside(self, reason: str) -> None:
         assert self.path is not None
         place = moved_aside(self.path)
-        self.note(f"training begins anew: the checkpoint, now {str(place)!r}, is no use; {reason}")
+        self.note(
+            f"training starts again from the beginning: the checkpoint, now {str(place)!r}, is no use; {reason}"
+        )

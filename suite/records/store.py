@@ -218,12 +218,12 @@ class Store:
         except Exception as error:  # a damaged zip can raise almost any error
             raise UserError(
                 f"the arrays {str(path)!r} cannot be read ({error}); run the profile again, which "
-                "sets them aside and computes the cell anew."
+                "sets them aside and computes the cell again."
             ) from error
         if record.results is None or arrays_sha256(arrays) != record.results.arrays_sha256:
             raise UserError(
                 f"the arrays {str(path)!r} are not those of their record; run the profile again, "
-                "which sets both aside and computes the cell anew."
+                "which sets both aside and computes the cell again."
             )
         return arrays
 
