@@ -110,5 +110,5 @@ class Checkpoint:
         assert self.path is not None
         place = moved_aside(self.path)
         self.note(
-            f"training starts again from the beginning: the checkpoint, now {str(place)!r}, is no use; {reason}"
+            f"training starts again: the checkpoint, now {str(place)!r}, cannot be used; {reason}"
         )
