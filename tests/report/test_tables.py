@@ -194,6 +194,18 @@ def test_timing_takes_medians_over_seeds_of_cells_that_were_alone(tmp_path):
     assert {line["seed"] for line in lines(found)} == {"0", "1", "2"}
 
 
+def test_timing_says_how_outer_gradients_were_computed(tmp_path):
+    made, arrays = record(cell(), {"test": headline(np.ones(4))})
+    use = made.engine.model_copy(update={"mode": "replayed", "mode_reason": "one process"})
+    found = timing_table(
+        collect(write(tmp_path, (made.model_copy(update={"engine": use}), arrays)))
+    )
+    assert cells(found, "maml")["Engine"] == "explicit, replayed"
+    assert {(line["mode"], line["mode_reason"]) for line in lines(found)} == {
+        ("replayed", "one process")
+    }
+
+
 def test_timing_of_what_was_never_alone_is_not_shown(tmp_path):
     made = record(cell(), {"test": headline(np.ones(4))}, times=timing(alone=False))
     row = cells(timing_table(collect(write(tmp_path, made))), "maml")

@@ -65,6 +65,8 @@ def timing(collection: Collection) -> Table:
         "CUDA. GFLOP/s: the FLOPs of matrix products and convolutions in an outer step by its "
         "median time; utilisation: of the rate at which all cores of the cell multiply large "
         "matrices.",
+        "Engine: with it, how the outer gradients were computed, if the record says so: in-process, "
+        "replayed (recorded once), or sharded over the processes of the cell.",
         f"Only cells that had the device for themselves are timed: {_left_out(collection)}.",
         *provenance(collection),
     )
@@ -92,7 +94,7 @@ def _row(runs: Runs, records: list[Record], devices: bool) -> tuple[str, ...]:
     return (
         runs.experiment,
         *((runs.device,) if devices else ()),
-        *(runs.variant, written.listed(r.engine.used for r in runs.records)),
+        *(runs.variant, written.listed(_engine(r) for r in runs.records)),
         *(milliseconds(duration(records, part)) for part in PARTS),
         written.number(training),
         written.number(None if memory is None else memory / 2**20),
@@ -101,6 +103,12 @@ def _row(runs: Runs, records: list[Record], devices: bool) -> tuple[str, ...]:
         written.number(None if not speed or not ceiling else 100e9 * speed / ceiling),
         str(of) if len(records) == of else f"{len(records)} of {of}",
     )
+
+
+def _engine(record: Record) -> str:
+    """Return the engine, and how it computed the outer gradients if the record says so."""
+    use = record.engine
+    return f"{use.used}, {use.mode}" if use.mode else use.used
 
 
 def milliseconds(found: tuple[float, float, float] | None) -> str:
@@ -131,6 +139,8 @@ def _data(runs: Runs, records: list[Record]) -> list[Mapping[str, Any]]:
                 "variant": runs.variant,
                 "algorithm": runs.algorithm,
                 "engine": record.engine.used,
+                "mode": record.engine.mode,
+                "mode_reason": record.engine.mode_reason,
                 "seed": record.cell.seed,
                 "quantity": quantity,
                 "unit": unit,
