@@ -65,8 +65,8 @@ def timing(collection: Collection) -> Table:
         "CUDA. GFLOP/s: the FLOPs of matrix products and convolutions in an outer step by its "
         "median time; utilisation: of the rate at which all cores of the cell multiply large "
         "matrices.",
-        "Engine: with it, how the outer gradients were computed, if the record says so: in-process, "
-        "replayed (recorded once), or sharded over the processes of the cell.",
+        "Engine: with it, how the outer gradients were computed, if the record says so: "
+        "in-process, replayed (recorded once), or sharded over the processes of the cell.",
         f"Only cells that had the device for themselves are timed: {_left_out(collection)}.",
         *provenance(collection),
     )
