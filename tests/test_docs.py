@@ -66,8 +66,7 @@ COMMANDS = [
 ]
 
 
-@pytest.mark.parametrize("name", ["quick/scores", "paper/maml-table-1", "paper/maml-table-2",
-                                  "traps/items"])  # fmt: skip
+@pytest.mark.parametrize("name", ["quick/scores", "paper/maml-table-2", "traps/items"])
 def test_tables_of_the_results_are_the_committed_ones(name):
     assert table_rows(name) in (DOCS / "results.md").read_text()
 
