@@ -49,7 +49,8 @@ def commands(page: Path) -> list[list[str]]:
     """The words that the page's shell blocks give to the command line."""
     found = []
     for language, block in blocks(page):
-        for line in block.splitlines() if language in ("", "bash", "sh") else ():
+        lines = block.replace("\\\n", " ").splitlines()  # a shell's continued lines
+        for line in lines if language in ("", "bash", "sh") else ():
             line = re.sub(r"\$\w+", "1", line)  # a shell's variables
             for part in re.split(r"&&|\|", line):
                 words = shlex.split(part, comments=True)
