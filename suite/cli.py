@@ -46,7 +46,9 @@ def _shard(_: click.Context, __: click.Parameter, value: str | None) -> tuple[in
         return None
     match = re.fullmatch(r"([0-9]+)/([0-9]+)", value)
     if match is None or not 1 <= int(match[1]) <= int(match[2]):
-        raise UserError(f"--shard takes a share and how many there are, as 2/8, not {value!r}.")
+        raise UserError(
+            f"--shard takes a number and the number of shards, such as 2/8, not {value!r}."
+        )
     return int(match[1]), int(match[2])
 
 
@@ -156,7 +158,7 @@ class _Group(click.Group):
     "--checkpoints",
     type=click.Path(path_type=Path),
     help="Folder of checkpoints and kept weights, instead of --results. With --address it must be "
-    "visible to all nodes; without one there are no checkpoints there.",
+    "visible to all nodes; a cluster run without it has none.",
 )
 @click.option(
     "--keep-weights",
@@ -228,7 +230,7 @@ def _cells(options: dict, kinds: list[str], cores: int) -> list[Cell]:
 def _data(options: dict) -> Path | None:
     data = options["data"]
     if data is not None and not data.is_dir():
-        raise UserError(f"the data folder {str(data)!r} does not exist or is no folder.")
+        raise UserError(f"the data folder {str(data)!r} is not an existing folder.")
     return data
 
 
@@ -259,7 +261,7 @@ def _run(**options) -> None:
         listing.show(cells, store, data, console, executor.lanes, details=options["dry_run"])
         return
     if not cells:
-        console.print("this share has no cells: there are more shares than cells.")
+        console.print("this shard has no cells, because there are more shards than cells.")
         return
     summary = run_matrix(
         cells,
@@ -273,7 +275,7 @@ def _run(**options) -> None:
         checkpoints=options["checkpoints"],
     )
     for problem in store.problems:
-        console.print(f"no whole record: {problem}", markup=False, soft_wrap=True)
+        console.print(f"invalid record: {problem}", markup=False, soft_wrap=True)
     console.print(
         f"{summary.done} cells done, {summary.skipped} already there, "
         f"{len(summary.diverged)} diverged, {len(summary.failed)} failed, "
@@ -309,7 +311,7 @@ def _presets(profile: str) -> list[protocols.Preset]:
 @_also("profile", "results", "no_figures")
 @click.pass_obj
 def report(options: dict, **own) -> None:
-    """Write tables and figures again, from the records alone."""
+    """Write tables and figures again, from the records only."""
     options = options | {key: value for key, value in own.items() if value}
     _report(_store(options), options)
 
@@ -319,9 +321,9 @@ def report(options: dict, **own) -> None:
 @_also("profile", "results", "no_figures")
 @click.pass_obj
 def merge(options: dict, folders: tuple[Path, ...], **own) -> None:
-    """Copy the whole records of other results FOLDERS into --results, then write the report.
+    """Copy the valid records of other results FOLDERS into --results, then write the report.
 
-    Where two records contradict each other both are named and nothing is copied. Exit status 1 if
+    If two records contradict each other, both are named and nothing is copied. Exit status 1 if
     a record was left where it is.
     """
     from suite.records.merge import merge as join
@@ -352,7 +354,7 @@ def verify(options: dict, rerun: tuple[str, ...]) -> None:
     problems = check(store, _data(options), rerun, lambda text: click.echo(text))
     for problem in problems:
         click.echo(f"wrong: {problem}")
-    click.echo(f"{len(problems)} problems." if problems else "all is well.")
+    click.echo(f"{len(problems)} problems." if problems else "no problems.")
     if problems:
         raise SystemExit(1)
 
@@ -381,9 +383,11 @@ def cite(options: dict, **own) -> None:
 
 @cli.command()
 @click.option("--fast", is_flag=True, help="A few cases, in less than a minute.")
-@click.option("--against", metavar="REV", help="Measure this commit beside, not the baseline.")
+@click.option("--against", metavar="REV", help="Compare with this commit, not with the baseline.")
 @click.option("--update", is_flag=True, help="Make a new baseline from the present code.")
-@click.option("--only", default="", metavar="TEXT", help="Cases with this in their name.")
+@click.option(
+    "--only", default="", metavar="TEXT", help="Measure only cases with this text in their name."
+)
 @_also("results")
 @click.pass_obj
 def gate(options: dict, fast: bool, against: str | None, update: bool, only: str, **own) -> None:
@@ -416,7 +420,7 @@ def gate(options: dict, fast: bool, against: str | None, update: bool, only: str
             signal.number, "the gate starts from the beginning next time"
         ) from None
     click.echo(text, nl=False)
-    click.echo(f"all of it is in {folder}.", err=True)
+    click.echo(f"the full results are in {folder}.", err=True)
     if any(result.verdict == "slower" for result in outcome.results):
         raise SystemExit(1)
 

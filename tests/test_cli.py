@@ -431,7 +431,7 @@ def test_a_damaged_record_is_set_aside_and_its_cell_runs_again(folder):
     second.with_suffix(".npz").write_bytes(b"PK")
     again = run(folder)
     assert again.exit_code == 0
-    assert again.output.count("no whole record, set aside") == 4
+    assert again.output.count("invalid record, set aside") == 4
     assert [record["result_sha256"] for record in records(folder)] == made
     assert (first.parent / "set-aside" / first.name).read_bytes() == torn
 
@@ -447,7 +447,7 @@ def test_shares_of_a_matrix_are_merged_to_the_whole(folder):
     assert "2 records copied, 0 already there." in merged.output
     assert (folder / "out" / "tables" / "tiny" / "report.md").is_file()
     assert "2 already there" in run(folder).output
-    assert "this share has no cells" in run(folder, "--shard", "3/3").output
+    assert "this shard has no cells" in run(folder, "--shard", "3/3").output
     assert run(folder, "--shard", "3/3", "--list").output == ""
 
 
@@ -460,7 +460,7 @@ def test_merge_names_conflicts_and_damage(folder):
     torn.write_bytes(b"torn")
     merged = run(folder, "merge", folder / "one")
     assert merged.exit_code == 1
-    assert f"{torn.name} is no whole record" in merged.output
+    assert f"{torn.name} is not a valid record" in merged.output
     assert "1 records copied" in merged.output
 
 

@@ -1,4 +1,4 @@
-"""The committed results: whole records of committed code, and tables that follow from them."""
+"""The committed results: valid records of committed code, and tables that follow from them."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ def cluster(name: str | None, address: str | None) -> Cluster | None:
         UserError: options that contradict each other, no Ray, or no cluster.
     """
     if address is not None and name not in (None, "ray"):
-        raise UserError(f"--address is of the executor ray; leave out --executor {name}.")
+        raise UserError(f"--address works only with the executor ray; leave out --executor {name}.")
     return Cluster(address) if address is not None or name == "ray" else None
 
 
@@ -55,14 +55,20 @@ def make_executor(
         UserError: options that contradict each other, or more workers than cores.
     """
     if workers and cluster:
-        raise UserError("--workers is of the executor local; Ray takes all cores of the cluster.")
+        raise UserError(
+            "--workers works only with the executor local; Ray takes all cores of the cluster."
+        )
     if cluster:
         return Remote(cluster, plugins, cores)
     accelerators = torch.cuda.device_count() if "cuda" in kinds else 0
     if workers and name == "serial":
-        raise UserError("--workers is of the executor local; leave out --executor serial.")
+        raise UserError(
+            "--workers works only with the executor local; leave out --executor serial."
+        )
     if workers and "cpu" not in kinds:
-        raise UserError("--workers shares out CPU cells, and no cell is for the CPU; leave it out.")
+        raise UserError(
+            "--workers divides the cores among CPU cells, and no cell is for the CPU: leave it out."
+        )
     if name == "local" or (name is None and (workers or accelerators > 1)):
         return Local(divide(kinds, workers or 1, core_numbers(), accelerators), plugins)
     return Serial()

@@ -109,8 +109,8 @@ class Folder:
             return None
         except (OSError, ValidationError) as error:
             raise UserError(
-                f"{str(path)!r} is no baseline ({type(error).__name__}); delete it, or make a new "
-                "one with gate --update."
+                f"{str(path)!r} is not a baseline ({type(error).__name__}); delete it, or make "
+                "a new one with gate --update."
             ) from error
         return found if found.plain_sha256 == plain.sha256() else None
 

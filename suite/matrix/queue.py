@@ -79,7 +79,7 @@ class CellQueue:
                 record = self._store.find(cell)
                 if record is None:
                     for path in self._store.make_room(cell):
-                        self._progress.note(f"no whole record, set aside: {path}")
+                        self._progress.note(f"invalid record, set aside: {path}")
                     self._held[cell.label] = _Held(cell, time.monotonic(), held.pop_all())
                     self._progress.begin(cell.label)
                     return cell

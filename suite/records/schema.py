@@ -182,7 +182,7 @@ class Record(Strict):
         """
         values = json.loads(content)
         if not isinstance(values, dict):
-            raise ValueError("it is no JSON object")
+            raise ValueError("it is not a JSON object")
         version = values.get("schema_version")
         if version not in READ:
             raise ValueError(

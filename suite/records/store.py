@@ -236,7 +236,7 @@ class Store:
                 raise ValueError("its arrays are missing")
         except (ValueError, OSError, RecursionError, MemoryError) as error:
             reason = next(iter(str(error).splitlines()), type(error).__name__)
-            self._problem(f"{path.name} is no whole record ({reason})")
+            self._problem(f"{path.name} is not a valid record ({reason})")
             return None
         return record
 

@@ -32,7 +32,7 @@ class Block:
 
     row: int
     groups: tuple[tuple[str, int], ...]
-    """Upper headings, each with the number of columns that it spans; '' is no heading."""
+    """Upper headings, each with the number of columns that it spans; '' for none."""
     columns: tuple[str, ...]
 
     def flat(self) -> tuple[str, ...]:

@@ -60,7 +60,7 @@ def test_a_broken_baseline_is_named_and_left(tmp_path, text):
     folder = Folder(tmp_path, "m")
     folder.path.mkdir(parents=True)
     folder.baseline_path.write_text(text)
-    with pytest.raises(UserError, match=r"is no baseline .*--update"):
+    with pytest.raises(UserError, match=r"is not a baseline .*--update"):
         folder.baseline()
     assert folder.baseline_path.read_text() == text
 

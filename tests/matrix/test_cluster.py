@@ -313,7 +313,7 @@ def test_a_missing_ray_is_named_with_its_mend(tmp_path, monkeypatch):
         (["--address", "ray://here:10001"], "--address takes HOST:PORT or auto"),
         (["--address", "nowhere"], "--address takes HOST:PORT or auto"),
         (["--address", "auto", "--executor", "local"], "leave out --executor local"),
-        (["--executor", "ray", "--workers", "2"], "--workers is of the executor local"),
+        (["--executor", "ray", "--workers", "2"], "--workers works only with the executor local"),
     ],
 )
 def test_words_that_do_not_work_are_refused(words, told, tmp_path):

@@ -32,11 +32,11 @@ def edited(path, **changes):
 @pytest.mark.parametrize(
     ("spoil", "reason"),
     [
-        (lambda p: p.write_bytes(p.read_bytes()[:500]), "no whole record"),
-        (lambda p: p.write_bytes(b""), "no whole record"),
-        (lambda p: p.write_bytes(b"[1, 2]"), "no JSON object"),
-        (lambda p: p.write_bytes(b"\xff\xfe"), "no whole record"),
-        (lambda p: p.write_bytes(b"[" * 100_000), "no whole record"),
+        (lambda p: p.write_bytes(p.read_bytes()[:500]), "not a valid record"),
+        (lambda p: p.write_bytes(b""), "not a valid record"),
+        (lambda p: p.write_bytes(b"[1, 2]"), "not a JSON object"),
+        (lambda p: p.write_bytes(b"\xff\xfe"), "not a valid record"),
+        (lambda p: p.write_bytes(b"[" * 100_000), "not a valid record"),
         (lambda p: edited(p, status="diverged"), "changed after it was written"),
         (lambda p: edited(p, timing=None), "changed after it was written"),
         (lambda p: edited(p, schema_version=99), "schema is 99"),

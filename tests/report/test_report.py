@@ -160,7 +160,7 @@ def test_page_names_files_that_are_no_record(tmp_path):
     (store.folder / "broken.json").write_text("{")
     write_report(tmp_path, "demo", figures=False)
     page = (tmp_path / "tables/demo/report.md").read_text(encoding="utf-8")
-    assert "- broken.json is no whole record" in page
+    assert "- broken.json is not a valid record" in page
 
 
 def test_a_large_grid_has_tables_but_no_figures(tmp_path):
