@@ -22,7 +22,7 @@ from suite.core import devices
 from suite.core.allocator import SETTINGS
 from suite.core.errors import UserError
 from suite.core.streams import Stream
-from suite.executors import factory as choice
+from suite.executors import factory
 from suite.executors import ray_worker as node
 from suite.executors.job import CellJob
 from suite.executors.ray import Remote
@@ -374,8 +374,8 @@ def test_samplers_travel_without_their_rotations():
 
 def test_words_choose_the_cluster(monkeypatch):
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
-    assert choice.cluster(None, None) is None
-    local = choice.cluster("ray", None)
+    assert factory.cluster(None, None) is None
+    local = factory.cluster("ray", None)
     assert local.own
-    executor = choice.choose("ray", ["cpu"], None, [], local, 1)
+    executor = factory.make_executor("ray", ["cpu"], None, [], local, 1)
     assert executor.lanes == [("cpu",)] * len(os.sched_getaffinity(0))
