@@ -98,9 +98,9 @@ class MetaGradients:
         self._batch, self._context = batch, context
         first = batch(0)
         self._count, self.parts = len(first), engine.parts(algorithm, first)
-        self.why_not_replayed = "it is switched off" if replay is False else ""
+        self._why_not_replayed = "it is switched off" if replay is False else ""
         if replay is None:
-            self.why_not_replayed = why_not_record(engine, algorithm, self.parts, steps)
+            self._why_not_replayed = why_not_record(engine, algorithm, self.parts, steps)
         rows = len(self.parts) if len(self.parts) > 1 else self._count
         #: Work of a process on its shard; each process records it for itself.
         self._shard: Work = self._recorded(partial(engine.episode_terms, algorithm))
@@ -119,8 +119,8 @@ class MetaGradients:
         if by_process is not None:
             return by_process
         apart = f"not sharded: {why_not_sharded}"
-        if self.why_not_replayed or self._carries:
-            why = self.why_not_replayed or "a state goes from episode to episode"
+        if self._why_not_replayed or self._carries:
+            why = self._why_not_replayed or "a state goes from episode to episode"
             told = ("in-process", f"{apart}; not replayed: {why}")
             return MetaGradient(self._in_process, lambda: told)
         work = Capture(outer_work(self._engine, self._algorithm), self._engine.device)
@@ -140,8 +140,15 @@ class MetaGradients:
     def _carries(self) -> bool:
         return self._algorithm.initial_inner_state(self._engine) is not None
 
+    def recorded_like_outer(self, work: Work) -> Work:
+        """Return the inner loop as it runs in an outer step, because their times are compared.
+
+        It is recorded if the outer step of a whole meta-batch may be, and is not cut into parts.
+        """
+        return self._recorded(work) if len(self.parts) == 1 else work
+
     def _recorded(self, work: Work) -> Work:
-        return work if self.why_not_replayed else Capture(work, self._engine.device)
+        return work if self._why_not_replayed else Capture(work, self._engine.device)
 
     def _in_process(self, step: int, theta: Tensor, inner_state: Tensor | None) -> OuterGradient:
         episodes = self._batch(step)
@@ -185,7 +192,7 @@ class MetaGradients:
             return None, "shards do not give the bits of the whole"
         if not self._faster(by_episodes):
             return None, "shards are not faster"
-        how = "" if self.why_not_replayed else ", each recorded and replayed"
+        how = "" if self._why_not_replayed else ", each recorded and replayed"
         told = ("sharded", f"{len(cuts)} runs of episodes{how}")
         return MetaGradient(by_episodes, lambda: told), ""
 

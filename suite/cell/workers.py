@@ -19,7 +19,7 @@ from suite.config.cell import EvaluationProtocol
 from suite.core.episodes import EpisodeContext, Episodes
 from suite.core.process_pool import ForkPool
 from suite.core.streams import Stream
-from suite.engines.replay.capture import Capture, Work
+from suite.engines.replay.capture import Work
 from suite.records.schema import Memory
 
 
@@ -32,7 +32,9 @@ class CellWorkers:
     def __init__(self, setup: CellSetup) -> None:
         self._setup = setup
         self._gradients = setup.meta_gradients() if setup.trains else None
-        self._inner = Capture(_inner_loop(setup), setup.device)
+        self._inner = _inner_loop(setup)
+        if self._gradients is not None and setup.trainer is setup.engine:
+            self._inner = self._gradients.recorded_like_outer(self._inner)
         # If there is an accelerator, autograd has threads that a fork does not copy.
         autograd = setup.engine.differentiates or setup.trainer.differentiates
         alone = setup.device.type != "cpu" or (autograd and torch.accelerator.is_available())
@@ -132,10 +134,7 @@ class CellWorkers:
     def _adapt(self, part: slice) -> None:
         setup, batch = self._setup, self._setup.batch[part]
         draws = EpisodeContext(setup.inner_stream).after(part.start)
-        # The inner loop is recorded, in one piece, only if an outer step is: the two are compared.
-        outer = self._gradients if setup.trainer is setup.engine else None
-        replays = outer is not None and not outer.why_not_replayed and len(self._parts) == 1
-        (self._inner if replays else _inner_loop(setup))(setup.initial, batch, draws)
+        self._inner(setup.initial, batch, draws)
 
 
 def _inner_loop(setup: CellSetup) -> Work:

@@ -102,6 +102,6 @@ def failure_of(error: Exception, details: str) -> Failure:
     """Return the `Failure` that describes an error to the user; ``details`` is its traceback."""
     first = next(iter(str(error).strip().splitlines()), "no message")
     if isinstance(error, MEMORY) or "allocate memory" in first:
-        mend = "use --processes 1, or a smaller meta_batch in the profile"
-        return Failure(f"out of memory; {mend} ({first})", details)
+        advice = "use --processes 1, or a smaller meta_batch in the profile"
+        return Failure(f"out of memory; {advice} ({first})", details)
     return Failure(f"{type(error).__name__}: {first}", details)

@@ -55,11 +55,11 @@ class CrashCounter:
 
     Args:
         note: function that gets a message of one line about each death.
-        mend: advice to the user in case memory ran out.
+        advice: advice to the user in case memory ran out.
     """
 
-    def __init__(self, note: Callable[[str], None], mend: str) -> None:
-        self._note, self._mend = note, mend
+    def __init__(self, note: Callable[[str], None], advice: str) -> None:
+        self._note, self._advice = note, advice
         self._deaths: dict[str, list[str]] = {}  # by the label of the cell
 
     def count(self, cell: Cell, how: str) -> Outcome | None:
@@ -69,7 +69,7 @@ class CrashCounter:
         if len(deaths) < TRIES:
             self._note(f"  {cell.label}: its worker died ({how}); the cell is begun again")
             return None
-        reason = f"{TRIES} workers died of it ({', '.join(deaths)}); {self._mend}"
+        reason = f"{TRIES} workers died of it ({', '.join(deaths)}); {self._advice}"
         return Outcome(cell, None, {}, Failure(reason, f"{cell.label}: {reason}\n"))
 
 

@@ -102,7 +102,7 @@ from suite.core.errors import UserError
 from suite.executors import job as attempt
 
 def run_cell(*_):
-    raise UserError("no such thing; mend it.")
+    raise UserError("no such thing; leave it out.")
 
 attempt.run_cell = run_cell
 """

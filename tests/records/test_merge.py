@@ -1,4 +1,4 @@
-"""Joined folders hold every whole record once, as it was; contradictions change nothing."""
+"""Joined folders hold every valid record once, as it was; contradictions change nothing."""
 
 from __future__ import annotations
 

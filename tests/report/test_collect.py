@@ -1,4 +1,4 @@
-"""What may stand in one table, and what is refused with the mend."""
+"""What may stand in one table, and what is refused with advice."""
 
 from __future__ import annotations
 
