@@ -48,7 +48,7 @@ _metrics: dict[str, Metric] = {}
 
 
 def add(metric: Metric) -> Metric:
-    """Register a metric under its name and its published name; it replaces one of that name."""
+    """Register a metric under its name; it replaces one of that name."""
     _metrics[metric.name] = metric
     return metric
 

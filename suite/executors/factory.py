@@ -7,7 +7,8 @@ from pathlib import Path
 
 import torch
 
-from suite.core.errors import UserError
+from suite.core.errors import UserError, unknown
+from suite.executors import NAMES
 from suite.executors.base import Executor
 from suite.executors.local import Local
 from suite.executors.ray import Remote
@@ -69,6 +70,10 @@ def make_executor(
         raise UserError(
             "--workers divides the cores among CPU cells, and no cell is for the CPU: leave it out."
         )
-    if name == "local" or (name is None and (workers or accelerators > 1)):
+    if name is None:
+        name = "local" if workers or accelerators > 1 else "serial"
+    if name == "local":
         return Local(divide(kinds, workers or 1, core_numbers(), accelerators), plugins)
+    if name != "serial":
+        raise unknown("executor", name, NAMES)
     return Serial()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -176,7 +176,7 @@ def _beside(group: Tested) -> Iterator[Row]:
             shortened=found.shortened,
             diverged_seeds=group.diverged_seeds,
         )
-        yield Row(found.preset, found.result, number, group, verdict, found)
+        yield replace(row, verdict=verdict)
 
 
 def _without_number(group: Tested) -> tuple[Preset, str] | None:

@@ -22,9 +22,8 @@ episodes by chance; if this part is large, the interval is too wide.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -44,9 +43,6 @@ Kind = Literal[
     "not run",
     "no published value",
 ]
-
-#: Largest negligible differences by published metric, in its unit (see `suite.core.metrics`).
-MARGINS: Mapping[str, float] = MappingProxyType(margins())
 
 
 @dataclass(frozen=True)
@@ -90,7 +86,7 @@ def judge(
     """
     scores = np.asarray(scores, dtype=np.float64)
     seeds, episodes = scores.shape
-    margin = MARGINS.get(number.metric)
+    margin = margins().get(number.metric)
     diverged = _diverged(scores, diverged_seeds)
     # A mean over only the remaining seeds would be too good.
     honest = seeds > 0 and not diverged
@@ -139,7 +135,7 @@ def not_run(number: Number, brought: str = "") -> Verdict:
         brought: required data that cannot be downloaded.
     """
     reason = f"needs {brought}, which the user must bring" if brought else ""
-    return Verdict("not run", None, None, MARGINS.get(number.metric), reason)
+    return Verdict("not run", None, None, margins().get(number.metric), reason)
 
 
 def no_value(shortened: str = "") -> Verdict:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from tabulate import tabulate
 
 from suite.config.presets import Preset
+from suite.core.errors import UserError
 from suite.records.files import write_atomically
 from suite.records.store import Store
 from suite.report.cite import citation
@@ -16,7 +17,7 @@ from suite.report.collect import collect
 from suite.report.figures import figures as planned
 from suite.report.page import page
 from suite.report.render import comma_separated, latex, markdown
-from suite.report.tables import tables
+from suite.report.tables import tables as made
 from suite.report.tables.comparison import brief, rows
 
 
@@ -35,7 +36,8 @@ def write_report(
 
     RESULTS/tables/PROFILE/ gets each table as .md, .tex and .csv, and the page ``report.md``;
     RESULTS/figures/PROFILE/ gets each figure as .pdf and .png. The same records give the same
-    tables, byte for byte.
+    tables, byte for byte. Other files of these kinds in the two folders are deleted: they show rows
+    that are no part of the records now.
 
     Args:
         results: results folder.
@@ -49,7 +51,7 @@ def write_report(
     """
     collection = collect(Store(Path(results), profile))
     beside = rows(collection, presets)
-    found, pictures = tables(collection, beside), planned(collection, beside)
+    found, pictures = made(collection, beside), planned(collection, beside)
     folder = Path(results) / "tables" / profile
     files: dict[Path, bytes] = {}
     for table in found:
@@ -60,13 +62,29 @@ def write_report(
     files[folder / "report.md"] = page(collection, found, shown).encode()
     for path, content in files.items():
         write_atomically(path, content)
+    _delete_others(folder, {path.stem for path in files}, (".md", ".tex", ".csv"))
+    drawn = Path(results) / "figures" / profile
     for picture in pictures if figures else ():
         for kind, content in picture.files().items():
-            path = Path(results) / "figures" / profile / f"{picture.name}.{kind}"
+            path = drawn / f"{picture.name}.{kind}"
             write_atomically(path, content)
             files[path] = content
+    _delete_others(drawn, {picture.name for picture in pictures}, (".pdf", ".png"))
     headers, lines = brief(beside)
     return Written(list(files), tabulate(lines, headers, disable_numparse=True) if lines else "")
+
+
+def _delete_others(folder: Path, names: Collection[str], kinds: Collection[str]) -> None:
+    """Delete the files of these kinds whose names are not among ``names``."""
+    for path in folder.glob("*"):
+        if path.suffix in kinds and path.stem not in names:
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                raise UserError(
+                    f"cannot delete the old file {str(path)!r}: {error.strerror or error}; "
+                    "make its folder writable."
+                ) from error
 
 
 def cited(results: Path, profile: str) -> str:

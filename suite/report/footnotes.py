@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from suite.core.metrics import published_metric
+from suite.core.metrics import margins, published_metric
 from suite.core.statistics import HEADLINE_SEEDS
 from suite.published.numbers import Number, load
-from suite.published.verdicts import MARGINS
 from suite.report.format import listed
 from suite.report.matched import MARKS, Own
 from suite.report.settings import Settings
@@ -32,7 +31,7 @@ KINDS = {
 
 def _margin(metric: str) -> str:
     point = " point" if published_metric(metric).is_proportion else ""
-    return f"{MARGINS[metric]:g}{point}"
+    return f"{margins()[metric]:g}{point}"
 
 
 def reference(key: str) -> str:

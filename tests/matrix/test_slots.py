@@ -70,3 +70,5 @@ def test_words_that_do_not_go_together_are_refused():
         make_executor("serial", ["cpu"], 2, [])
     with pytest.raises(UserError, match="no cell is for the CPU"):
         make_executor(None, ["cuda"], 2, [])
+    with pytest.raises(UserError, match="did you mean 'local'"):
+        make_executor("locl", ["cpu"], None, [])

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from suite.core.metrics import margins
 from suite.published.numbers import Number
-from suite.published.verdicts import MARGINS, judge, no_value, not_run
+from suite.published.verdicts import judge, no_value, not_run
 
 TASKS = {"pm": 0.4, "pm_kind": "tasks", "pm_basis": "stated", "pm_n": 600}
 SEEDS = {"pm": 0.26, "pm_kind": "seeds_std", "pm_basis": "stated", "pm_n": 3}
@@ -56,7 +57,7 @@ def test_a_difference_counts_where_the_whole_interval_is_beyond_the_margin(mean,
 
 
 def test_the_verdict_turns_where_an_end_of_the_interval_meets_the_margin():
-    scores, margin = around(90.0), MARGINS["accuracy_pct"]
+    scores, margin = around(90.0), margins()["accuracy_pct"]
     half = judge(scores, number(**TASKS)).interval[1]
     tiny = 1e-6
     for sign, beyond in [(1, "above"), (-1, "below")]:

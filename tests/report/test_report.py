@@ -207,3 +207,21 @@ def test_records_of_one_profile_alone(tmp_path):
     write(tmp_path, record(cell(), {"test": np.ones((4, 3))}))
     with pytest.raises(UserError, match="run the profile 'other' first"):
         collect(Store(tmp_path, "other"))
+
+
+def test_what_the_records_no_longer_show_is_deleted_and_nothing_else(tmp_path):
+    records = made_records()
+    write(tmp_path, *records)
+    files = set(write_report(tmp_path, "demo").files)
+    own = tmp_path / "tables" / "demo" / "notes.txt"
+    own.write_text("a reader's own")
+    kept = [one for one in records if one[0].cell.experiment != "glyphs_5w"]
+    assert 0 < len(kept) < len(records)
+    for path in (tmp_path / "records" / "demo").iterdir():
+        path.unlink()
+    write(tmp_path, *kept)
+    fewer = set(write_report(tmp_path, "demo").files)
+    assert fewer < files
+    write_report(tmp_path, "demo", figures=False)  # the page links the figures that stand there
+    folders = (tmp_path / "tables" / "demo", tmp_path / "figures" / "demo")
+    assert {path for folder in folders for path in folder.iterdir()} == fewer | {own}

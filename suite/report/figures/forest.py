@@ -12,9 +12,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.textpath import TextPath
 
-from suite.core.metrics import published_metric
+from suite.core.metrics import margins, published_metric
 from suite.published.compare import Row
-from suite.published.verdicts import MARGINS
 from suite.report.figures.style import PAGE
 from suite.report.matched import UNLIKE, Own, own_results, signed
 
@@ -74,11 +73,11 @@ def forest_caption(rows: Sequence[Row]) -> str:
     """Return the caption of the figure."""
     panels = _panels(rows)
     metrics = [found[0].number.metric for found in panels]
-    margins = " and ".join(f"±{MARGINS[m]:g} {published_metric(m).unit}" for m in metrics)
+    widths = " and ".join(f"±{margins()[m]:g} {published_metric(m).unit}" for m in metrics)
     every = [own for found in panels for own in found]
     caption = (
         "Ours minus published, with the 95 % interval of the difference where a verdict was "
-        f"given. Shaded: the equivalence margin, {margins}. Hollow: not judged."
+        f"given. Shaded: the equivalence margin, {widths}. Hollow: not judged."
     )
     if any(_beyond(own, _limit(found)) for found in panels for own in found):
         caption += (
@@ -92,13 +91,13 @@ def forest_caption(rows: Sequence[Row]) -> str:
 
 def _panels(rows: Sequence[Row]) -> list[list[Own]]:
     found = own_results(rows)
-    panels = [[own for own in found if own.number.metric == metric] for metric in MARGINS]
+    panels = [[own for own in found if own.number.metric == metric] for metric in margins()]
     return [panel for panel in panels if panel]
 
 
 def _panel(ax: Axes, found: Sequence[Own], second: float) -> None:
     metric = found[0].number.metric
-    margin, limit = MARGINS[metric], _limit(found)
+    margin, limit = margins()[metric], _limit(found)
     ax.axvspan(-margin, margin, color=_BAND, linewidth=0, zorder=0)
     ax.axvline(0, color="#404040", linewidth=0.7, zorder=1)
     for y, own in enumerate(found):
@@ -168,7 +167,7 @@ def _beside(ax: Axes, text: str, y: int, offset: float, *, grey: bool) -> None:
 
 def _limit(found: Sequence[Own]) -> float:
     """Return the limit of a panel's axis, the same on both sides."""
-    margin = MARGINS[found[0].number.metric]
+    margin = margins()[found[0].number.metric]
     ends = [abs(end) for own in found for end in _ends(own)]
     inside = [end for end in ends if end <= REACH * margin]
     return 1.06 * max([2 * margin, *inside])

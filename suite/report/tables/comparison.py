@@ -7,12 +7,11 @@ from typing import Any
 
 from suite.config import presets as protocols
 from suite.config.presets import Preset
-from suite.core.metrics import published_metric
+from suite.core.metrics import margins, published_metric
 from suite.core.statistics import HEADLINE_SEEDS
 from suite.published.compare import Row, compare
 from suite.published.counterpart import item_value
 from suite.published.numbers import Number, load
-from suite.published.verdicts import MARGINS
 from suite.report.footnotes import KINDS
 from suite.report.format import NONE
 from suite.report.groups import Collection
@@ -49,12 +48,12 @@ def comparison(collection: Collection, found: Sequence[Row]) -> Table | None:
     )
     lines = [_line(row) for row in found]
     marks = [f"{MARKS[kind]} {text}".strip() for kind, text in KINDS.items()]
-    margins = ", ".join(f"{MARGINS[m]:g} ({published_metric(m).units})" for m in MARGINS)
+    widths = ", ".join(f"{width:g} ({published_metric(m).units})" for m, width in margins().items())
     notes = (
         f"Published ±: {'; '.join(marks)}. Re-runs: range and number of other people's results for "
         "the same number; they are context, no target. Diverged: test episodes.",
         f"Verdict: 'matches', the whole 95 % interval of the difference lies within the margin of "
-        f"{margins}; 'above' or 'below', the whole interval lies beyond it; 'inconclusive', neither"
+        f"{widths}; 'above' or 'below', the whole interval lies beyond it; 'inconclusive', neither"
         ". The interval adds up the variance between our seeds, times 1 + 1/n as the paper's is "
         "one run, and both errors over test tasks; its t has the degrees of freedom of Welch and "
         f"Satterthwaite. With fewer than {HEADLINE_SEEDS} seeds, and where anything diverged, all "
