@@ -472,6 +472,9 @@ def test_an_option_with_a_new_name_still_works_and_says_it(folder, old, new, wor
     before = run(folder, old, *words, "--algorithms", "maml")
     assert before.exit_code == 0, before.output
     assert f"note: {old} is now called {new}." in before.output
+    (record,) = records(folder)
+    assert record["timing"]["alone"] == (old != "--shared")
+    assert old != "--shards" or record["cell"]["numerics"]["shards"] == 1
     assert old not in CliRunner().invoke(cli, ["--help"]).output
     again = run(folder, new, *words, "--algorithms", "maml")
     assert "note:" not in again.output

@@ -92,7 +92,7 @@ def test_the_profile_runs_with_its_plugins(tmp_path):
 
 
 def test_both_forms_of_anil_are_one(tmp_path):
-    """The same numbers, to what two engines may differ by in float32."""
+    """The same outer gradient in float64, up to rounding errors."""
     for name in ("anil.py", "anil_fast.py", "lines.py", "lines.toml"):
         shutil.copy(EXAMPLES / name, tmp_path)
     code = """

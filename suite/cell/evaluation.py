@@ -16,7 +16,7 @@ from suite.cell.batchnorm_statistics import RunningStatistics
 from suite.config.cell import EvaluationProtocol, episode_stream
 from suite.core.episodes import EpisodeContext, Episodes, Examples, draws_sha256
 from suite.engines.base import Engine
-from suite.tasks.base import Sampler, Task, hits, score
+from suite.tasks.base import Sampler, Task, hits
 
 #: Maximum bytes of weights and inputs of the test episodes that are adapted at the same time.
 PART_BYTES = 16 * 2**20
@@ -141,7 +141,7 @@ class MetaTest:
                 running.update(theta_k, episodes.support.x)  # the pass of the next inner step
             if outputs is None:
                 continue
-            values = score(self.task.kind, outputs, episodes.query.y)
+            values = self.task.score(outputs, episodes.query.y)
             # argmax returns a label even for NaN, so an episode with NaN is marked as diverged.
             whole = outputs.isfinite().flatten(1).all(-1)
             right = None

@@ -103,7 +103,7 @@ class MetaGradients:
             self._why_not_replayed = why_not_record(engine, algorithm, self.parts, steps)
         rows = len(self.parts) if len(self.parts) > 1 else self._count
         #: Work of a process on its shard; each process records it for itself.
-        self._shard: Work = self._recorded(partial(engine.episode_terms, algorithm))
+        self._shard: Work = self.recorded(partial(engine.episode_terms, algorithm))
         # Shared memory of every outer step: the weights as input, gradients and losses as output.
         self._theta = shared(engine.layout.size, dtype=engine.dtype)
         self._rows = shared(rows, engine.layout.size, dtype=engine.dtype)
@@ -140,24 +140,13 @@ class MetaGradients:
     def _carries(self) -> bool:
         return self._algorithm.initial_inner_state(self._engine) is not None
 
-    def recorded_like_outer(self, work: Work) -> Work:
-        """Return the inner loop as it runs in an outer step, because their times are compared.
-
-        It is recorded if the outer step of a whole meta-batch may be, and is not cut into parts.
-        """
-        return self._recorded(work) if len(self.parts) == 1 else work
-
-    def _recorded(self, work: Work) -> Work:
+    def recorded(self, work: Work) -> Work:
+        """Return the work, recorded at its first call if outer steps may be recorded."""
         return work if self._why_not_replayed else Capture(work, self._engine.device)
 
     def _in_process(self, step: int, theta: Tensor, inner_state: Tensor | None) -> OuterGradient:
-        episodes = self._batch(step)
         context = self._context(step)._replace(inner_state=inner_state)
-        outers = (
-            self._engine.outer(self._algorithm, theta, episodes[part], context.after(part.start))
-            for part in self.parts
-        )
-        return averaged(theta, self.parts, outers)
+        return self._engine.meta_gradient(self._algorithm, theta, self._batch(step), context)
 
     def _sharded(self, pool: ForkPool | None) -> tuple[MetaGradient | None, str]:
         """Return the gradient in shards, or None and the reason."""
@@ -216,7 +205,7 @@ class MetaGradients:
     def _faster(self, by_episodes: Compute) -> bool:
         """Return whether shards compute the first meta-batch faster."""
         theta = self._theta.clone()
-        work = self._recorded(outer_work(self._engine, self._algorithm))
+        work = self.recorded(outer_work(self._engine, self._algorithm))
 
         def whole() -> Any:
             return work(theta, self._batch(0), self._context(0))

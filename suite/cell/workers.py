@@ -32,9 +32,6 @@ class CellWorkers:
     def __init__(self, setup: CellSetup) -> None:
         self._setup = setup
         self._gradients = setup.meta_gradients() if setup.trains else None
-        self._inner = _inner_loop(setup)
-        if self._gradients is not None and setup.trainer is setup.engine:
-            self._inner = self._gradients.recorded_like_outer(self._inner)
         # If there is an accelerator, autograd has threads that a fork does not copy.
         autograd = setup.engine.differentiates or setup.trainer.differentiates
         alone = setup.device.type != "cpu" or (autograd and torch.accelerator.is_available())
@@ -55,6 +52,13 @@ class CellWorkers:
     @cached_property
     def _parts(self) -> list[slice]:
         return self._setup.trainer.parts(self._setup.algorithm, self._setup.batch)
+
+    @cached_property
+    def _inner(self) -> Work:
+        """Inner loop of training, recorded if it is whole and an outer step may be recorded."""
+        work, setup = _inner_loop(self._setup), self._setup
+        whole = setup.trainer is setup.engine and len(self._parts) == 1
+        return self._gradients.recorded(work) if self._gradients and whole else work
 
     @cached_property
     def gradient(self) -> MetaGradient:

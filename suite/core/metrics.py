@@ -1,7 +1,7 @@
 """Metrics: how scores are named, written, drawn and judged.
 
 Another metric is one more object: ``add(Metric(...))`` in a file of its own or of a plug-in, and a
-task whose `Task.metric` is its name.
+task whose `Task.metric` is its name and whose `Task.score` returns it.
 """
 
 from __future__ import annotations

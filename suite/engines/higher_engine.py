@@ -6,20 +6,15 @@ SGD, so nothing of the inner loop is shared with the suite's engines.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import higher
 import torch
 from torch import Tensor, nn
 
+from suite.algorithms.base import Algorithm
 from suite.core import registry
-from suite.core.episodes import Episodes
+from suite.core.episodes import EpisodeContext, Episodes, OuterGradient
 from suite.engines.base import episode_losses
 from suite.engines.reference import ReferenceEngine
-
-if TYPE_CHECKING:
-    from suite.algorithms.base import Algorithm
-    from suite.core.episodes import EpisodeContext, OuterGradient
 
 
 @registry.engine("higher")
@@ -29,10 +24,10 @@ class HigherEngine(ReferenceEngine):
     @classmethod
     def refuses(cls, model: nn.Module, loss: str, algorithm: Algorithm) -> str | None:
         """Refuse inner loops other than gradient descent, which `higher` would not be told of."""
-        from suite.algorithms.base import Algorithm as Base
-
         kind = type(algorithm)
-        plain = all(getattr(kind, n) is getattr(Base, n) for n in ("adapt", "descend", "start"))
+        plain = all(
+            getattr(kind, n) is getattr(Algorithm, n) for n in ("adapt", "descend", "start")
+        )
         if algorithm.second_order and not plain:
             return f"the inner loop of {algorithm.name} is not plain gradient descent"
         return None
@@ -41,8 +36,6 @@ class HigherEngine(ReferenceEngine):
         self, algorithm: Algorithm, theta: Tensor, episodes: Episodes, draws: EpisodeContext
     ) -> OuterGradient:
         """Return the meta-gradient through higher's differentiable SGD, episode by episode."""
-        from suite.core.episodes import OuterGradient
-
         self._load(theta)
         parameters = list(self.model.parameters())
         optimiser = torch.optim.SGD(self._groups(algorithm.inner_rate))

@@ -7,20 +7,15 @@ checked against an independent derivation.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor
 from torch.func import functional_call
 
+from suite.algorithms.base import Algorithm
 from suite.core import registry
-from suite.core.episodes import Episodes, Examples
+from suite.core.episodes import EpisodeContext, Episodes, Examples, OuterGradient
 from suite.core.parameters import LinearisedPoint
 from suite.engines.base import Engine, episode_losses
-
-if TYPE_CHECKING:
-    from suite.algorithms.base import Algorithm
-    from suite.core.episodes import EpisodeContext, OuterGradient
 
 
 class _GraphPoint(LinearisedPoint):
@@ -90,8 +85,6 @@ class ReferenceEngine(Engine):
 
         A meta-batch comes one episode at a time, so that memory is one inner loop's graph.
         """
-        from suite.core.episodes import OuterGradient
-
         leaf = theta.detach().requires_grad_()
         with torch.enable_grad():
             *_, adapted = algorithm.adapt(

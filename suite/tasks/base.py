@@ -69,6 +69,19 @@ class Task(Component):
         """Name of the score: ``accuracy`` (higher is better) or ``mse`` (lower is better)."""
         return "accuracy" if self.kind == "classification" else "mse"
 
+    def score(self, outputs: Tensor, y: Tensor) -> Tensor:
+        """Return the score of each episode, (T,): accuracy in [0, 1], or mean squared error.
+
+        A task with another `metric` writes this method, too.
+
+        Args:
+            outputs: outputs (T, n, outputs) of the model.
+            y: labels (T, n) or targets (T, n, outputs).
+        """
+        if self.kind == "classification":
+            return (outputs.argmax(-1) == y).to(outputs.dtype).mean(-1)
+        return (outputs - y).square().flatten(1).mean(-1)
+
     @property
     def loss(self) -> str:
         """Name of the loss that the engines minimise."""
@@ -185,16 +198,3 @@ def hits(outputs: Tensor, y: Tensor, ways: int) -> Tensor:
     """
     right = (outputs.argmax(-1) == y).long()
     return right.new_zeros(len(y), ways).scatter_add_(1, y, right)
-
-
-def score(kind: str, outputs: Tensor, y: Tensor) -> Tensor:
-    """Return the score of each episode, (T,): accuracy in [0, 1], or mean squared error.
-
-    Args:
-        kind: kind of task, ``"classification"`` or ``"regression"``.
-        outputs: outputs (T, n, outputs) of the model.
-        y: labels (T, n) or targets (T, n, outputs).
-    """
-    if kind == "classification":
-        return (outputs.argmax(-1) == y).to(outputs.dtype).mean(-1)
-    return (outputs - y).square().flatten(1).mean(-1)

@@ -290,6 +290,31 @@ def test_hits_by_class_are_those_of_the_episodes():
     assert record.results.evaluations["test"].mean == pytest.approx(scores.mean(0))
 
 
+def test_an_episode_that_diverged_has_no_hits():
+    """The largest of NaN outputs is label 0, which must not count as right."""
+    cell = make("maml", images=True)
+    setup = set_up(cell, None, torch.device("cpu"))
+    test = cell.protocol.evaluations[0].model_copy(update={"by_class": True})
+    theta = torch.full_like(setup.initial, torch.nan)
+    part = setup.test.part(slice(0, 4), theta, test, EpisodeContext(Stream("x")))
+    assert np.isnan(part.values).all()
+    assert not part.hits.any()
+
+
+def test_a_task_may_score_in_its_own_way(monkeypatch):
+    """The largest error of an episode: what the task says is what the record holds."""
+
+    def largest(_, outputs, y):
+        return (outputs - y).square().flatten(1).amax(-1)
+
+    plain, before = run(make())
+    kind = type(set_up(make(), None, torch.device("cpu")).task)
+    monkeypatch.setattr(kind, "score", largest)
+    other, after = run(make())
+    assert (after["scores/test"] > before["scores/test"]).all()
+    assert plain.result_sha256 != other.result_sha256
+
+
 def test_joint_training_draws_no_tasks_once():
     with pytest.raises(UserError, match="e--finetune--seed0--cpu: joint training pools all tasks"):
         check(make("finetune", tasks=4), None, torch.device("cpu"))

@@ -10,21 +10,18 @@ with the reason.
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from suite.algorithms.base import Algorithm
 from suite.core import registry
-from suite.core.episodes import Episodes, Examples
+from suite.core.episodes import EpisodeContext, Episodes, Examples, OuterGradient
 from suite.core.parameters import LinearisedPoint
 from suite.engines.base import Engine
 from suite.engines.explicit import layers
 from suite.engines.explicit.compile import Outside, compile_layers
-
-if TYPE_CHECKING:
-    from suite.algorithms.base import Algorithm
-    from suite.core.episodes import EpisodeContext, OuterGradient
 
 #: Maximum count of values in the widest layer of a part: 1 MB in float32, to fit a core's cache.
 PART = 2**18
