@@ -107,8 +107,9 @@ class _Group(click.Group):
 @click.option(
     "--executor",
     type=click.Choice(NAMES),
-    help="Compute cells one after the other (serial), in worker processes of this machine (local, "
-    "the default with --workers or several CUDA devices), or on a Ray cluster (ray).",
+    help="Compute cells one after the other (serial), several at a time on one CUDA device "
+    "(interleaved, the default with --lanes), in worker processes of this machine (local, the "
+    "default with --workers or several CUDA devices), or on a Ray cluster (ray).",
 )
 @click.option(
     "--address",
@@ -120,6 +121,11 @@ class _Group(click.Group):
     "--workers",
     type=click.IntRange(1),
     help="Number of CPU cells that run at a time; the cores are divided among them.",
+)
+@click.option(
+    "--lanes",
+    type=click.IntRange(1),
+    help="Number of cells that are trained at a time on one CUDA device; timings are then marked.",
 )
 @click.option(
     "--shard",
@@ -251,6 +257,7 @@ def _run(**options) -> None:
         options["plugins"],
         cluster,
         (options["threads"] or 1) * (options["processes"] or 1),
+        options["lanes"],
     )
     cells, data = _cells(options, kinds, executor.cores), _data(options)
     if options["shard"]:

@@ -47,6 +47,10 @@ def silent(done: int, steps: int, phase: str) -> None:
     """Report nothing."""
 
 
+def nothing() -> None:
+    """Do nothing."""
+
+
 def run_cell(
     cell: Cell,
     profile: str,
@@ -55,8 +59,19 @@ def run_cell(
     report: Report = silent,
     alone: bool = True,
     checkpoint: Checkpoint | None = None,
+    pause: Callable[[], None] = nothing,
 ) -> tuple[Record, Arrays]:
     """Compute a cell, continuing from its ``checkpoint`` if it exists; return record and arrays.
+
+    Args:
+        cell: cell to compute.
+        profile: name of the profile, for the record.
+        data: folder of data sets.
+        device: device on which to compute.
+        report: function that is told how far the cell is.
+        alone: whether the cell has the device to itself, so that its times mean something.
+        checkpoint: checkpoint of its training; by default none is read or written.
+        pause: function that is called after each outer step.
 
     Raises:
         UserError: the cell cannot be computed with these data on this device.
@@ -69,7 +84,7 @@ def run_cell(
         came_from = came_from.model_copy(update={"threads": threads})
         keeper = checkpoint or Checkpoint()
         keeper.identity = _identity(setup, came_from)
-        return _run(setup, workers, profile, came_from, report, alone, keeper)
+        return _run(setup, workers, profile, came_from, report, alone, keeper, pause)
 
 
 def _identity(setup: CellSetup, came_from: Provenance) -> dict[str, Any]:
@@ -96,6 +111,7 @@ def _run(
     report: Report,
     alone: bool,
     checkpoint: Checkpoint,
+    pause: Callable[[], None],
 ) -> tuple[Record, Arrays]:
     cell, curves = setup.cell, Curves()
     base: dict[str, Any] = {
@@ -107,7 +123,7 @@ def _run(
         "provenance": came_from,
     }
     try:
-        theta, carried, seconds = _train(setup, workers, curves, report, checkpoint)
+        theta, carried, seconds = _train(setup, workers, curves, report, checkpoint, pause)
     except Diverged as reason:
         nothing: dict[str, Any] = {
             "results": None,
@@ -155,7 +171,12 @@ def _run(
 
 
 def _train(
-    setup: CellSetup, workers: CellWorkers, curves: Curves, report: Report, checkpoint: Checkpoint
+    setup: CellSetup,
+    workers: CellWorkers,
+    curves: Curves,
+    report: Report,
+    checkpoint: Checkpoint,
+    pause: Callable[[], None],
 ) -> tuple[Tensor, Tensor | None, float]:
     """Meta-train the cell.
 
@@ -194,13 +215,14 @@ def _train(
             arrays |= {f"loop/{name}": value.numpy() for name, value in loop.state().items()}
             checkpoint.save({"done": loop.done, "seconds": clock.seconds, **state}, arrays)
 
-    def pause() -> None:
+    def between() -> None:
         if checkpoint.due() or signals.stop_requested():
             save()
             signals.raise_if_requested()
+        pause()
 
     with signals.deferring():
-        loop.run(watched, visit, pause)
+        loop.run(watched, visit, between)
         if checkpoint.keep or clock.seconds - began >= min(checkpoint.every, WORTH_KEEPING):
             save()  # the tests that follow may also be stopped
     return setup.adapted_from(loop.theta), loop.inner_state, clock.seconds

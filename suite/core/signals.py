@@ -53,13 +53,16 @@ def listening() -> Iterator[None]:
 
 @contextmanager
 def deferring() -> Iterator[None]:
-    """Defer a first signal until `raise_if_requested` is called, while the block runs."""
+    """Defer a first signal until `raise_if_requested` is called, while the block runs.
+
+    Such blocks may be nested: signals are deferred until the outermost one ends.
+    """
     global _defers
-    _defers = True
+    outer, _defers = _defers, True
     try:
         yield
     finally:
-        _defers = False
+        _defers = outer
     raise_if_requested()
 
 

@@ -10,6 +10,7 @@ import torch
 from suite.core.errors import UserError, unknown
 from suite.executors import NAMES
 from suite.executors.base import Executor
+from suite.executors.interleaved import LANES, Interleaved
 from suite.executors.local import Local
 from suite.executors.ray import Remote
 from suite.executors.ray_cluster import Cluster
@@ -41,20 +42,35 @@ def make_executor(
     plugins: Sequence[Path],
     cluster: Cluster | None = None,
     cores: int = 1,
+    lanes: int | None = None,
 ) -> Executor:
     """Return an executor for cells on these kinds of device.
 
     Args:
-        name: name of the executor; by default ``local`` with workers or several CUDA devices.
+        name: name of the executor; by default ``interleaved`` with lanes, and ``local`` with
+            workers or several CUDA devices.
         kinds: resolved kinds of device.
         workers: number of CPU cells at a time, if the user gives it.
         plugins: files that register components.
         cluster: cluster that computes the cells, if any.
         cores: number of cores that a CPU cell takes on the cluster.
+        lanes: number of CUDA cells at a time on one device, if the user gives it.
 
     Raises:
         UserError: options that contradict each other, or more workers than cores.
     """
+    if lanes and (cluster or name not in (None, "interleaved")):
+        raise UserError(
+            "--lanes works only with the executor interleaved; leave out "
+            f"{'--address' if name is None else f'--executor {name}'}."
+        )
+    if lanes or name == "interleaved":
+        if workers or set(kinds) != {"cuda"}:
+            raise UserError(
+                "--lanes and the executor interleaved are for cells on CUDA alone; use --device "
+                "cuda, without --workers."
+            )
+        return Interleaved(lanes or LANES)
     if workers and cluster:
         raise UserError(
             "--workers works only with the executor local; Ray takes all cores of the cluster."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from functools import partial
 
 import torch
@@ -38,15 +38,18 @@ class Serial:
             if cell is None:
                 cells.wait()
             else:
-                yield _outcome(cell, work)
+                yield compute(cell, work, work.alone())
 
 
-def _outcome(cell: Cell, work: RunWork) -> Outcome:
+def compute(
+    cell: Cell, work: RunWork, alone: bool, pause: Callable[[], None] = lambda: None
+) -> Outcome:
+    """Compute a cell in this process; ``alone`` and ``pause`` are those of `run_cell`."""
     device, keeper = torch.device(cell.numerics.device), work.checkpoint(cell)
     report = partial(work.step, cell.label)
     try:
         record, arrays = run_cell(
-            cell, work.profile, work.data, device, report, work.alone(), keeper
+            cell, work.profile, work.data, device, report, alone, keeper, pause
         )
     except UserError:
         raise
