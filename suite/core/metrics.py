@@ -7,8 +7,35 @@ task whose `Task.metric` is its name and whose `Task.score` returns it.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from suite.core.errors import UserError, unknown
+
+
+class Share(NamedTuple):
+    """Negligible is a quarter of the error that is left to the ceiling, within limits."""
+
+    ceiling: float
+    floor: float
+    """Smallest margin, in the published unit."""
+    cap: float
+    """Largest margin, in the published unit."""
+
+
+class Ratio(NamedTuple):
+    """Negligible is a ratio of two errors between 1 / ``limit`` and ``limit``."""
+
+    limit: float
+
+
+class ShareOfGain(NamedTuple):
+    """`Share` whose ceiling is the oracle of the setting, and whose limits are shares of its gain.
+
+    The gain is the oracle's result less the published method's before adaptation.
+    """
+
+    floor: float
+    cap: float
 
 
 @dataclass(frozen=True)
@@ -40,8 +67,13 @@ class Metric:
     """Number of decimals in tables; None writes 3 significant digits."""
     is_proportion: bool = False
     """Whether scores are in [0, 1] and chance is 1 / ways."""
-    margin: float | None = None
-    """Largest negligible difference, in the published unit."""
+    margin: Share | Ratio | ShareOfGain | None = None
+    """Rule of the largest negligible difference (`suite.published.margins`)."""
+
+    @property
+    def by_ratio(self) -> bool:
+        """Whether results are compared by their ratio, not by their difference."""
+        return isinstance(self.margin, Ratio)
 
 
 _metrics: dict[str, Metric] = {}
@@ -68,11 +100,6 @@ def published_metric(name: str) -> Metric:
     return found[name]
 
 
-def margins() -> dict[str, float]:
-    """Return the margins by published name, of the metrics that have one."""
-    return {m.published: m.margin for m in _metrics.values() if m.margin is not None}
-
-
 ACCURACY = add(
     Metric(
         name="accuracy",
@@ -88,8 +115,9 @@ ACCURACY = add(
         scale=100.0,
         decimals=2,
         is_proportion=True,
-        # Runs of one official code differ by this on mini-ImageNet, and most rows' ± is as wide.
-        margin=1.0,
+        # Runs of one official code differ by a point on mini-ImageNet. Values are printed with one
+        # decimal, so less than 0.2 points cannot be told.
+        margin=Share(ceiling=100.0, floor=0.2, cap=1.0),
     )
 )
 SQUARED_ERROR = add(
@@ -104,7 +132,22 @@ SQUARED_ERROR = add(
         units="squared error",
         difference_label="mean squared error",
         higher_is_better=False,
-        # A sinusoid's squared error moves by about this from one test of a training to the next.
-        margin=0.1,
+        # The limit of bioequivalence, and a quarter of the error as for accuracy.
+        margin=Ratio(1.25),
+    )
+)
+RETURN = add(
+    Metric(
+        name="return",
+        published="average_return",
+        heading="Return",
+        label="undiscounted return",
+        column="return",
+        difference="return",
+        unit="return",
+        units="return",
+        difference_label="undiscounted return",
+        higher_is_better=True,
+        margin=ShareOfGain(floor=0.02, cap=0.1),
     )
 )

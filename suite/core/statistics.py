@@ -108,6 +108,25 @@ def episode_interval(scores: np.ndarray) -> float | None:
     return NORMAL_95 * float(scores.std(ddof=1)) / math.sqrt(len(scores))
 
 
+def class_interval(hits: np.ndarray, trials: np.ndarray) -> float | None:
+    """Return the ± over classes of one training: other classes would give another mean.
+
+    Episodes share classes, so the interval over episodes is too narrow for another set of classes.
+
+    Args:
+        hits: number of correct queries of each class (classes,).
+        trials: number of queries of each class (classes,).
+
+    Returns:
+        1.96 standard errors of the mean over classes; None with fewer than 2 classes.
+    """
+    seen = np.asarray(trials) > 0
+    if seen.sum() < 2:
+        return None
+    rates = np.asarray(hits)[seen] / np.asarray(trials)[seen]
+    return NORMAL_95 * float(rates.std(ddof=1)) / math.sqrt(len(rates))
+
+
 def median(scores: np.ndarray, *, higher_is_better: bool) -> float | None:
     """Return the median over seeds of the medians over episodes; diverged episodes rank worst.
 

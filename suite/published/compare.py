@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -22,6 +23,7 @@ from suite.published.counterpart import (
     item_value,
     shortening,
 )
+from suite.published.margins import FIXED
 from suite.published.numbers import Number, load
 from suite.published.verdicts import Verdict, judge, no_value, not_run
 
@@ -43,6 +45,13 @@ class Tested(Protocol):
     @property
     def diverged_seeds(self) -> int:
         """Number of trainings that diverged and have no scores."""
+
+    def class_interval(self, step: int) -> float | None:
+        """Return the ± over classes after ``step`` inner steps, if hits by class are known."""
+
+    @property
+    def began(self) -> datetime.datetime:
+        """Time at which the first of the trainings began."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +99,18 @@ class Row:
         if self.tested is None:
             return np.empty((0, 0))
         return published_metric(self.metric).scale * self.tested.after(self.step)
+
+    @property
+    def known_before(self) -> bool:
+        """Whether our scores are judged by a margin whose rule is younger than they are."""
+        judged = self.verdict.judgement is not None or self.verdict.redrawn is not None
+        return judged and self.tested is not None and self.tested.began < FIXED
+
+    @property
+    def class_interval(self) -> float | None:
+        """± over classes of our scores, in the published unit, if known."""
+        width = None if self.tested is None else self.tested.class_interval(self.step)
+        return None if width is None else published_metric(self.metric).scale * width
 
     @cached_property
     def summary(self) -> Summary:
@@ -175,8 +196,15 @@ def _beside(group: Tested) -> Iterator[Row]:
             differing=() if found.shortened else _differences(found),
             shortened=found.shortened,
             diverged_seeds=group.diverged_seeds,
+            their_tasks=_on_their_tasks(found, group.evaluation),
+            own_tasks=bool(group.cell.task.get("split_by_seed")),
         )
         yield replace(row, verdict=verdict)
+
+
+def _on_their_tasks(found: Counterpart, test: EvaluationProtocol) -> bool:
+    """Return whether an evaluation draws the very tasks of the paper, which are known by name."""
+    return isinstance(test.tasks, str) and not found.redrawn
 
 
 def _without_number(group: Tested) -> tuple[Preset, str] | None:

@@ -18,12 +18,11 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from suite.core.component import Strict, validated
 from suite.core.errors import UserError, unknown
+from suite.core.metrics import published_metric
 from suite.published.bibliography import Paper
 
 NUMBERS = Path(__file__).with_name("numbers.toml")
 
-MetricName = Literal["accuracy_pct", "mse", "average_return"]
-"""Accuracy in percent, mean squared error, or undiscounted return."""
 PmKind = Literal["tasks", "tasks_std", "seeds_std", "unstated"]
 """Meaning of a ±: ``tasks``, the 95 % interval over the test tasks of one model; ``tasks_std`` and
 ``seeds_std``, the standard deviation over its test tasks or over training seeds; ``unstated``."""
@@ -37,7 +36,8 @@ results site that quotes the table, C in one third-party summary."""
 class Measured(Strict):
     """A reported value with its ±."""
 
-    metric: MetricName
+    metric: str
+    """Name of a metric in published numbers (`suite.core.metrics`)."""
     value: float
     """Value in the metric's unit: percent, squared error or return."""
     pm: float | None = Field(None, gt=0)
@@ -54,9 +54,13 @@ class Measured(Strict):
 
     @model_validator(mode="after")
     def _in_range(self) -> Measured:
-        if self.metric == "accuracy_pct" and not 0 <= self.value <= 100:
+        try:
+            kind = published_metric(self.metric)
+        except UserError as error:
+            raise ValueError(str(error)) from error
+        if kind.is_proportion and not 0 <= self.value <= kind.scale:
             raise ValueError(f"an accuracy of {self.value:g} is not within 0 and 100 percent")
-        if self.metric == "mse" and self.value < 0:
+        if kind.by_ratio and self.value < 0:
             raise ValueError(f"a squared error of {self.value:g} is negative")
         return self
 

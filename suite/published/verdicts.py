@@ -1,22 +1,21 @@
-"""Verdicts of our scores on a published number: pure functions on (seeds, episodes) arrays.
+"""Verdicts of our scores on a published number: functions on (seeds, episodes) arrays.
 
-A published number is one run, so three errors separate it from ours: another training of theirs
-would have given another number, and both sides used only a limited number of test tasks. The
-variance of the difference is their sum, with s² the variance between the means of our n seeds:
+Accuracies and returns are compared by their difference, errors by the logarithm of their ratio. The
+decision on a difference is explained in `suite.published.errors`, the margin in
+`suite.published.margins`. The parts of the error here are:
 
-- between trainings: s² / n of ours and s² of theirs; if their ± is a standard deviation over r
-  seeds, pm² / r of theirs;
 - their test tasks: (pm / 1.96)² if the ± is a 95 % interval over tasks, pm² / tasks if it is a
-  standard deviation over them;
-- our test tasks: the variance of an episode's score, averaged over the seeds, divided by the number
-  of episodes. All our seeds use the same test tasks, so more seeds do not make this error smaller.
+  standard deviation over them, pm² / seeds if it is a standard deviation over trainings. If it is
+  not known, it is taken as large as ours, never as zero, and the verdict says so;
+- our test tasks, if all our seeds use the same ones: the variance of an episode's score, averaged
+  over the seeds, divided by the number of episodes. If every seed has episodes of its own, s² holds
+  this error;
+- neither, if we test on the very tasks of the paper;
+- the rounding of the published number.
 
-If the published error over tasks is not known, it is taken as large as ours, never as zero, and the
-verdict says so. The degrees of freedom are those of Welch and Satterthwaite, which are an
-approximation. In simulations in which s² dominates, the 95 % interval contains the truth in 94 % of
-cases from four seeds on, in 92 % with three and in 88 % with two; therefore fewer than four seeds
-get an interval but no verdict. A part of s² is itself test noise, because a seed fails on some
-episodes by chance; if this part is large, the interval is too wide.
+A mean of errors that one task carries has no useful interval. Then a training of ours is drawn
+again and again, with as many of its tasks as the paper had, and the verdict is whether the
+published number is an ordinary one of these means.
 """
 
 from __future__ import annotations
@@ -27,22 +26,61 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import numpy as np
-from scipy import stats
 
-from suite.core.metrics import margins
+from suite.core.metrics import published_metric
 from suite.core.statistics import CONFIDENCE, HEADLINE_SEEDS, NORMAL_95, seed_means
+from suite.published.errors import (
+    DECISIONS,
+    INNER,
+    ErrorModel,
+    VariancePart,
+    chances,
+    decide,
+    largest_spread,
+    seeds_needed,
+)
+from suite.published.margins import margin as margin_of
 from suite.published.numbers import Number
 
 Kind = Literal[
     "matches",
     "above",
     "below",
+    "differs",
+    "consistent",
+    "undecidable",
     "inconclusive",
+    "diverged",
     "not comparable",
     "shortened",
     "not run",
     "no published value",
 ]
+#: Verdicts that say something about the published number.
+DECIDED = ("matches", "above", "below", "differs", "consistent")
+#: Share of a training's mean that one task may carry; beyond it the mean has no interval.
+CARRIED = 0.1
+#: Number of means that are drawn again for such a training.
+REDRAWN = 20_000
+
+
+class Judgement(NamedTuple):
+    """How a verdict came about; differences of errors are logarithms of ratios."""
+
+    interval: tuple[float, float]
+    """95 % interval of the difference."""
+    inner: tuple[float, float]
+    """90 % interval, which must be inside the margin for a match."""
+    floor: float
+    """Half width of the 95 % interval with unlimited trainings of ours."""
+    reach: float
+    """Largest difference that the 95 % interval holds."""
+    chance: float
+    """Chance of *matches* if there were no difference, at these errors and seeds."""
+    spread: float
+    """How many times as wide as ours their trainings may spread with the same verdict."""
+    needs: int | None
+    """Number of seeds that would decide; None if the verdict is not *inconclusive*."""
 
 
 @dataclass(frozen=True)
@@ -51,15 +89,22 @@ class Verdict:
 
     kind: Kind
     difference: float | None
-    """Ours minus published, in the published unit; None if our scores have no valid mean."""
-    interval: tuple[float, float] | None
-    """95 % interval of the difference; None if the difference was not judged."""
+    """Ours minus published, or the logarithm of their ratio; None without a valid mean."""
     margin: float | None
-    """Equivalence margin; the number is matched if the whole interval lies within it."""
-    reason: str
+    """Largest negligible difference, on the same scale."""
+    reason: str = ""
     """Reason for the verdict, as one short clause, or ''."""
     assuming: tuple[str, ...] = ()
     """Inferred or unknown protocol items and assumed errors that the verdict depends on."""
+    judgement: Judgement | None = None
+    """How it was judged; None if it was not, or by drawing the means again."""
+    redrawn: float | None = None
+    """Share of means drawn again that are not above the published one, if judged by that."""
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """95 % interval of the difference, if it was judged by it."""
+        return None if self.judgement is None else self.judgement.interval
 
 
 def judge(
@@ -70,61 +115,95 @@ def judge(
     differing: Iterable[str] = (),
     shortened: str = "",
     diverged_seeds: int = 0,
+    their_tasks: bool = False,
+    own_tasks: bool = False,
 ) -> Verdict:
     """Return the verdict of our scores on a published number.
 
     ``above`` and ``below`` say on which side our result lies; for an error, below is better.
 
     Args:
-        scores: scores (seeds, episodes) in the published unit, on the same test episodes for every
-            seed.
+        scores: scores (seeds, episodes) in the published unit.
         number: published number.
         assuming: protocol items that are inferred or unknown.
         differing: protocol items that differ; if there are any, the two are not comparable.
         shortened: text that says how our training was shorter; a shortened run is never judged.
         diverged_seeds: number of trainings that diverged and therefore have no row in ``scores``.
+        their_tasks: whether the test tasks are those of the paper.
+        own_tasks: whether every seed has test episodes of its own.
     """
     scores = np.asarray(scores, dtype=np.float64)
     seeds, episodes = scores.shape
-    margin = margins().get(number.metric)
-    diverged = _diverged(scores, diverged_seeds)
+    width, by_ratio = margin_of(number), published_metric(number.metric).by_ratio
+    lost = int((~np.isfinite(scores)).sum())
+    diverged = _diverged(seeds, diverged_seeds, lost)
     # A mean over only the remaining seeds would be too good.
-    honest = seeds > 0 and not diverged
-    difference = float(seed_means(scores).mean()) - number.value if honest else None
+    values = None if diverged or not seeds else _compared(seed_means(scores), by_ratio)
+    target = float(_compared(np.array(number.value), by_ratio))
+    difference = None if values is None else float(values.mean()) - target
 
-    def unjudged(kind: Kind, *reasons: str) -> Verdict:
-        return Verdict(
-            kind, difference, None, margin, "; ".join(filter(None, reasons)), tuple(assuming)
-        )
+    def without(kind: Kind, *reasons: str) -> Verdict:
+        reason = "; ".join(filter(None, reasons))
+        return Verdict(kind, difference, width, reason, tuple(assuming))
 
     if items := tuple(differing):
-        return unjudged("not comparable", *items, diverged)
+        return without("not comparable", *items, diverged)
     if shortened:
-        return unjudged("shortened", shortened, diverged)
+        return without("shortened", shortened, diverged)
+    if seeds and not diverged_seeds and by_ratio and (lost or _carried(scores) > CARRIED):
+        return _by_redrawing(scores, number, width, difference, (*assuming,))
     if diverged:
-        return unjudged("inconclusive", diverged)
-    if difference is None or seeds < 2:
+        return without("diverged", diverged)
+    if difference is None or values is None or seeds < 2:
         count = "one seed" if seeds else "no seed"
-        return unjudged("inconclusive", f"{count}: the spread between trainings is unknown")
+        return without("inconclusive", f"{count} of {HEADLINE_SEEDS}")
     if episodes < 2:
-        return unjudged("inconclusive", "one test episode: the spread between them is unknown")
-    if margin is None:
-        return unjudged("inconclusive", f"no equivalence margin is set for {number.metric}")
-    half = _half_width(error_parts(scores, number))
-    if half is None:
-        return unjudged("inconclusive", "equal scores throughout: no error can be estimated")
-    low, high = difference - half, difference + half
-    leans = (*assuming, *_assumptions(number))
-    few = seeds < HEADLINE_SEEDS
-    kind = "inconclusive" if few else _kind(low, high, margin)
+        return without("inconclusive", "one test episode: the spread between them is unknown")
+    if width is None:
+        return without("inconclusive", f"no margin is set for {number.metric} in this setting")
+    model = error_model(scores, number, their_tasks=their_tasks, own_tasks=own_tasks)
+    if not float(model.variance):
+        return without("inconclusive", "equal scores throughout: no error can be estimated")
+    kind = _kind(difference, model, width)
     reason = ""
-    if few:
-        reason = f"{seeds} seeds; a verdict takes {HEADLINE_SEEDS}"
-    elif kind == "matches" and not low <= 0 <= high:
-        reason = "within the margin, though not equal"
-    elif kind == "inconclusive" and number.pm_kind == "tasks" and (number.pm or 0) > margin:
-        reason = "the published ± alone is wider than the margin"
-    return Verdict(kind, difference, (low, high), margin, reason, leans)
+    if kind == "inconclusive" and seeds < HEADLINE_SEEDS:
+        reason = f"{seeds} of {HEADLINE_SEEDS} seeds"
+    found = _judgement(kind, difference, model, width)
+    if kind == "matches" and not found.interval[0] <= 0 <= found.interval[1]:
+        reason = "though not equal"
+    leans = (*assuming, *([] if their_tasks else _assumptions(number)))
+    return Verdict(kind, difference, width, reason, leans, found)
+
+
+def _compared(values: np.ndarray, by_ratio: bool) -> np.ndarray:
+    """Return values on the scale on which they are compared."""
+    with np.errstate(divide="ignore"):
+        return np.log(values) if by_ratio else values
+
+
+def _kind(difference: float, model: ErrorModel, margin: float) -> Kind:
+    if model.seeds < HEADLINE_SEEDS:
+        return "inconclusive"
+    kind = DECISIONS[int(decide(difference, model, margin))]
+    if kind == "beyond":
+        return "above" if difference > 0 else "below"
+    return kind  # type: ignore[return-value]
+
+
+def _judgement(kind: Kind, difference: float, model: ErrorModel, margin: float) -> Judgement:
+    inner, outer = (float(model.half_width(level)) for level in (INNER, CONFIDENCE))
+    rng = np.random.default_rng(0)  # the same chance for the same scores
+    least = max(HEADLINE_SEEDS, model.seeds + 1)
+    open_ = kind == "inconclusive"
+    return Judgement(
+        interval=(difference - outer, difference + outer),
+        inner=(difference - inner, difference + inner),
+        floor=model.floor,
+        reach=abs(difference) + outer,
+        chance=float(chances(0.0, model, margin, rng)[DECISIONS.index("matches")]),
+        spread=largest_spread(difference, model, margin),
+        needs=(seeds_needed(difference, model, margin, least) or least) if open_ else None,
+    )
 
 
 def not_run(number: Number, brought: str = "") -> Verdict:
@@ -135,7 +214,7 @@ def not_run(number: Number, brought: str = "") -> Verdict:
         brought: required data that cannot be downloaded.
     """
     reason = f"needs {brought}, which the user must bring" if brought else ""
-    return Verdict("not run", None, None, margins().get(number.metric), reason)
+    return Verdict("not run", None, margin_of(number), reason)
 
 
 def no_value(shortened: str = "") -> Verdict:
@@ -144,72 +223,105 @@ def no_value(shortened: str = "") -> Verdict:
     Args:
         shortened: text that says how our training was shorter than the published setting.
     """
-    return Verdict("no published value", None, None, None, shortened)
+    return Verdict("no published value", None, None, shortened)
 
 
-def _diverged(scores: np.ndarray, diverged_seeds: int) -> str:
+def _diverged(seeds: int, diverged_seeds: int, episodes: int) -> str:
     """Say how many seeds and episodes diverged; '' if none."""
-    episodes = int((~np.isfinite(scores)).sum())
-    found = []
+    told = []
     if diverged_seeds:
-        found.append(f"{diverged_seeds} of {len(scores) + diverged_seeds} seeds diverged")
+        told.append(f"{diverged_seeds} of {seeds + diverged_seeds} seeds diverged")
     if episodes:
-        found.append(f"{episodes} diverged episode{'s' if episodes > 1 else ''}")
-    return ", ".join(found)
+        told.append(f"{episodes} diverged episode{'s' if episodes > 1 else ''}")
+    return ", ".join(told)
 
 
-def _kind(low: float, high: float, margin: float) -> Kind:
-    if -margin <= low and high <= margin:
-        return "matches"
-    if low > margin:
-        return "above"
-    return "below" if high < -margin else "inconclusive"
+def _carried(scores: np.ndarray) -> float:
+    """Return the largest share of a training's mean that one task carries."""
+    if scores.shape[1] * CARRIED < 2:  # of so few tasks, one may well carry more
+        return 0.0
+    return float((scores.max(axis=1) / scores.sum(axis=1)).max())
 
 
-class VariancePart(NamedTuple):
-    """One independent part of the variance of the difference."""
+def _by_redrawing(
+    scores: np.ndarray,
+    number: Number,
+    margin: float | None,
+    difference: float | None,
+    assuming: tuple[str, ...],
+) -> Verdict:
+    """Judge by means of a training and of its tasks that are drawn again, with replacement."""
+    lost = np.where(np.isfinite(scores), scores, np.inf)
+    share = float((redrawn_means(lost, number.pm_n) <= number.value).mean())
+    told = "one task carries the mean"
+    if count := int((~np.isfinite(scores)).sum()):
+        told = f"{count} diverged episode{'s' if count > 1 else ''}"
+    tail = (1 - CONFIDENCE) / 2
+    kind: Kind = "consistent"
+    if len(scores) < HEADLINE_SEEDS:
+        kind, told = "inconclusive", f"{told}; {len(scores)} of {HEADLINE_SEEDS} seeds"
+    elif not tail <= share <= 1 - tail:
+        kind = "above" if share < tail else "below"
+    return Verdict(kind, difference, margin, told, assuming, redrawn=share)
 
-    variance: float
-    degrees: float
-    """Degrees of freedom of the part's estimate; infinite if the part is taken as known."""
 
-
-def error_parts(scores: np.ndarray, number: Number) -> list[VariancePart]:
-    """Return the parts of the variance of ours minus published, in the published unit squared.
+def redrawn_means(scores: np.ndarray, tasks: int | None) -> np.ndarray:
+    """Return means of trainings drawn again, each over tasks that are drawn again.
 
     Args:
-        scores: finite scores (seeds, episodes), with at least 2 seeds and 2 episodes.
-        number: published number.
+        scores: scores (seeds, episodes); infinite for a diverged episode.
+        tasks: number of tasks of a mean; by default all episodes.
+
+    Returns:
+        Means (`REDRAWN`,).
     """
+    rng = np.random.default_rng(0)
     seeds, episodes = scores.shape
-    between = float(seed_means(scores).var(ddof=1))
-    our_tasks = VariancePart(float(scores.mean(axis=0).var(ddof=1)) / episodes, episodes - 1)
-    pm, n = number.pm, number.pm_n
-    if number.pm_kind == "seeds_std" and pm is not None and n is not None:
-        # Like ours, their mean over seeds also has an error over tasks, which is not given.
-        theirs = [VariancePart(pm**2 / n, n - 1), our_tasks]
-        return [VariancePart(between / seeds, seeds - 1), *theirs, our_tasks]
+    count = tasks or episodes
+    step = max(1, 10**7 // count)
+    means = []
+    for first in range(0, REDRAWN, step):
+        size = min(step, REDRAWN - first)
+        rows = rng.integers(seeds, size=(size, 1))
+        means.append(scores[rows, rng.integers(episodes, size=(size, count))].mean(axis=1))
+    return np.concatenate(means)
+
+
+def error_model(
+    scores: np.ndarray, number: Number, *, their_tasks: bool, own_tasks: bool
+) -> ErrorModel:
+    """Return the errors of the difference from a number; arguments as in `judge`."""
+    seeds, episodes = scores.shape
+    by_ratio = published_metric(number.metric).by_ratio
+    # The variance of a logarithm is that of the value, relative to its square.
+    unit = float(scores.mean()) ** 2 if by_ratio else 1.0
+    theirs = number.value**2 if by_ratio else 1.0
+    between = float(_compared(seed_means(scores), by_ratio).var(ddof=1))
+    step = 10.0 ** -max(1, _decimals(number.value), _decimals(number.pm or 0))
+    fixed = [VariancePart(step**2 / 12 / theirs, math.inf)]
+    if their_tasks:
+        return ErrorModel(between, seeds, tuple(fixed))
+    if not own_tasks:
+        common = float(scores.mean(axis=0).var(ddof=1)) / unit
+        fixed.append(VariancePart(common / episodes, episodes - 1))
+    pm, n, runs = number.pm, number.pm_n, 1.0
     if number.pm_kind == "tasks" and pm is not None:
         # If the number of tasks is unknown, the paper's interval is taken as a normal one.
-        their_tasks = VariancePart((pm / NORMAL_95) ** 2, n - 1 if n else math.inf)
+        fixed.append(VariancePart((pm / NORMAL_95) ** 2 / theirs, n - 1 if n else math.inf))
     elif number.pm_kind == "tasks_std" and pm is not None and n is not None:
-        their_tasks = VariancePart(pm**2 / n, n - 1)
+        fixed.append(VariancePart(pm**2 / n / theirs, n - 1))
     else:
         # The error is that of one of our trainings, tested on the same number of tasks.
-        one_run = float(scores.var(axis=1, ddof=1).mean())
-        their_tasks = VariancePart(one_run / (n or episodes), episodes - 1)
-    return [VariancePart(between * (1 + 1 / seeds), seeds - 1), their_tasks, our_tasks]
+        one_run = float(scores.var(axis=1, ddof=1).mean()) / unit
+        fixed.append(VariancePart(one_run / (n or episodes), episodes - 1))
+        if number.pm_kind == "seeds_std" and pm is not None and n is not None:
+            fixed.append(VariancePart(pm**2 / n / theirs, n - 1))
+            runs = math.inf
+    return ErrorModel(between, seeds, tuple(fixed), runs)
 
 
-def _half_width(parts: list[VariancePart]) -> float | None:
-    """Return the half width of the 95 % interval; None if the variance is zero."""
-    variance = sum(part.variance for part in parts)
-    if variance == 0:
-        return None
-    # Welch-Satterthwaite is applied to fractions of the total, whose squares do not underflow.
-    shares = sum((part.variance / variance) ** 2 / part.degrees for part in parts)
-    degrees = 1 / shares if shares else math.inf
-    return float(stats.t.ppf((1 + CONFIDENCE) / 2, degrees)) * math.sqrt(variance)
+def _decimals(value: float) -> int:
+    return len(f"{value:g}".partition(".")[2])
 
 
 def _assumptions(number: Number) -> list[str]:
@@ -221,11 +333,11 @@ def _assumptions(number: Number) -> list[str]:
     pm = f"± {number.pm:g}"
     if number.pm_kind == "unstated":
         return [f"{as_ours}{over} (what {pm} means is not stated)"]
-    found = []
+    told = []
     if number.pm_kind == "seeds_std":
-        found.append(f"{as_ours} ({pm} is over {number.pm_n} seeds)")
+        told.append(f"{as_ours} ({pm} is over {number.pm_n} seeds)")
     if number.pm_basis == "inferred":
-        found.append(f"{pm} is over test tasks (inferred)")
+        told.append(f"{pm} is over test tasks (inferred)")
     if not number.pm_verified:
-        found.append(f"{pm} is right (not verified)")
-    return found
+        told.append(f"{pm} is right (not verified)")
+    return told

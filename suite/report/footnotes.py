@@ -1,37 +1,23 @@
-"""Notes under a table in a paper's layout: how to read it, the verdicts and their assumptions."""
+"""Notes under a table in a paper's layout: at most five lines, the rest is in other tables."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
-from suite.core.metrics import margins, published_metric
 from suite.core.statistics import HEADLINE_SEEDS
 from suite.published.numbers import Number, load
 from suite.report.format import listed
+from suite.report.groups import Collection
 from suite.report.matched import MARKS, Own
-from suite.report.settings import Settings
+from suite.report.notes import provenance
+from suite.report.verdict_text import SIGNS, legend
 
-SIGNS = {
-    "matches": "=",
-    "above": "↑",
-    "below": "↓",
-    "inconclusive": "∼",
-    "shortened": "‡",
-    "not comparable": "≠",
-}
-DIVERGED = "†"
 KINDS = {
     "tasks": "a 95 % interval over the test tasks of one training",
     "tasks_std": "a standard deviation over the test tasks of one training",
     "seeds_std": "a standard deviation over seeds",
     "unstated": "of unstated meaning",
 }
-
-
-def _margin(metric: str) -> str:
-    point = " point" if published_metric(metric).is_proportion else ""
-    return f"{margins()[metric]:g}{point}"
 
 
 def reference(key: str) -> str:
@@ -42,91 +28,70 @@ def reference(key: str) -> str:
     return f"{first}{names.get(len(others), ' et al.')} {paper.year}"
 
 
-def reading(paper: str, table: str, numbers: Sequence[Number], found: Sequence[Own]) -> list[str]:
-    """Explain each ±, and name the published numbers that the paper itself quotes.
+def sign(own: Own) -> str:
+    """Return the sign of a result's verdict."""
+    return SIGNS[own.verdict.kind]
+
+
+def notes(
+    paper: str,
+    table: str,
+    numbers: Sequence[Number],
+    found: Sequence[Own],
+    missing: Sequence[str],
+    shown: Collection,
+) -> tuple[str, ...]:
+    """Return the notes of a table.
 
     Args:
         paper: key of the paper that has the layout.
         table: name of the paper's table.
         numbers: published numbers.
         found: our results.
+        missing: notes on rows that were not run.
+        shown: records that the table shows.
     """
+    return (
+        _reading(paper, table, numbers, found),
+        legend([own.row for own in found]),
+        *_protocols(found),
+        *([" ".join(missing)] if missing else []),
+        " ".join(provenance(shown)),
+    )
+
+
+def _reading(paper: str, table: str, numbers: Sequence[Number], found: Sequence[Own]) -> str:
+    """Explain each ±, and name the published numbers that the paper itself quotes."""
     kinds = {number.pm_kind for number in numbers}
     told = [f"{MARKS[k]} {text}".strip() for k, text in KINDS.items() if k in kinds]
-    width = "mean ± half width of the 95 % Student t interval over seeds"
-    if any(own.summary.seeds < HEADLINE_SEEDS for own in found):
-        width += (
-            f"; with fewer than {HEADLINE_SEEDS} seeds, in parentheses, 1.96 standard errors over "
-            "the test episodes of one seed"
-        )
+    text = f"Published ±: {'; '.join(told)}. " if told else "The paper gives no ±. "
+    text += (
+        "Ours: mean, and ours minus published (for errors the ratio) with the 95 % interval that "
+        f"the verdict uses, from at least {HEADLINE_SEEDS} seeds."
+    )
     if any(own.summary.diverged for own in found):
-        width += "; where a test episode diverged, how many did, and the median over all"
+        text += " Where a test episode diverged: how many did, and the median over all."
+    if any(own.row.class_interval is not None for own in found):
+        text += " ± data: 1.96 standard errors over the classes of one training."
     quoted: dict[str, None] = {}
     for number in numbers:
         if (number.paper, number.table) != (paper, table):
             quoted[f"{reference(number.paper)}, {number.table} ({number.algorithm})"] = None
-    return [
-        f"Published ±: {'; '.join(told)}." if told else "The paper gives no ±.",
-        f"Ours: {width}. The test episodes are shared by all seeds unless each has a class split "
-        "of its own.",
-        *([f"Quoted there from {', '.join(quoted)}."] if quoted else []),
+    return text + (f" Quoted there from {', '.join(quoted)}." if quoted else "")
+
+
+def _protocols(found: Sequence[Own]) -> list[str]:
+    """Name the preset of every result, with how many of its items a verdict has to assume."""
+    names: dict[str, int] = {}
+    for own in found:
+        preset = own.row.preset
+        names[preset.name] = len(preset.assumed)
+    told = [
+        f"{name} ({count} item{'s' * (count > 1)} assumed)" if count else name
+        for name, count in names.items()
     ]
-
-
-def sign(own: Own) -> str:
-    """Return the sign of a result's verdict; divergence has its own sign."""
-    verdict = SIGNS[own.verdict.kind]
-    if not own.diverged:
-        return verdict
-    return DIVERGED if own.verdict.kind == "inconclusive" else verdict + DIVERGED
-
-
-def signs(found: Sequence[Own]) -> str:
-    """Explain the signs of the results."""
-    used = {letter for own in found for letter in sign(own)}
-    margin = " or ".join(dict.fromkeys(_margin(own.number.metric) for own in found))
-    meanings = {
-        "=": "= matches (all of it within the margin)",
-        "↑": "↑ above (all of it beyond the margin)",
-        "↓": "↓ below (all of it beyond the margin)",
-        "∼": "∼ inconclusive (neither, or no interval)",
-        "‡": "‡ shortened training (not judged)",
-        "≠": "≠ not comparable (another protocol)",
-        "†": "† diverged trainings or test episodes (not judged; a mean is of the other seeds)",
-    }
-    told = "; ".join(text for letter, text in meanings.items() if letter in used)
-    by, leans = "", ""
-    if any(own.verdict.interval is not None for own in found):
-        by = f", by the 95 % interval of ours − published and a margin of {margin}"
-        leans = " A verdict assumes what is inferred, unknown or apart below."
-    return f"Verdicts{by}: {told}; – not run.{leans}"
-
-
-def reasons(found: Sequence[Own]) -> list[str]:
-    """Say why results were not judged, if their rows do not say it."""
-    causes: dict[tuple[str, str], dict[str, list[int]]] = {}
-    for own in found:
-        if own.verdict.reason and (own.verdict.kind != "shortened" or own.diverged):
-            names = causes.setdefault((sign(own), own.verdict.reason), {})
-            names.setdefault(own.name, []).append(own.result.step)
-    notes = []
-    for (mark, reason), names in causes.items():
-        who = ", ".join(
-            f"{name} (step{'s' * (len(steps) > 1)} {listed(steps)})"
-            for name, steps in names.items()
-        )
-        notes.append(f"{mark} {who}: {reason}.")
-    return notes
-
-
-def assumptions(found: Sequence[Own], settings: Settings) -> list[str]:
-    """Return the verdicts' assumptions about published errors, which no protocol item states."""
-    notes: dict[str, dict[str, None]] = {}
-    for own in found:
-        if own.verdict.interval is not None:
-            letter = settings.told(own.row.preset, own.result)
-            for text in own.verdict.assuming:
-                if text not in own.row.preset.assumed:
-                    # The table shows the value of the ±.
-                    notes.setdefault(re.sub(r"± [\d.]+", "±", text), {})[letter] = None
-    return [f"Verdicts on {', '.join(on)} assume {text}." for text, on in notes.items()]
+    if not told:
+        return []
+    shortened = {own.verdict.reason for own in found if own.verdict.kind == "shortened"}
+    steps = f" Shortened: {listed(shortened)}." if shortened else ""
+    return [f"Protocols, each in full by `protocols show`: {', '.join(told)}.{steps}"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,7 +12,7 @@ import numpy as np
 from suite.config.cell import Cell, EvaluationProtocol
 from suite.core.errors import UserError
 from suite.core.metrics import metric_of
-from suite.core.statistics import Summary, summarise
+from suite.core.statistics import Summary, class_interval, summarise
 from suite.records.files import Arrays
 from suite.records.schema import ArrayNames, Record
 from suite.records.store import Store, file_stem
@@ -75,14 +76,10 @@ class Runs:
 
     @cached_property
     def scores(self) -> list[Arrays]:
-        """Scores of each record of `done` by evaluation; no other arrays are kept."""
-        prefix = ArrayNames.SCORES
+        """Scores of each record of `done`, and its hits by class; no other arrays are kept."""
+        kept = (ArrayNames.SCORES, ArrayNames.BY_CLASS)
         return [
-            {
-                name: values
-                for name, values in self.store.arrays(r).items()
-                if name.startswith(prefix)
-            }
+            {name: values for name, values in self.store.arrays(r).items() if name.startswith(kept)}
             for r in self.done
         ]
 
@@ -105,6 +102,15 @@ class Group:
     def diverged_seeds(self) -> int:
         """Number of trainings that diverged and therefore have no scores."""
         return len(self.runs.diverged)
+
+    @property
+    def began(self) -> datetime.datetime:
+        """Time at which the first of the trainings began."""
+        return min(map(datetime.datetime.fromisoformat, self._starts))
+
+    @property
+    def _starts(self) -> list[str]:
+        return [record.provenance.started for record in self.runs.records]
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -137,6 +143,21 @@ class Group:
     def headline(self) -> np.ndarray:
         """Return the scores (seeds, episodes) after the headline number of steps."""
         return self.after(self.evaluation.headline)
+
+    def class_interval(self, step: int) -> float | None:
+        """Return the ± over classes after ``step`` inner steps, averaged over seeds.
+
+        It is None if the records have no hits by class. Its unit is that of the scores.
+        """
+        head = f"{ArrayNames.BY_CLASS}{self.evaluation.name}/"
+        column, queries = self.evaluation.column(step), self.evaluation.query_shots
+        widths = [
+            class_interval(arrays[head + "hits"][:, column], queries * arrays[head + "episodes"])
+            for arrays in self.runs.scores
+            if head + "hits" in arrays
+        ]
+        known = [width for width in widths if width is not None]
+        return float(np.mean(known)) if known and len(known) == len(self.runs.done) else None
 
     @cached_property
     def summaries(self) -> dict[int, Summary]:

@@ -107,9 +107,3 @@ def spread(value: float, beside: float | None, metric: str) -> str:
     """Write a half width in the published unit, with as many decimals as ``beside``."""
     decimals = published_metric(metric).decimals
     return beside_of(value, beside) if decimals is None else decimal(value, decimals)
-
-
-def signed(value: float, metric: str) -> str:
-    """Write a difference with its sign; a difference that rounds to 0 is not negative."""
-    text = written(abs(value), metric)
-    return f"{'−' if value < 0 and float(text) else '+'}{text}"

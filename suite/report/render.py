@@ -22,8 +22,6 @@ class Bold(str):
 
 #: First characters of a row that belongs to the row above.
 UNDER = "↳ "
-#: Superscript forms of letters; a superscript q does not exist.
-RAISED = dict(zip("abcdefghijklmnoprstuvwxyz", "ᵃᵇᶜᵈᵉᶠᵍʰⁱʲᵏˡᵐⁿᵒᵖʳˢᵗᵘᵛʷˣʸᶻ", strict=True))
 
 
 @dataclass(frozen=True)
@@ -115,11 +113,13 @@ _LATEX = {
     "↓": r"$\downarrow$",
     "≠": r"$\neq$",
     "∼": r"$\sim$",
+    "⊘": r"$\oslash$",
+    "…": r"\ldots{}",
+    "°": r"$^{\circ}$",
     UNDER[0]: r"\quad{}",
     "–": "--",
     "—": "---",
     "µ": r"$\mu$",
-    **{raised: rf"\textsuperscript{{{letter}}}" for letter, raised in RAISED.items()},
 }
 
 

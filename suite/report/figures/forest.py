@@ -1,8 +1,15 @@
-"""The forest figure: the difference of each of our results from its published number."""
+"""The forest figure: the difference of each of our results from its published number, in margins.
+
+One axis serves accuracies, errors and returns, because every difference is divided by its own
+margin. The thick line is the 90 % interval, which lies within the grey band for a match; the thin
+line is the 95 % interval, which leaves out zero if the two differ.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from itertools import groupby
 from typing import Any, NamedTuple
 
 from matplotlib.axes import Axes
@@ -12,32 +19,41 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.textpath import TextPath
 
-from suite.core.metrics import margins, published_metric
+from suite.core.metrics import published_metric
 from suite.published.compare import Row
+from suite.published.numbers import load
 from suite.report.figures.style import PAGE
-from suite.report.matched import UNLIKE, Own, own_results, signed
+from suite.report.footnotes import reference
+from suite.report.matched import Own, own_results
+from suite.report.verdict_text import SIGNS, with_interval
 
-#: Height in inches of each row, and of the rest of each panel.
-LINE, AROUND = 0.155, 0.62
+#: Height in inches of each row, and of all that is around them.
+LINE, AROUND = 0.165, 1.25
 #: Font size in points.
 SIZE = 6.2
-#: Maximum reach of an axis, in margins; a result beyond it is drawn as an arrow at the edge.
-REACH = 20
-_HEADING = "difference [95 % interval]"
+#: Reach of the axis, in margins; what lies beyond it is an arrow at the edge.
+REACH = 4.0
+_HEADINGS = ("ours − published [95 %]", "chance", "verdict")
 
 
 class _Style(NamedTuple):
     colour: str
     marker: str
+    fill: str = "full"
 
 
-_BAND, _GREY = "#d9e8f2", "#8c8c8c"
+_INNER, _OUTER, _GREY = "#cfe2ee", "#eaf2f7", "#8c8c8c"
+#: The mark tells the verdict, too, because colour alone must not.
 _STYLES = {
     "matches": _Style("#0072b2", "o"),
-    "above": _Style("#d55e00", "D"),
-    "below": _Style("#d55e00", "s"),
-    "inconclusive": _Style("#262626", "o"),
+    "consistent": _Style("#0072b2", "o", "none"),
+    "above": _Style("#d55e00", "^"),
+    "below": _Style("#d55e00", "v"),
+    "differs": _Style("#d55e00", "D", "left"),
+    "inconclusive": _Style("#262626", "s", "none"),
+    "undecidable": _Style("#262626", "x"),
 }
+_UNJUDGED = _Style(_GREY, "|")
 
 
 def forest(rows: Sequence[Row]) -> Figure:
@@ -46,22 +62,38 @@ def forest(rows: Sequence[Row]) -> Figure:
     Args:
         rows: comparisons with published numbers, with at least one result of ours.
     """
-    panels = _panels(rows)
-    lines = sum(map(len, panels))
-    height = LINE * (lines + 0.6 * len(panels)) + AROUND * len(panels) + 0.35
-    figure = Figure(figsize=(PAGE, height), layout="constrained")
-    ratios = [len(found) + 0.6 for found in panels]
-    axes = figure.subplots(len(panels), 1, squeeze=False, height_ratios=ratios)[:, 0]
-    # In all panels the second column of text begins to the right of the longest text of the first;
-    # at a low resolution letters are rounded to pixels and are a little wider.
-    texts = [_difference(own) for found in panels for own in found]
-    second = 16 + 1.08 * max(_width(text) for text in (_HEADING, *texts))
-    for ax, found in zip(axes, panels, strict=True):
-        _panel(ax, found, second)
+    found = _ordered(rows)
+    lines = _lines(found)
+    figure = Figure(figsize=(PAGE, LINE * len(lines) + AROUND), layout="constrained")
+    ax = figure.subplots()
+    ax.axvspan(-2, 2, color=_OUTER, linewidth=0, zorder=0)
+    ax.axvspan(-1, 1, color=_INNER, linewidth=0, zorder=0)
+    ax.axvline(0, color="#404040", linewidth=0.7, zorder=1)
+    texts = [(_difference(own), _chance(own), own.verdict.kind) for own in found]
+    offsets = [7.0]
+    for column in range(2):
+        widest = max(_width(line[column]) for line in [_HEADINGS, *texts])
+        # At a low resolution letters are rounded to pixels and are a little wider.
+        offsets.append(offsets[-1] + 9 + 1.08 * widest)
+    places = [y for y, line in enumerate(lines) if isinstance(line, Own)]
+    for y, own, line in zip(places, found, texts, strict=True):
+        _mark(ax, y, own)
+        grey = own.verdict.judgement is None
+        for text, offset in zip(line, offsets, strict=True):
+            _beside(ax, text, y, offset, grey=grey)
+    for text, offset in zip(_HEADINGS, offsets, strict=True):
+        _beside(ax, text, -1, offset, grey=False, style="italic")
+    ax.set_yticks(range(len(lines)), [_label(line) for line in lines], fontsize=SIZE)
+    ax.set_ylim(len(lines) - 0.4, -1.5)
+    ax.set_xlim(-REACH, REACH)
+    ax.set_axisbelow(True)
+    ax.tick_params(axis="y", length=0, pad=6)  # room for an arrow at the edge
+    ax.tick_params(axis="x", labelsize=SIZE)
+    ax.set_xlabel("ours − published, in margins", fontsize=SIZE + 0.5)
     figure.legend(
-        handles=_legend([own for found in panels for own in found]),
+        handles=_legend(found),
         loc="outside lower center",
-        ncols=3,
+        ncols=4,
         frameon=False,
         fontsize=SIZE + 0.5,
         columnspacing=1.4,
@@ -71,89 +103,83 @@ def forest(rows: Sequence[Row]) -> Figure:
 
 def forest_caption(rows: Sequence[Row]) -> str:
     """Return the caption of the figure."""
-    panels = _panels(rows)
-    metrics = [found[0].number.metric for found in panels]
-    widths = " and ".join(f"±{margins()[m]:g} {published_metric(m).unit}" for m in metrics)
-    every = [own for found in panels for own in found]
-    caption = (
-        "Ours minus published, with the 95 % interval of the difference where a verdict was "
-        f"given. Shaded: the equivalence margin, {widths}. Hollow: not judged."
+    return (
+        "Ours minus published, divided by the margin of each number; for errors the logarithm of "
+        "the ratio. Thin line: 95 % interval; thick line: 90 % interval, which lies within the "
+        "dark band for a match. Brackets: what would be left of the 95 % interval with unlimited "
+        "trainings of ours. Small ticks: other people's re-runs. Chance: of a match with these "
+        "errors and seeds, if there were no difference. Grey: not judged. "
+        f"An arrow at the edge goes on beyond {REACH:g} margins."
     )
-    if any(_beyond(own, _limit(found)) for found in panels for own in found):
-        caption += (
-            f" An axis ends {REACH} margins from zero at most; an arrow at its edge goes on to "
-            "where the numbers at the right say."
-        )
-    if any(own.verdict.difference is None for own in every):
-        caption += " Diverged: there is no mean, hence no difference."
-    return caption
 
 
-def _panels(rows: Sequence[Row]) -> list[list[Own]]:
-    found = own_results(rows)
-    panels = [[own for own in found if own.number.metric == metric] for metric in margins()]
-    return [panel for panel in panels if panel]
+def _ordered(rows: Sequence[Row]) -> list[Own]:
+    """Return our results by paper and then by verdict."""
+    kinds = list(SIGNS)
+    papers = list(load().papers)
+    return sorted(
+        (own for own in own_results(rows) if own.verdict.margin),
+        key=lambda own: (papers.index(own.number.paper), kinds.index(own.verdict.kind)),
+    )
 
 
-def _panel(ax: Axes, found: Sequence[Own], second: float) -> None:
-    metric = found[0].number.metric
-    margin, limit = margins()[metric], _limit(found)
-    ax.axvspan(-margin, margin, color=_BAND, linewidth=0, zorder=0)
-    ax.axvline(0, color="#404040", linewidth=0.7, zorder=1)
-    for y, own in enumerate(found):
-        _mark(ax, y, own, limit)
-        verdict = own.verdict.kind
-        for text, offset in ((_difference(own), 7.0), (verdict, second)):
-            _beside(ax, text, y, offset, grey=verdict in UNLIKE)
-    ax.set_yticks(range(len(found)), [_label(own) for own in found], fontsize=SIZE)
-    ax.set_ylim(len(found) - 0.2, -0.8)
-    ax.set_xlim(-limit, limit)
-    ax.set_axisbelow(True)
-    ax.tick_params(axis="y", length=0, pad=6)  # room for an arrow at the edge
-    ax.tick_params(axis="x", labelsize=SIZE)
-    kind = published_metric(metric)
-    title, label = kind.heading, f"ours − published ({kind.difference_label})"
-    ax.set_xlabel(label, fontsize=SIZE + 0.5)
-    ax.set_title(title)
-    for text, offset in ((_HEADING, 7.0), ("verdict", second)):
-        ax.annotate(
-            *(text, (1, 1)),
-            xycoords="axes fraction",
-            xytext=(offset, 5),
-            textcoords="offset points",
-            fontsize=SIZE,
-            style="italic",
-        )
+def _lines(found: Sequence[Own]) -> list[Own | str]:
+    """Return the lines of the figure: results under the names of their papers."""
+    lines: list[Own | str] = []
+    for paper, some in groupby(found, key=lambda own: own.number.paper):
+        lines += [f"{reference(paper)}:", *some]
+    return lines
 
 
-def _mark(ax: Axes, y: int, own: Own, limit: float) -> None:
+def _mark(ax: Axes, y: int, own: Own) -> None:
     """Draw a result; beyond the axis it becomes an arrow at the edge."""
-    difference = own.verdict.difference
-    if difference is None:
+    verdict = own.verdict
+    style = _STYLES.get(verdict.kind, _UNJUDGED) if verdict.judgement else _UNJUDGED
+    for again in load().reproductions_of(own.number.id):
+        at = _shift(own, again.value)
+        if abs(at) <= REACH:
+            ax.plot(at, y + 0.28, marker="|", color=_GREY, markersize=3, markeredgewidth=0.6)
+    if verdict.difference is None:
         return
-    low, high = own.verdict.interval or (difference, difference)
-    style = _style(own)
-    look: dict[str, Any] = {
-        "color": style.colour,
-        "markerfacecolor": style.colour if own.verdict.interval else "white",
-        "markersize": 4,
-        "clip_on": False,
-    }
-    shown = [min(max(end, -limit), limit) for end in (low, high)]
-    ax.plot(shown, [y, y], color=style.colour, linewidth=1.1, solid_capstyle="butt")
-    if low < -limit:
-        ax.plot(-limit, y, marker="<", **look)
-    if high > limit:
-        ax.plot(limit, y, marker=">", **look)
-    if abs(difference) <= limit:
-        ax.plot(difference, y, marker=style.marker, **look)
+    assert verdict.margin is not None
+    at = verdict.difference / verdict.margin
+    ends = [at]
+    if verdict.judgement is not None:
+        floor = verdict.judgement.floor / verdict.margin
+        for edge in (at - floor, at + floor):
+            if abs(edge) <= REACH:
+                ax.plot([edge, edge], [y - 0.28, y + 0.28], color=style.colour, linewidth=0.6)
+        for (low, high), width in ((verdict.judgement.interval, 0.8), (verdict.judgement.inner, 2)):
+            shown = [min(max(end / verdict.margin, -REACH), REACH) for end in (low, high)]
+            ax.plot(shown, [y, y], color=style.colour, linewidth=width, solid_capstyle="butt")
+        ends = [end / verdict.margin for end in verdict.judgement.interval]
+    look: dict[str, Any] = {"color": style.colour, "markersize": 4, "clip_on": False}
+    if min(ends) < -REACH:
+        ax.plot(-REACH, y, marker="<", **look)
+    if max(ends) > REACH:
+        ax.plot(REACH, y, marker=">", **look)
+    if abs(at) <= REACH:
+        ax.plot(at, y, **_marker(style), **look)
 
 
-def _style(own: Own) -> _Style:
-    return _STYLES.get(own.verdict.kind, _Style(_GREY, "o"))
+def _shift(own: Own, value: float) -> float:
+    """Return the difference of another value from the published one, in margins."""
+    assert own.verdict.margin is not None
+    kind = published_metric(own.number.metric)
+    ours, theirs = (math.log(v) if kind.by_ratio else v for v in (value, own.number.value))
+    return (ours - theirs) / own.verdict.margin
 
 
-def _beside(ax: Axes, text: str, y: int, offset: float, *, grey: bool) -> None:
+def _marker(style: _Style) -> dict[str, Any]:
+    found: dict[str, Any] = {"marker": style.marker, "fillstyle": style.fill}
+    if style.fill == "none":
+        found |= {"fillstyle": "full", "markerfacecolor": "white"}
+    return found
+
+
+def _beside(
+    ax: Axes, text: str, y: int, offset: float, *, grey: bool, style: str = "normal"
+) -> None:
     ax.annotate(
         *(text, (1, y)),
         xycoords=("axes fraction", "data"),
@@ -161,43 +187,23 @@ def _beside(ax: Axes, text: str, y: int, offset: float, *, grey: bool) -> None:
         textcoords="offset points",
         va="center_baseline",
         fontsize=SIZE,
+        style=style,
         color="#6b6b6b" if grey else "black",
+        annotation_clip=False,
     )
 
 
-def _limit(found: Sequence[Own]) -> float:
-    """Return the limit of a panel's axis, the same on both sides."""
-    margin = margins()[found[0].number.metric]
-    ends = [abs(end) for own in found for end in _ends(own)]
-    inside = [end for end in ends if end <= REACH * margin]
-    return 1.06 * max([2 * margin, *inside])
-
-
-def _ends(own: Own) -> tuple[float, ...]:
-    if own.verdict.difference is None:
-        return ()
-    return own.verdict.interval or (own.verdict.difference,)
-
-
-def _beyond(own: Own, limit: float) -> bool:
-    return any(abs(end) > limit for end in _ends(own))
-
-
-def _label(own: Own) -> str:
-    return f"{own.name}, step {own.result.step}"
+def _label(line: Own | str) -> str:
+    return line if isinstance(line, str) else f"{line.name}, step {line.result.step}"
 
 
 def _difference(own: Own) -> str:
-    difference, metric = own.verdict.difference, own.number.metric
-    if difference is None:
-        return "diverged"
-    values = [_short(value, metric) for value in (difference, *(own.verdict.interval or ()))]
-    return f"{values[0]} [{', '.join(values[1:])}]" if values[1:] else values[0]
+    return with_interval(own.verdict, own.number.metric) or "diverged"
 
 
-def _short(value: float, metric: str) -> str:
-    """Write a difference; a huge one has fewer digits, because its text must fit."""
-    return signed(value, metric) if abs(value) < 1e4 else f"{value:+.0e}".replace("-", "−", 1)
+def _chance(own: Own) -> str:
+    judged = own.verdict.judgement
+    return "–" if judged is None else f"{100 * judged.chance:.0f} %"
 
 
 def _width(text: str) -> float:
@@ -207,26 +213,17 @@ def _width(text: str) -> float:
 
 
 def _legend(found: Sequence[Own]) -> list[Line2D | Patch]:
-    margin = Patch(color=_BAND, label="equivalence margin")
     handles: list[Line2D | Patch] = []
     for kind, style in _STYLES.items():
-        if any(own.verdict.kind == kind and own.verdict.interval for own in found):
-            handles.append(_handle(kind, style, filled=True))
-    drawn = [own for own in found if own.verdict.difference is not None]
-    if any(own.verdict.interval is None and own.verdict.kind not in UNLIKE for own in drawn):
-        handles.append(_handle("not judged", _STYLES["inconclusive"], filled=False))
-    if any(own.verdict.kind in UNLIKE for own in drawn):
-        handles.append(_handle("shortened or not comparable", _Style(_GREY, "o"), filled=False))
-    return [*handles, margin]
+        if any(own.verdict.kind == kind and own.verdict.judgement for own in found):
+            handles.append(_handle(kind, style))
+    if any(own.verdict.judgement is None for own in found):
+        handles.append(_handle("not judged by an interval", _UNJUDGED))
+    bands = ((_INNER, "one margin"), (_OUTER, "two margins"))
+    return [*handles, *(Patch(color=colour, label=label) for colour, label in bands)]
 
 
-def _handle(label: str, style: _Style, *, filled: bool) -> Line2D:
+def _handle(label: str, style: _Style) -> Line2D:
     return Line2D(
-        *([], []),
-        color=style.colour,
-        marker=style.marker,
-        markersize=4,
-        markerfacecolor=style.colour if filled else "white",
-        linestyle="-" if filled else "",
-        label=label,
+        *([], []), color=style.colour, markersize=4, linestyle="-", label=label, **_marker(style)
     )

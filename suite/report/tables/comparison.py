@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from statistics import median
 from typing import Any
 
 from suite.config import presets as protocols
 from suite.config.presets import Preset
-from suite.core.metrics import margins, published_metric
-from suite.core.statistics import HEADLINE_SEEDS
+from suite.core.metrics import published_metric
 from suite.published.compare import Row, compare
 from suite.published.counterpart import item_value
+from suite.published.margins import RULE
 from suite.published.numbers import Number, load
 from suite.report.footnotes import KINDS
 from suite.report.format import NONE
 from suite.report.groups import Collection
-from suite.report.matched import MARKS, devices, printed, signed, spread, written
-from suite.report.notes import INTERVALS, diverged_cells, provenance, stamp
+from suite.report.matched import MARKS, devices, printed, spread, written
+from suite.report.notes import diverged_cells, provenance, stamp
 from suite.report.render import Table
+from suite.report.verdict_text import headline, legend, sentence, size, with_interval
 
 #: Maximum number of differing items that a row names; the CSV file names all.
 NAMED = 3
@@ -43,23 +45,24 @@ def comparison(collection: Collection, found: Sequence[Row]) -> Table | None:
     if len(devices(found)) > 1:
         left.append("Device")
     columns = (
-        *(*left, "Step", "Published", "Re-runs", "Ours", "± seeds", "± episodes", "Median"),
-        *("Diverged", "Seeds", "Difference [95 %]", "Verdict"),
+        *(*left, "Step", "Published", "Re-runs", "Ours", "± seeds", "± data", "Median"),
+        *("Diverged", "Seeds", "Difference [95 %]", "Margin", "Chance", "Verdict"),
     )
     lines = [_line(row) for row in found]
     marks = [f"{MARKS[kind]} {text}".strip() for kind, text in KINDS.items()]
-    widths = ", ".join(f"{width:g} ({published_metric(m).units})" for m, width in margins().items())
     notes = (
         f"Published ±: {'; '.join(marks)}. Re-runs: range and number of other people's results for "
-        "the same number; they are context, no target. Diverged: test episodes.",
-        f"Verdict: 'matches', the whole 95 % interval of the difference lies within the margin of "
-        f"{widths}; 'above' or 'below', the whole interval lies beyond it; 'inconclusive', neither"
-        ". The interval adds up the variance between our seeds, times 1 + 1/n as the paper's is "
-        "one run, and both errors over test tasks; its t has the degrees of freedom of Welch and "
-        f"Satterthwaite. With fewer than {HEADLINE_SEEDS} seeds, and where anything diverged, all "
-        "is 'inconclusive'; 'shortened' and 'not comparable' rows are never judged.",
+        "the same number; they are context, no target.",
+        "± seeds: half width of the 95 % Student t interval over seeds. ± data: 1.96 standard "
+        "errors over the classes of one training: other classes would give another number. "
+        "Diverged: test episodes.",
+        "Difference: ours minus published, for errors the ratio, with its 95 % interval. It holds "
+        "the spread between our trainings, that of the paper's training, taken as large as ours, "
+        "and the errors over test tasks that are not the same on both sides. Chance: of 'matches' "
+        "with these errors and seeds, if there were no difference.",
+        legend(found),
+        headline(found),
         *_footnotes(found),
-        INTERVALS,
         *diverged_cells(collection),
         *provenance(collection),
     )
@@ -90,6 +93,7 @@ def brief(found: Sequence[Row]) -> tuple[list[str], list[tuple[str, ...]]]:
 def _line(row: Row) -> dict[str, str]:
     """Return the visible cells of a row, by column."""
     number, cell = row.number, row.tested.cell if row.tested else None
+    judged = row.verdict.judgement
     return {
         "Setting": f"{cell.experiment}/{cell.variant}" if cell else row.preset.name,
         "Published in": _source(number),
@@ -99,38 +103,36 @@ def _line(row: Row) -> dict[str, str]:
         "Published": printed(number) if number else NONE,
         "Re-runs": _reruns(number),
         **_ours(row),
+        "Margin": NONE if row.verdict.margin is None else size(row.verdict.margin, row.metric),
+        "Chance": NONE if judged is None else f"{judged.chance:.0%}".replace("%", " %"),
         "Verdict": verdict(row),
     }
 
 
 def _ours(row: Row) -> dict[str, str]:
-    columns = (
-        *("Ours", "± seeds", "± episodes", "Median", "Diverged", "Seeds"),
-        "Difference [95 %]",
-    )
+    columns = ("Ours", "± seeds", "± data", "Median", "Diverged", "Seeds", "Difference [95 %]")
     if row.tested is None:
         return dict.fromkeys(columns, NONE)
     found, metric, missing = row.summary, row.metric, row.tested.diverged_seeds
-    seeds = NONE if found.seed_interval is None else spread(found.seed_interval, found.mean, metric)
-    if found.seed_interval is not None and found.seeds < HEADLINE_SEEDS:
-        seeds = f"({seeds})"
-    over = found.episode_interval
-    difference = NONE
-    if row.verdict.difference is not None:
-        difference = signed(row.verdict.difference, metric)
-    if row.verdict.interval is not None:
-        low, high = (signed(end, metric) for end in row.verdict.interval)
-        difference += f" [{low}, {high}]"
+
+    def width(value: float | None) -> str:
+        return NONE if value is None else spread(value, found.mean, metric)
+
     values = (
         "diverged" if found.mean is None else written(found.mean, metric),
-        seeds,
-        NONE if over is None else spread(over, found.mean, metric),
+        width(found.seed_interval),
+        width(row.class_interval),
         NONE if found.median is None else written(found.median, metric),
-        str(found.diverged),
+        _share(found.diverged, found.seeds * found.episodes),
         f"{found.seeds} of {found.seeds + missing}" if missing else str(found.seeds),
-        difference,
+        with_interval(row.verdict, metric) or NONE,
     )
     return dict(zip(columns, values, strict=True))
+
+
+def _share(diverged: int, episodes: int) -> str:
+    """Write how many test episodes diverged, with their share."""
+    return f"{diverged:,} ({100 * diverged / episodes:.2g} %)" if diverged else "0"
 
 
 def verdict(row: Row) -> str:
@@ -142,9 +144,16 @@ def verdict(row: Row) -> str:
         lost = row.tested.diverged_seeds if row.tested else 0
         also = f"; {lost} seed{'s' * (lost > 1)} diverged" if lost else ""
         return f"not comparable: {len(items)} item{'s' * (len(items) > 1)} ({named}){also}"
-    reason = f" ({found.reason})" if found.reason else ""
-    leans = found.kind in ("matches", "above", "below") and found.assuming
-    return f"{found.kind}{reason}{', assuming*' if leans else ''}"
+    return sentence(row, _hours(row))
+
+
+def _hours(row: Row) -> float | None:
+    """Return the hours of one training, tests included, as its records have them."""
+    group: Any = row.tested
+    timings = [record.timing for record in group.runs.done if record.timing] if group else []
+    if not timings:
+        return None
+    return median(t.training_seconds + t.evaluation_seconds for t in timings) / 3600
 
 
 def _source(number: Number | None) -> str:
@@ -167,9 +176,10 @@ def _footnotes(found: Sequence[Row]) -> tuple[str, ...]:
     """Return the judged rows' assumptions, and the facts that none of their items can express."""
     notes: dict[str, None] = {}
     for row in found:
-        if row.verdict.interval is not None and row.verdict.assuming:
+        judged = row.verdict.judgement is not None or row.verdict.redrawn is not None
+        if judged and row.verdict.assuming:
             text = "; ".join(_known(row, item) for item in row.verdict.assuming)
-            notes[f"{row.preset.name}: *assuming {text}."] = None
+            notes[f"* {row.preset.name} assumes {text}."] = None
     return tuple(notes)
 
 
@@ -184,7 +194,9 @@ def _data(row: Row) -> Mapping[str, Any]:
     number, found = row.number, row.verdict
     group: Any = row.tested
     ours = row.summary if group else None
+    judged = found.judgement
     low, high = found.interval or (None, None)
+    inner = judged.inner if judged else (None, None)
     return {
         "preset": row.preset.name,
         "experiment": group.cell.experiment if group else row.preset.experiment,
@@ -201,20 +213,40 @@ def _data(row: Row) -> Mapping[str, Any]:
         "ours": ours.mean if ours else None,
         "seed_interval_95": ours.seed_interval if ours else None,
         "episode_interval_95": ours.episode_interval if ours else None,
+        "class_interval_95": row.class_interval if group else None,
+        "class_to_episode_ratio": _over_episodes(row),
         "median": ours.median if ours else None,
         "diverged_episodes": ours.diverged if ours else None,
         "diverged_seeds": group.diverged_seeds if group else None,
         "seeds": ours.seeds if ours else None,
         "episodes": ours.episodes if ours else None,
         "difference": found.difference,
+        "scale": "log ratio" if published_metric(row.metric).by_ratio else "difference",
         "interval_low": low,
         "interval_high": high,
+        "interval_90_low": inner[0],
+        "interval_90_high": inner[1],
         "margin": found.margin,
+        "margin_rule": RULE if found.margin is not None else None,
+        "scores_known_before_rule": row.known_before,
+        "floor": judged.floor if judged else None,
+        "largest_gap": judged.reach if judged else None,
+        "chance_of_match": judged.chance if judged else None,
+        "largest_spread_ratio": judged.spread if judged else None,
+        "seeds_needed": judged.needs if judged else None,
+        "redrawn_at_most_published": found.redrawn,
         "verdict": found.kind,
         "reason": found.reason,
         "assuming": "; ".join(found.assuming),
         **(stamp(group.runs.records) if group else dict.fromkeys(_STAMP)),
     }
+
+
+def _over_episodes(row: Row) -> float | None:
+    """Return how many times the ± over classes is as wide as that over episodes."""
+    width = row.class_interval if row.tested else None
+    naive = row.summary.episode_interval if row.tested else None
+    return None if width is None or not naive else width / naive
 
 
 _STAMP = ("suite_version", "results_version", "commit", "hardware")

@@ -7,18 +7,18 @@ from dataclasses import replace
 from itertools import groupby
 from typing import Any
 
-from suite.core.statistics import HEADLINE_SEEDS
 from suite.published.compare import Row, brought
 from suite.published.verdicts import not_run
-from suite.report.footnotes import assumptions, reading, reasons, reference, sign, signs
+from suite.report.footnotes import notes as footnotes
+from suite.report.footnotes import reference, sign
 from suite.report.format import NONE
 from suite.report.groups import Collection, Group
 from suite.report.layouts import LAYOUTS, LayoutPart, PaperLayout
-from suite.report.matched import Own, decimals_of, own_results, printed, spread, written
-from suite.report.notes import provenance, stamp
+from suite.report.matched import Own, decimals_of, own_results, printed, written
+from suite.report.notes import stamp
 from suite.report.paper_layouts import Method, methods
-from suite.report.render import RAISED, UNDER, Block, Table
-from suite.report.settings import Settings
+from suite.report.render import UNDER, Block, Table
+from suite.report.verdict_text import with_interval
 
 
 def paper_tables(collection: Collection, rows: Sequence[Row]) -> list[Table]:
@@ -42,27 +42,18 @@ def _table(collection: Collection, layout: PaperLayout, parts: Sequence[Sequence
     found = [own for method in every for line in method.ours for own in line.cells.values()]
     numbers = [p.number for method in every for p in method.published.values()]
     width = max(len(part.columns) for part in layout.parts)
-    settings = Settings()
     rows: list[tuple[str, ...]] = []
     blocks = []
     for part, placed in zip(layout.parts, parts, strict=True):
         blocks.append(_block(part, len(rows), width))
         for method in placed:
-            for label, cells in _lines(method, settings):
+            for label, cells in _lines(method):
                 texts = [cells.get(column.key, "") for column in part.columns]
                 rows.append((label, *texts, *[""] * (width - len(texts))))
     groups = _groups(collection, found)
     runs = tuple(dict.fromkeys(group.runs for group in groups.values()))
     shown = replace(collection, runs=runs, groups=tuple(groups.values()))
-    notes = (
-        *reading(layout.paper, layout.table, numbers, found),
-        signs(found),
-        *_missing(every),
-        *reasons(found),
-        *settings.notes(),
-        *assumptions(found, settings),
-        *provenance(shown),
-    )
+    notes = footnotes(layout.paper, layout.table, numbers, found, _missing(every), shown)
     return Table(
         layout.name,
         f"{reference(layout.paper)}, {layout.table}: {layout.metric}, published and ours",
@@ -101,39 +92,25 @@ def _block(part: LayoutPart, row: int, width: int) -> Block:
     )
 
 
-def _lines(method: Method, settings: Settings) -> Iterator[tuple[str, dict[str, str]]]:
+def _lines(method: Method) -> Iterator[tuple[str, dict[str, str]]]:
     """Yield the rows of a method: the label, and the cells by the column's key."""
     numbers = {key: p.number for key, p in method.published.items()}
     decimals = decimals_of(v for n in numbers.values() for v in (n.value, n.pm or 0))
-    letters = {key: settings.letter(p.preset, p.result) for key, p in method.published.items()}
-    texts = {key: printed(number, decimals) for key, number in numbers.items()}
-    yield _raised(method.name, texts, letters)
+    yield method.name, {key: printed(number, decimals) for key, number in numbers.items()}
     for label, found in method.ours:
-        others = {}
-        for key, own in found.items():
-            letter = settings.letter(own.row.preset, own.result)
-            if letter != letters[key]:
-                others[key] = letter
         texts = {key: _own(found[key]) if key in found else NONE for key in method.published}
-        yield _raised(UNDER + label, texts, others)
+        yield UNDER + label, texts
         if any(own.summary.diverged for own in found.values()):
-            medians = {
-                key: NONE if own.summary.median is None else written(own.summary.median, metric)
-                for key, own in found.items()
-                for metric in (own.number.metric,)
-            }
-            yield f"{UNDER}median", medians
+            yield f"{UNDER}median", {key: _number(o, o.summary.median) for key, o in found.items()}
+        if any(own.row.class_interval is not None for own in found.values()):
+            yield (
+                f"{UNDER}± data",
+                {key: _number(own, own.row.class_interval) for key, own in found.items()},
+            )
 
 
-def _raised(
-    label: str, texts: Mapping[str, str], letters: Mapping[str, str]
-) -> tuple[str, dict[str, str]]:
-    """Mark the row's label with the letter of its setting, or the cells if there are several."""
-    if letters.keys() == texts.keys() and len(set(letters.values())) == 1:
-        return label + RAISED[next(iter(letters.values()))], dict(texts)
-    return label, {
-        key: text + (RAISED[letters[key]] if key in letters else "") for key, text in texts.items()
-    }
+def _number(own: Own, value: float | None) -> str:
+    return NONE if value is None else written(value, own.number.metric)
 
 
 def _own(own: Own) -> str:
@@ -141,13 +118,8 @@ def _own(own: Own) -> str:
     if found.mean is None:
         count = f"{found.diverged:,} " if found.diverged else ""
         return f"{count}diverged {sign(own)}"
-    text = written(found.mean, metric)
-    headline = found.seeds >= HEADLINE_SEEDS
-    half = found.seed_interval if headline else found.episode_interval
-    if half is not None:
-        size = spread(half, found.mean, metric)
-        text += f" ± {size}" if headline else f" (± {size})"
-    return f"{text} {sign(own)}"
+    beside = with_interval(own.verdict, metric) if own.verdict.interval else ""
+    return f"{written(found.mean, metric)}{f', {beside}' if beside else ''} {sign(own)}"
 
 
 def _groups(collection: Collection, found: Sequence[Own]) -> dict[tuple[str, ...], Group]:

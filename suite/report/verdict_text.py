@@ -1,0 +1,198 @@
+"""Verdicts in words and signs, as tables, figures and citations print them."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+
+from suite.core.metrics import published_metric
+from suite.core.statistics import HEADLINE_SEEDS
+from suite.published.compare import Row
+from suite.published.margins import RULE, limits
+from suite.published.verdicts import DECIDED, Verdict
+from suite.report.matched import written
+
+SIGNS = {
+    "matches": "=",
+    "above": "↑",
+    "below": "↓",
+    "differs": "≠",
+    "consistent": "∼",
+    "undecidable": "⊘",
+    "inconclusive": "…",
+    "diverged": "†",
+    "shortened": "‡",
+    "not comparable": "×",
+}
+#: Meaning of each verdict, for a legend.
+MEANINGS = {
+    "matches": "the 90 % interval lies within the margin",
+    "above": "the 95 % interval lies beyond the margin",
+    "below": "the 95 % interval lies beyond the margin",
+    "differs": "the 95 % interval leaves out 0, not all of it beyond the margin",
+    "consistent": "no difference seen; the interval reaches two margins at most",
+    "undecidable": "the published number is too coarse, whatever is run",
+    "inconclusive": "more seeds would decide",
+    "diverged": "trainings or test episodes diverged",
+    "shortened": "fewer outer steps, not judged",
+    "not comparable": "another protocol, not judged",
+}
+#: Verdicts with more than one name in a legend.
+_BOTH = {"above": "above or below", "below": "above or below"}
+#: Factor of a spread beyond which a verdict does not depend on it.
+_ANY = 100
+
+
+def difference(value: float, metric: str) -> str:
+    """Write ours minus published, or their ratio if the metric is compared by it."""
+    if published_metric(metric).by_ratio:
+        ratio = math.exp(value)
+        return f"×{ratio:.2f}" if 0.1 <= ratio < 100 else f"×{ratio:.3g}"
+    text = written(abs(value), metric)
+    return f"{'−' if value < 0 and float(text) else '+'}{text}"
+
+
+def with_interval(verdict: Verdict, metric: str) -> str:
+    """Write a difference with its 95 % interval, if there is one; '' without a difference."""
+    if verdict.difference is None:
+        return ""
+    text = difference(verdict.difference, metric)
+    if verdict.interval is None:
+        return text
+    return f"{text} [{', '.join(difference(end, metric) for end in verdict.interval)}]"
+
+
+def size(value: float, metric: str) -> str:
+    """Write a margin or another size of a difference, without a sign."""
+    if published_metric(metric).by_ratio:
+        return f"×{math.exp(value):.3g}"
+    return f"{value:.3g}"
+
+
+def sentence(row: Row, hours: float | None = None) -> str:
+    """Return a verdict and what it tells a reader, in one line.
+
+    Args:
+        row: comparison with a published number.
+        hours: hours of one more training, if known.
+    """
+    found, metric = row.verdict, row.metric
+    judged = found.judgement
+    if judged is None or found.difference is None:
+        return _unjudged(row)
+    gap = size(judged.reach, metric)
+    least = size(max(0.0, 2 * abs(found.difference) - judged.reach), metric)
+    match found.kind:
+        case "matches":
+            also = f", {found.reason}" if found.reason else ""
+            told = f"matches{also}: a gap of at most {gap} is possible"
+        case "above" | "below":
+            told = f"{found.kind} by at least {least}{_spread(judged.spread)}"
+        case "differs":
+            told = f"differs by {least} to {gap}{_spread(judged.spread)}"
+        case "consistent":
+            told = f"consistent, but a gap of up to {gap} is possible"
+        case "undecidable":
+            told = (
+                f"undecidable: unlimited seeds leave an interval of ± {size(judged.floor, metric)}"
+            )
+        case _:
+            told = f"inconclusive: {_needs(row, hours)}"
+    leans = found.kind in (*DECIDED, "undecidable") and found.assuming
+    return f"{told}{' *' if leans else ''}{' °' if row.known_before else ''}"
+
+
+def _spread(ratio: float) -> str:
+    if ratio > _ANY:
+        return ""
+    return f", unless their trainings spread {ratio:.1f} times as wide as ours"
+
+
+def _needs(row: Row, hours: float | None) -> str:
+    assert row.verdict.judgement is not None
+    needs, seeds = row.verdict.judgement.needs, row.summary.seeds
+    if needs is None:
+        return row.verdict.reason
+    time = f", {hours * (needs - seeds):.1f} h here," if hours is not None else ""
+    return f"{seeds} of {needs} seeds{time} that would decide"
+
+
+def _unjudged(row: Row) -> str:
+    found = row.verdict
+    if found.redrawn is not None:
+        above = 100 * (1 - found.redrawn)
+        told = (
+            f"{found.kind} (means drawn again: {above:.0f} % above the published; {found.reason})"
+        )
+        return f"{told}{' *' if found.assuming else ''}{' °' if row.known_before else ''}"
+    return f"{found.kind}{f' ({found.reason})' if found.reason else ''}"
+
+
+def legend(rows: Sequence[Row]) -> str:
+    """Explain the signs of some verdicts, and their margins."""
+    kinds = list(dict.fromkeys(row.verdict.kind for row in rows))
+    told = {
+        f"{'/'.join(SIGNS[k] for k in kinds if MEANINGS.get(k) == MEANINGS[kind])} "
+        f"{_BOTH.get(kind, kind)} ({MEANINGS[kind]})": None
+        for kind in SIGNS
+        if kind in kinds
+    }
+    metrics = dict.fromkeys(row.metric for row in rows)
+    margins = " and ".join(
+        f"{published_metric(metric).heading.lower()}: {text}"
+        for metric in metrics
+        if (text := limits(published_metric(metric)))
+    )
+    marks = "; ".join(
+        text
+        for text, used in {
+            "* assumes what paper and code leave open": any(r.verdict.assuming for r in rows),
+            "° the scores are older than the rule of the margins": any(
+                r.known_before for r in rows
+            ),
+        }.items()
+        if used
+    )
+    return (
+        f"Verdicts: {'; '.join(told)}; – not run. Margin (rule {RULE}) of {margins}."
+        f"{f' {marks}.' if marks else ''}"
+    )
+
+
+def expected_matches(rows: Sequence[Row]) -> float:
+    """Return how many of the judged rows would match if there were no differences."""
+    return sum(r.verdict.judgement.chance for r in _judged(rows) if r.verdict.judgement)
+
+
+def _judged(rows: Sequence[Row]) -> list[Row]:
+    """Return the rows in their paper's protocol with enough trainings."""
+    kinds = (*DECIDED, "undecidable", "inconclusive")
+    return [
+        row
+        for row in rows
+        if row.number and row.verdict.kind in kinds and row.summary.seeds >= HEADLINE_SEEDS
+    ]
+
+
+def headline(rows: Sequence[Row]) -> str:
+    """Return the outcome of a comparison in one sentence; the kinds are never added up."""
+    judged = _judged(rows)
+    counts = Counter(row.verdict.kind for row in judged)
+    numbers = {row.number.id for row in rows if row.number}
+    run = {row.number.id for row in judged if row.number}
+    trainings = {
+        (row.tested.cell.experiment, row.tested.cell.variant, row.tested.cell.numerics.device)
+        for row in judged
+        if row.tested
+    }
+    beyond = counts["above"] + counts["below"]
+    return (
+        f"Of {len(numbers)} published numbers, {len(run)} were run in their protocol with at least "
+        f"{HEADLINE_SEEDS} trainings ({len(judged)} verdicts on {len(trainings)} sets of "
+        f"trainings): {counts['matches']} match within the margin ({expected_matches(rows):.1f} "
+        f"would be expected if all were right), {counts['consistent']} cannot be told apart, "
+        f"{counts['differs'] + beyond} differ ({beyond} beyond the margin), "
+        f"{counts['undecidable']} are too coarse to test, {counts['inconclusive']} await more "
+        f"seeds. {len(numbers) - len(run)} were not run, or not so."
+    )
