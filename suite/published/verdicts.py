@@ -23,7 +23,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from functools import cached_property
+from typing import Literal
 
 import numpy as np
 
@@ -64,23 +65,56 @@ CARRIED = 0.1
 REDRAWN = 20_000
 
 
-class Judgement(NamedTuple):
+@dataclass(frozen=True)
+class Judgement:
     """How a verdict came about; differences of errors are logarithms of ratios."""
 
-    interval: tuple[float, float]
-    """95 % interval of the difference."""
-    inner: tuple[float, float]
-    """90 % interval, which must be inside the margin for a match."""
-    floor: float
-    """Half width of the 95 % interval with unlimited trainings of ours."""
-    reach: float
-    """Largest difference that the 95 % interval holds."""
-    chance: float
-    """Chance of *matches* if there were no difference, at these errors and seeds."""
-    spread: float
-    """How many times as wide as ours their trainings may spread with the same verdict."""
-    needs: int | None
-    """Number of seeds that would decide; None if the verdict is not *inconclusive*."""
+    difference: float
+    model: ErrorModel
+    margin: float
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 % interval of the difference."""
+        return self._around(CONFIDENCE)
+
+    @property
+    def inner(self) -> tuple[float, float]:
+        """Interval that must be inside the margin for a match, of confidence `INNER`."""
+        return self._around(INNER)
+
+    def _around(self, confidence: float) -> tuple[float, float]:
+        half = float(self.model.half_width(confidence))
+        return self.difference - half, self.difference + half
+
+    @property
+    def floor(self) -> float:
+        """Half width of the 95 % interval with unlimited trainings of ours."""
+        return self.model.floor
+
+    @property
+    def reach(self) -> float:
+        """Largest difference that the 95 % interval holds."""
+        return max(map(abs, self.interval))
+
+    @cached_property
+    def chance(self) -> float:
+        """Chance of *matches* if there were no difference, at these errors and seeds."""
+        rng = np.random.default_rng(0)  # the same chance for the same scores
+        return float(chances(0.0, self.model, self.margin, rng)[DECISIONS.index("matches")])
+
+    @cached_property
+    def spread(self) -> float:
+        """How many times as wide as ours their trainings may spread with the same verdict."""
+        return largest_spread(self.difference, self.model, self.margin)
+
+    @cached_property
+    def needs(self) -> int | None:
+        """Number of seeds that would decide; None if the verdict is not *inconclusive*."""
+        if _kind(self.difference, self.model, self.margin) != "inconclusive":
+            return None
+        least = max(HEADLINE_SEEDS, self.model.seeds + 1)
+        return seeds_needed(self.difference, self.model, self.margin, least) or least
 
 
 @dataclass(frozen=True)
@@ -168,7 +202,7 @@ def judge(
     reason = ""
     if kind == "inconclusive" and seeds < HEADLINE_SEEDS:
         reason = f"{seeds} of {HEADLINE_SEEDS} seeds"
-    found = _judgement(kind, difference, model, width)
+    found = Judgement(difference, model, width)
     if kind == "matches" and not found.interval[0] <= 0 <= found.interval[1]:
         reason = "though not equal"
     leans = (*assuming, *([] if their_tasks else _assumptions(number)))
@@ -188,22 +222,6 @@ def _kind(difference: float, model: ErrorModel, margin: float) -> Kind:
     if kind == "beyond":
         return "above" if difference > 0 else "below"
     return kind  # type: ignore[return-value]
-
-
-def _judgement(kind: Kind, difference: float, model: ErrorModel, margin: float) -> Judgement:
-    inner, outer = (float(model.half_width(level)) for level in (INNER, CONFIDENCE))
-    rng = np.random.default_rng(0)  # the same chance for the same scores
-    least = max(HEADLINE_SEEDS, model.seeds + 1)
-    open_ = kind == "inconclusive"
-    return Judgement(
-        interval=(difference - outer, difference + outer),
-        inner=(difference - inner, difference + inner),
-        floor=model.floor,
-        reach=abs(difference) + outer,
-        chance=float(chances(0.0, model, margin, rng)[DECISIONS.index("matches")]),
-        spread=largest_spread(difference, model, margin),
-        needs=(seeds_needed(difference, model, margin, least) or least) if open_ else None,
-    )
 
 
 def not_run(number: Number, brought: str = "") -> Verdict:
@@ -301,8 +319,10 @@ def error_model(
     fixed = [VariancePart(step**2 / 12 / theirs, math.inf)]
     if their_tasks:
         return ErrorModel(between, seeds, tuple(fixed))
+    # The error of one of our trainings over its tasks, and that of their mean.
+    one_run = float(scores.var(axis=1, ddof=1).mean()) / unit
+    common = one_run if own_tasks else float(scores.mean(axis=0).var(ddof=1)) / unit
     if not own_tasks:
-        common = float(scores.mean(axis=0).var(ddof=1)) / unit
         fixed.append(VariancePart(common / episodes, episodes - 1))
     pm, n, runs = number.pm, number.pm_n, 1.0
     if number.pm_kind == "tasks" and pm is not None:
@@ -310,13 +330,16 @@ def error_model(
         fixed.append(VariancePart((pm / NORMAL_95) ** 2 / theirs, n - 1 if n else math.inf))
     elif number.pm_kind == "tasks_std" and pm is not None and n is not None:
         fixed.append(VariancePart(pm**2 / n / theirs, n - 1))
+    elif number.pm_kind == "seeds_std" and pm is not None and n is not None:
+        # Like ours, their mean over seeds also has an error over tasks, which is not given.
+        fixed += [
+            VariancePart(pm**2 / n / theirs, n - 1),
+            VariancePart(common / episodes, episodes - 1),
+        ]
+        runs = math.inf
     else:
         # The error is that of one of our trainings, tested on the same number of tasks.
-        one_run = float(scores.var(axis=1, ddof=1).mean()) / unit
         fixed.append(VariancePart(one_run / (n or episodes), episodes - 1))
-        if number.pm_kind == "seeds_std" and pm is not None and n is not None:
-            fixed.append(VariancePart(pm**2 / n / theirs, n - 1))
-            runs = math.inf
     return ErrorModel(between, seeds, tuple(fixed), runs)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from suite.core.metrics import published_metric
 from suite.core.statistics import HEADLINE_SEEDS
 from suite.published.compare import Row
+from suite.published.errors import INNER
 from suite.published.margins import RULE, limits
 from suite.published.verdicts import DECIDED, Verdict
 from suite.report.matched import written
@@ -27,7 +28,7 @@ SIGNS = {
 }
 #: Meaning of each verdict, for a legend.
 MEANINGS = {
-    "matches": "the 90 % interval lies within the margin",
+    "matches": f"the {100 * INNER:.0f} % interval lies within the margin",
     "above": "the 95 % interval lies beyond the margin",
     "below": "the 95 % interval lies beyond the margin",
     "differs": "the 95 % interval leaves out 0, not all of it beyond the margin",

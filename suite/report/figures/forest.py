@@ -1,8 +1,8 @@
 """The forest figure: the difference of each of our results from its published number, in margins.
 
 One axis serves accuracies, errors and returns, because every difference is divided by its own
-margin. The thick line is the 90 % interval, which lies within the grey band for a match; the thin
-line is the 95 % interval, which leaves out zero if the two differ.
+margin. The thick line is the interval that lies within the dark band for a match; the thin line is
+the 95 % interval, which leaves out zero if the two differ.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from matplotlib.textpath import TextPath
 
 from suite.core.metrics import published_metric
 from suite.published.compare import Row
+from suite.published.errors import INNER
 from suite.published.numbers import load
 from suite.report.figures.style import PAGE
 from suite.report.footnotes import reference
@@ -105,10 +106,10 @@ def forest_caption(rows: Sequence[Row]) -> str:
     """Return the caption of the figure."""
     return (
         "Ours minus published, divided by the margin of each number; for errors the logarithm of "
-        "the ratio. Thin line: 95 % interval; thick line: 90 % interval, which lies within the "
-        "dark band for a match. Brackets: what would be left of the 95 % interval with unlimited "
-        "trainings of ours. Small ticks: other people's re-runs. Chance: of a match with these "
-        "errors and seeds, if there were no difference. Grey: not judged. "
+        f"the ratio. Thin line: 95 % interval; thick line: {100 * INNER:.0f} % interval, within "
+        "the dark band for a match. Brackets: what unlimited trainings of ours would leave of the "
+        "95 % interval. Small ticks: other people's re-runs. Chance: of a match with these errors "
+        "and seeds, if there were no difference. Grey: not judged by an interval. "
         f"An arrow at the edge goes on beyond {REACH:g} margins."
     )
 
