@@ -16,7 +16,7 @@ from suite.core import registry
 from suite.core.component import Strict, added_field, validated
 from suite.core.errors import UserError
 from suite.core.streams import Stream
-from suite.core.version import RESULTS_VERSION
+from suite.core.version import COMMON, RESULTS_VERSION
 from suite.tasks.base import EpisodeShape, Split, Task
 
 
@@ -171,6 +171,8 @@ class Cell(Strict):
     protocol: Protocol
     numerics: Numerics
     results_version: str = RESULTS_VERSION
+    versions: dict[str, int] = added_field({})
+    """Versions of parts that are not 1: ``algorithm``, ``task``, ``model`` or one of `COMMON`."""
 
     @property
     def label(self) -> str:
@@ -217,6 +219,25 @@ class Cell(Strict):
     def make_task(self) -> Task:
         """Build the task from its recorded parameters, with the split of this seed."""
         return make_task(self.task).for_seed(self.seed)
+
+
+def results_versions(cell: Cell) -> dict[str, str]:
+    """Return the versions of the numbers of all parts of a cell, by the part's name."""
+    parts = {part: getattr(cell, part)["name"] for part in ("algorithm", "task", "model")}
+    versions = {f"{part} {name}": cell.versions.get(part, 1) for part, name in parts.items()}
+    versions |= {part: cell.versions.get(part, 1) for part in COMMON}
+    return {"results": cell.results_version} | {p: str(v) for p, v in versions.items()}
+
+
+def versions_of(algorithm: str, task: str, model: str) -> dict[str, int]:
+    """Return the present versions of the parts of a cell that are not 1, by part."""
+    parts = {
+        "algorithm": registry.algorithms.find(algorithm),
+        "task": registry.tasks.find(task),
+        "model": registry.models.find(model),
+    }
+    versions = {part: getattr(found, "version", 1) for part, found in parts.items()} | COMMON
+    return {part: version for part, version in versions.items() if version != 1}
 
 
 def digest(value: Any) -> str:

@@ -17,7 +17,15 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from suite.config import presets as protocols
-from suite.config.cell import Cell, Numerics, Protocol, make_algorithm, make_task, named
+from suite.config.cell import (
+    Cell,
+    Numerics,
+    Protocol,
+    make_algorithm,
+    make_task,
+    named,
+    versions_of,
+)
 from suite.core import registry
 from suite.core.component import Strict, validated
 from suite.core.errors import UserError, unknown
@@ -195,6 +203,7 @@ def expand(
             task = make_task(experiment.task).identity()
             model_name, options = named(described, "model")
             model = {"name": model_name, **check_options(model_name, options)}
+            versions = versions_of(algorithm["name"], task["name"], model_name)
             cells += [
                 Cell(
                     experiment=experiment.name,
@@ -210,6 +219,7 @@ def expand(
                         threads=threads,
                         shards=shards if device == "cpu" else 1,
                     ),
+                    versions=versions,
                 )
                 for seed in (seeds or profile.seeds)
                 for device in devices

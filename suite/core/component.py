@@ -33,6 +33,9 @@ class Component(Strict):
     title: ClassVar[str] = ""
     #: Keys of the papers to cite for it, as in the published numbers.
     papers: ClassVar[tuple[str, ...]] = ()
+    #: Version of its numbers: a change that moves them raises it, and voids the records that used
+    #: the component, no others.
+    version: ClassVar[int] = 1
 
     def identity(self) -> dict[str, Any]:
         """Return the JSON description from which an equal component can be built."""

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock, Timeout
 
-from suite.config.cell import Cell, digest
+from suite.config.cell import Cell, digest, results_versions
 from suite.core.errors import UserError
 from suite.records.files import (
     Arrays,
@@ -152,11 +152,23 @@ class Store:
                         moved_aside(path, "..")
             for path in there.get(_file_label(cell.label), []):
                 if path.stem != stem and not self._alike(path, cell):
+                    name = f"{path.name}{self._why_other(path, cell)}"
                     for file in (path.with_suffix(".npz"), path):
                         if file.exists():
                             moved_aside(file, "superseded")
-                    moved.append(path.name)
+                    moved.append(name)
         return moved
+
+    def _why_other(self, path: Path, cell: Cell) -> str:
+        """Say which versions of a record's parts are older than the cell's; '' if none."""
+        record = self._read(path)
+        if record is None:
+            return ""
+        now, then = results_versions(cell), results_versions(record.cell)
+        older = [
+            f"{part} is now version {now[part]}" for part in now if then.get(part, "1") != now[part]
+        ]
+        return f" ({', '.join(older)})" if older else ""
 
     def _alike(self, path: Path, cell: Cell) -> bool:
         """Return whether a record is the cell's, computed by any number of processes."""

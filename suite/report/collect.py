@@ -6,7 +6,7 @@ import json
 from itertools import pairwise
 from typing import Any
 
-from suite.config.cell import Cell
+from suite.config.cell import Cell, results_versions
 from suite.core import registry
 from suite.core.errors import UserError
 from suite.records.schema import Record
@@ -111,14 +111,19 @@ def _drawn_from(cell: Cell) -> str:
 
 
 def _check_versions(records: list[Record]) -> None:
-    by_version = {record.cell.results_version: record for record in records}
-    if len(by_version) > 1:
-        old, new, *_ = sorted(by_version)
-        raise UserError(
-            f"records of results versions {old} ({file_stem(by_version[old].cell)}) and {new} "
-            f"({file_stem(by_version[new].cell)}) must not stand in one table; move the old ones "
-            "to another folder, or make them again with this version."
-        )
+    """Refuse records in one table that used a part in different versions."""
+    seen: dict[str, dict[str, Record]] = {}
+    for record in records:
+        for part, version in results_versions(record.cell).items():
+            seen.setdefault(part, {})[version] = record
+    for part, by_version in seen.items():
+        if len(by_version) > 1:
+            old, new, *_ = sorted(by_version)
+            raise UserError(
+                f"records of versions {old} ({file_stem(by_version[old].cell)}) and {new} "
+                f"({file_stem(by_version[new].cell)}) of {part} must not stand in one table; move "
+                "the old ones to another folder, or make them again with this version."
+            )
 
 
 def _unlike(first: Record, second: Record, how: str) -> UserError:

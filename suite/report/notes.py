@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from suite.config.cell import results_versions
 from suite.core.statistics import HEADLINE_SEEDS
 from suite.records.schema import Record
 from suite.report.format import NONE, listed
@@ -51,10 +52,18 @@ def stamp(records: Sequence[Record]) -> dict[str, str]:
     """Return the origin of the numbers, for every line of a CSV file."""
     return {
         "suite_version": listed(r.provenance.suite_version for r in records),
-        "results_version": listed(r.cell.results_version for r in records),
+        "results_version": _results_version(records),
         "commit": listed(_commit(r) for r in records),
         "hardware": listed(_hardware(r) for r in records),
     }
+
+
+def _results_version(records: Sequence[Record]) -> str:
+    """Return the version of the numbers, and the parts whose version is not the first."""
+    found = {part: v for r in records for part, v in results_versions(r.cell).items()}
+    base = listed(r.cell.results_version for r in records)
+    later = [f"{part} {v}" for part, v in sorted(found.items()) if part != "results" and v != "1"]
+    return f"{base} ({', '.join(later)})" if later else base
 
 
 def diverged_cells(collection: Collection) -> tuple[str, ...]:
