@@ -72,7 +72,7 @@ def test_versions_are_not_mixed_in_one_table_and_the_part_is_named(tmp_path):
         record(cell("maml", seed).model_copy(update={"versions": versions}), {"test": SCORES})
         for seed, versions in enumerate(({}, {"task": 2}))
     )
-    with pytest.raises(UserError, match="versions 1 .* and 2 .* of task sinusoid must not"):
+    with pytest.raises(UserError, match=r"versions 1 .* and 2 .* of task sinusoid must not"):
         collect(write(tmp_path, old, new))
 
 
