@@ -9,6 +9,7 @@ products and do not depend on devices, clocks or how these are computed.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import repeat
 from typing import ClassVar, Literal, Self
 
 import torch
@@ -92,15 +93,20 @@ class Algorithm(Component):
         return self
 
     def initial_inner_state(self, engine: Primitives) -> Tensor | None:
-        """Return the state (S,) of an inner optimiser before any training; None if none is kept.
-
-        An algorithm that carries a state from episode to episode does its meta-batch in order.
-        """
+        """Return the state (S,) of an inner optimiser before any training; None if none is kept."""
         return None
+
+    def carries_state(self, engine: Primitives) -> bool:
+        """Return whether a state goes from episode to episode, so that their order matters."""
+        return self.initial_inner_state(engine) is not None
 
     def start(self, engine: Primitives, theta: Tensor, count: int, draws: EpisodeContext) -> Tensor:
         """Return the weights (count, P) with which ``count`` episodes start their inner loop."""
         return theta.expand(count, -1)
+
+    def step_rates(self, engine: Primitives, steps: int) -> Iterator[Tensor]:
+        """Yield the rates (P,) of each inner step of `descend`, 0 for weights not adapted."""
+        return repeat(self.inner_rate * engine.adapted, steps)
 
     def adapt(
         self,
@@ -127,11 +133,13 @@ class Algorithm(Component):
         Gradient descent on the support set (MAML, the equation before (1)):
 
             theta_{k+1} = theta_k - alpha * grad L_support(theta_k)
+
+        with alpha from `step_rates`.
         """
-        rate = self.inner_rate * engine.adapted  # (P,), 0 for weights that are not adapted
         theta = self.start(engine, theta, len(support), draws)
         yield theta, None
-        for batch in draws.minibatches(support, self.inner_batch, steps):
+        batches = draws.minibatches(support, self.inner_batch, steps)
+        for rate, batch in zip(self.step_rates(engine, steps), batches, strict=True):
             loss, gradient = engine.gradient(theta, batch)
             theta = moved(theta, rate, gradient)
             yield theta, loss

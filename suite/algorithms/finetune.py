@@ -8,10 +8,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from suite.algorithms.base import Algorithm, moved
+from suite.algorithms.base import Algorithm
 from suite.core import registry
 from suite.core.component import added_field
-from suite.core.episodes import EpisodeContext, Episodes, Examples, OuterGradient
+from suite.core.episodes import EpisodeContext, Episodes, OuterGradient
 from suite.core.parameters import Primitives
 from suite.core.streams import uniform
 
@@ -66,19 +66,7 @@ class FineTune(Algorithm):
                 weights.copy_(torch.from_numpy(uniform(words, -bound, bound)))
         return theta
 
-    def descend(
-        self,
-        engine: Primitives,
-        theta: Tensor,
-        support: Examples,
-        steps: int,
-        draws: EpisodeContext,
-    ) -> Iterator[tuple[Tensor, Tensor | None]]:
-        """Yield theta_0 .. theta_K and the losses, by gradient descent with a decaying rate."""
-        rate = self.inner_rate * engine.adapted
-        theta = self.start(engine, theta, len(support), draws)
-        yield theta, None
-        for k, batch in enumerate(draws.minibatches(support, self.inner_batch, steps)):
-            loss, gradient = engine.gradient(theta, batch)
-            theta = moved(theta, rate / (1 + k * self.inner_decay), gradient)
-            yield theta, loss
+    def step_rates(self, engine: Primitives, steps: int) -> Iterator[Tensor]:
+        """Yield the rates (P,) of each inner step, which decay."""
+        rates = super().step_rates(engine, steps)
+        return (rate / (1 + k * self.inner_decay) for k, rate in enumerate(rates))

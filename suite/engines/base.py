@@ -99,7 +99,7 @@ class Engine(ABC):
         The parts depend only on shapes, so the sum over parts is the same in every process. A
         meta-batch stays whole if the algorithm carries a state from episode to episode.
         """
-        if algorithm.initial_inner_state(self) is not None:
+        if algorithm.carries_state(self):
             return [slice(0, len(episodes))]
         return self.cut(algorithm, episodes)
 

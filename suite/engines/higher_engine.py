@@ -26,7 +26,8 @@ class HigherEngine(ReferenceEngine):
         """Refuse inner loops other than gradient descent, which `higher` would not be told of."""
         kind = type(algorithm)
         plain = all(
-            getattr(kind, n) is getattr(Algorithm, n) for n in ("adapt", "descend", "start")
+            getattr(kind, n) is getattr(Algorithm, n)
+            for n in ("adapt", "descend", "step_rates", "start")
         )
         if algorithm.second_order and not plain:
             return f"the inner loop of {algorithm.name} is not plain gradient descent"
