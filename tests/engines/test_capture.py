@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from functools import partial
 
 import numpy as np
@@ -12,7 +13,7 @@ from suite.cell.setup import set_up
 from suite.cell.workers import CellWorkers
 from suite.core.episodes import EpisodeContext
 from suite.core.streams import Stream
-from suite.engines.replay.capture import MIN_STEPS, Capture, close
+from suite.engines.replay.capture import MIN_STEPS, Capture, _set_sync_debug_mode, close
 from tests.matrix.test_cell import make
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
@@ -174,6 +175,18 @@ def test_the_inner_loop_is_timed_as_an_outer_step_does_it():
         *_, wanted = setup.algorithm.adapt(setup.engine, setup.initial, support, steps, draws)
         assert team._inner._replay is not None
         assert torch.equal(adapted, wanted)
+
+
+def test_of_the_librarys_warnings_only_that_of_the_prototype_is_silent(monkeypatch):
+    def warns(mode):
+        warnings.warn("Synchronization debug mode is a prototype feature and so on", stacklevel=2)
+        warnings.warn(f"mode {mode}", stacklevel=2)
+
+    monkeypatch.setattr(torch.cuda, "set_sync_debug_mode", warns)
+    with warnings.catch_warnings(record=True) as shown:
+        warnings.simplefilter("always")
+        _set_sync_debug_mode("error")
+    assert [str(warning.message) for warning in shown] == ["mode error"]
 
 
 def test_what_a_cuda_graph_gives_must_be_near_in_every_number():
