@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from suite.cell.evaluation import probe
 from suite.cell.setup import CellSetup, set_up
 from suite.cell.timed_parts import time_parts
 from suite.cell.timing import Clock, synchronise
@@ -296,7 +295,7 @@ def _evaluate(
             setup.task.metric, protocol, scores.values, scores.episodes_sha256
         )
     first = setup.cell.protocol.evaluations[0]
-    arrays |= probe(setup.engine, setup.algorithm, theta, setup.task, setup.sampler, first, draws)
+    arrays |= setup.test.probe(theta, first, draws)
     return arrays, found
 
 
