@@ -100,7 +100,9 @@ class Algorithm(Component):
         """Return whether a state goes from episode to episode, so that their order matters."""
         return self.initial_inner_state(engine) is not None
 
-    def start(self, engine: Primitives, theta: Tensor, count: int, draws: EpisodeContext) -> Tensor:
+    def start(
+        self, engine: Primitives, theta: Tensor, count: int, context: EpisodeContext
+    ) -> Tensor:
         """Return the weights (count, P) with which ``count`` episodes start their inner loop."""
         return theta.expand(count, -1)
 
@@ -114,10 +116,10 @@ class Algorithm(Component):
         theta: Tensor,
         support: Examples,
         steps: int,
-        draws: EpisodeContext,
+        context: EpisodeContext,
     ) -> Iterator[Tensor]:
         """Yield theta_0 .. theta_K, each (T, P): an algorithm writes this or `descend`."""
-        for theta_k, _ in self.descend(engine, theta, support, steps, draws):
+        for theta_k, _ in self.descend(engine, theta, support, steps, context):
             yield theta_k
 
     def descend(
@@ -126,7 +128,7 @@ class Algorithm(Component):
         theta: Tensor,
         support: Examples,
         steps: int,
-        draws: EpisodeContext,
+        context: EpisodeContext,
     ) -> Iterator[tuple[Tensor, Tensor | None]]:
         """Yield each theta_k (T, P) with the losses (T,) of the step to it, None for theta_0.
 
@@ -136,16 +138,16 @@ class Algorithm(Component):
 
         with alpha from `step_rates`.
         """
-        theta = self.start(engine, theta, len(support), draws)
+        theta = self.start(engine, theta, len(support), context)
         yield theta, None
-        batches = draws.minibatches(support, self.inner_batch, steps)
+        batches = context.minibatches(support, self.inner_batch, steps)
         for rate, batch in zip(self.step_rates(engine, steps), batches, strict=True):
             loss, gradient = engine.gradient(theta, batch)
             theta = moved(theta, rate, gradient)
             yield theta, loss
 
     def episode_terms(
-        self, engine: Primitives, theta: Tensor, episodes: Episodes, draws: EpisodeContext
+        self, engine: Primitives, theta: Tensor, episodes: Episodes, context: EpisodeContext
     ) -> tuple[Tensor, Tensor]:
         """Return the term of each episode in the outer gradient, (T, P), and its loss (T,).
 
@@ -159,21 +161,21 @@ class Algorithm(Component):
         return OuterGradient(rows.mean(0), losses.mean())
 
     def outer(
-        self, engine: Primitives, theta: Tensor, episodes: Episodes, draws: EpisodeContext
+        self, engine: Primitives, theta: Tensor, episodes: Episodes, context: EpisodeContext
     ) -> OuterGradient:
         """Return the gradient (P,) that the outer optimiser follows, averaged over the episodes.
 
         If an algorithm writes neither this nor `episode_terms`, the query loss is differentiated
         through `adapt` by automatic differentiation, which only the reference engine can do.
         """
-        if draws.inner_state is not None:
-            return self.in_order(engine, theta, episodes, draws)
+        if context.inner_state is not None:
+            return self.in_order(engine, theta, episodes, context)
         if not self._writes_terms:
-            return engine.differentiate(self, theta, episodes, draws)
-        return self.combine(theta, *self.episode_terms(engine, theta, episodes, draws))
+            return engine.differentiate(self, theta, episodes, context)
+        return self.combine(theta, *self.episode_terms(engine, theta, episodes, context))
 
     def in_order(
-        self, engine: Primitives, theta: Tensor, episodes: Episodes, draws: EpisodeContext
+        self, engine: Primitives, theta: Tensor, episodes: Episodes, context: EpisodeContext
     ) -> OuterGradient:
         """Return the result of `outer` if a state is carried from each episode to the next."""
         raise NotImplementedError(f"{self.name} carries nothing from episode to episode")

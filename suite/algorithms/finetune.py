@@ -42,13 +42,15 @@ class FineTune(Algorithm):
     in Torch7's SGD with learning-rate decay (pre-trained-SGD.lua:52, 88)."""
 
     def outer(
-        self, engine: Primitives, theta: Tensor, episodes: Episodes, draws: EpisodeContext
+        self, engine: Primitives, theta: Tensor, episodes: Episodes, context: EpisodeContext
     ) -> OuterGradient:
         """Return the gradient of the joint loss: an ordinary supervised step on the pool."""
         loss, gradient = engine.gradient(theta[None], episodes.support)
         return OuterGradient(gradient[0], loss[0])
 
-    def start(self, engine: Primitives, theta: Tensor, count: int, draws: EpisodeContext) -> Tensor:
+    def start(
+        self, engine: Primitives, theta: Tensor, count: int, context: EpisodeContext
+    ) -> Tensor:
         """Give each episode of a classification task its own last layer."""
         theta = theta.repeat(count, 1)
         if engine.loss != "cross_entropy":
@@ -60,8 +62,8 @@ class FineTune(Algorithm):
             if self.new_head == "zero":
                 weights.zero_()
             else:
-                words = draws.stream.child("head", span.name).rows(
-                    draws.first, count, weights.shape[1]
+                words = context.stream.child("head", span.name).rows(
+                    context.first, count, weights.shape[1]
                 )
                 weights.copy_(torch.from_numpy(uniform(words, -bound, bound)))
         return theta

@@ -31,7 +31,7 @@ class TestPart(NamedTuple):
     """The scores of some test episodes after each of the steps that are scored."""
 
     values: np.ndarray  # (T, steps)
-    draws: np.ndarray  # (T, d), of the episodes
+    draw_ids: np.ndarray  # (T, d), of the episodes
     classes: np.ndarray | None  # (T, ways), of each label
     hits: np.ndarray | None  # (T, ways, steps), correct queries; None if not asked for
 
@@ -99,19 +99,19 @@ class MetaTest:
         part: slice,
         theta: Tensor,
         protocol: EvaluationProtocol,
-        draws: EpisodeContext,
+        context: EpisodeContext,
         last: bool = False,
     ) -> TestPart:
         """Return the scores of some of the test episodes; with ``last`` only of the last step."""
         stream, count = episode_stream(self.task, protocol), part.stop - part.start
         drawn = self.sampler.sample(stream, part.start, count, protocol, protocol.split)
         episodes = drawn.to(self.engine.device, self.engine.dtype)
-        steps = list(self.steps(theta, episodes, protocol, draws.after(part.start), last))
+        steps = list(self.steps(theta, episodes, protocol, context.after(part.start), last))
         values = torch.stack([value for value, _ in steps], dim=1).to("cpu", torch.float32)
         right = [found.cpu() for _, found in steps if found is not None]
         return TestPart(
             values.numpy(),
-            drawn.draws,
+            drawn.draw_ids,
             drawn.classes,
             torch.stack(right, dim=2).numpy() if right else None,
         )
@@ -122,7 +122,7 @@ class MetaTest:
         theta: Tensor,
         episodes: Episodes,
         protocol: EvaluationProtocol,
-        draws: EpisodeContext,
+        context: EpisodeContext,
         last: bool = False,
     ) -> Iterator[tuple[Tensor, Tensor | None]]:
         """Yield the scores (T,) of the query sets after inner steps that start at ``theta`` (P,).
@@ -132,7 +132,7 @@ class MetaTest:
         """
         scored = (protocol.steps,) if last else protocol.scored_steps
         rule = at_test(self.algorithm, protocol)
-        path = rule.adapt(self.engine, theta, episodes.support, protocol.steps, draws)
+        path = rule.adapt(self.engine, theta, episodes.support, protocol.steps, context)
         running = self._running if protocol.batch_norm == "running" else None
         statistics = [] if running is None else [running.trained(theta)] * len(episodes)
         for k, theta_k in enumerate(path):
@@ -167,7 +167,7 @@ class MetaTest:
 
     @torch.no_grad()
     def probe(
-        self, theta: Tensor, protocol: EvaluationProtocol, draws: EpisodeContext
+        self, theta: Tensor, protocol: EvaluationProtocol, context: EpisodeContext
     ) -> dict[str, np.ndarray]:
         """Return the arrays of single test episodes for a figure (see `ArrayNames`).
 
@@ -183,7 +183,7 @@ class MetaTest:
         x = inputs.to(engine.device, engine.dtype).expand(PROBED, *inputs.shape)
         wanted = sorted({0, 1, 10, protocol.headline, protocol.steps})
         rule = at_test(self.algorithm, protocol)
-        path = rule.adapt(engine, theta, shown.support, protocol.steps, draws)
+        path = rule.adapt(engine, theta, shown.support, protocol.steps, context)
         found = [engine.outputs(t, x)[..., 0] for k, t in enumerate(path) if k in wanted]
         arrays = {
             "x": inputs[:, 0],
@@ -198,11 +198,11 @@ class MetaTest:
 
 def scores(parts: Iterable[TestPart]) -> Scores:
     """Return the scores of all test episodes, joined from those of the parts in order."""
-    values, draws, classes, right = zip(*parts, strict=True)
+    values, draw_ids, classes, right = zip(*parts, strict=True)
     by_class = None
     if right[0] is not None and classes[0] is not None:
         by_class = _by_class(np.concatenate(classes), np.concatenate(right))
-    return Scores(np.concatenate(values), draws_sha256(np.concatenate(draws)), by_class)
+    return Scores(np.concatenate(values), draws_sha256(np.concatenate(draw_ids)), by_class)
 
 
 def _by_class(classes: np.ndarray, right: np.ndarray) -> ByClass:

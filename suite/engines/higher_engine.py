@@ -34,7 +34,7 @@ class HigherEngine(ReferenceEngine):
         return None
 
     def differentiate(
-        self, algorithm: Algorithm, theta: Tensor, episodes: Episodes, draws: EpisodeContext
+        self, algorithm: Algorithm, theta: Tensor, episodes: Episodes, context: EpisodeContext
     ) -> OuterGradient:
         """Return the meta-gradient through higher's differentiable SGD, episode by episode."""
         self._load(theta)
@@ -43,7 +43,7 @@ class HigherEngine(ReferenceEngine):
         total, loss_sum = torch.zeros_like(theta), theta.new_zeros(())
         for t in range(len(episodes)):
             one = episodes[t : t + 1]
-            batches = draws.after(t).minibatches(
+            batches = context.after(t).minibatches(
                 one.support, algorithm.inner_batch, algorithm.inner_steps
             )
             with (

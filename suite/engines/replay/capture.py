@@ -84,8 +84,8 @@ def why_not_record(engine: Engine, algorithm: Algorithm, parts: Sequence[slice],
 def outer_work(engine: Engine, algorithm: Algorithm) -> Work:
     """Return the work of an outer step: its gradient (P,) and loss ()."""
 
-    def work(theta: Tensor, episodes: Episodes, draws: EpisodeContext) -> Sequence[Tensor]:
-        outer = engine.meta_gradient(algorithm, theta, episodes, draws)
+    def work(theta: Tensor, episodes: Episodes, context: EpisodeContext) -> Sequence[Tensor]:
+        outer = engine.meta_gradient(algorithm, theta, episodes, context)
         return outer.gradient, outer.loss
 
     return work
@@ -111,7 +111,7 @@ class Capture:
         self.refused: str | None = None
 
     def __call__(
-        self, theta: Tensor, episodes: Episodes, draws: EpisodeContext
+        self, theta: Tensor, episodes: Episodes, context: EpisodeContext
     ) -> Sequence[Tensor]:
         """Return the tensors of the work for ``theta`` (P,); the next call overwrites them.
 
@@ -125,12 +125,12 @@ class Capture:
             self._inputs, self._kinds = [value.clone() for value in inputs], kinds
             try:
                 self._replay = self._graph() if self._device.type == "cuda" else self._tape()
-                self._prove(self._work(theta, episodes, draws))
+                self._prove(self._work(theta, episodes, context))
             except NotReplayable as reason:
                 self.refused, self._replay = str(reason), None
                 self._inputs, self._outputs, self._kinds = [], [], []
         if kinds != self._kinds:
-            return self._work(theta, episodes, draws)
+            return self._work(theta, episodes, context)
         assert self._replay is not None
         for buffer, value in zip(self._inputs, inputs, strict=True):
             buffer.copy_(value)
