@@ -74,9 +74,9 @@ def _meta_step(
 ) -> Iterator[Ready]:
     rule, episodes = workload.algorithm(algorithm), workload.episodes()
     episodes = episodes.to(made.device, made.dtype)
-    theta, draws = made.layout.flatten(made.model), EpisodeContext(Stream("bench"))
+    theta, context = made.layout.flatten(made.model), EpisodeContext(Stream("bench"))
     gradients = MetaGradients(
-        made, rule, lambda _: episodes[:], lambda _: draws, MIN_STEPS, None if recorded else False
+        made, rule, lambda _: episodes[:], lambda _: context, MIN_STEPS, None if recorded else False
     )
 
     def jobs() -> dict[str, Any]:

@@ -36,9 +36,9 @@ def score(cell: Cell, weights: torch.Tensor, rate: float) -> float:
     other = cell.model_copy(update={"algorithm": {**cell.algorithm, "inner_rate": rate}})
     setup = set_up(other, None, torch.device("cpu"))
     test = cell.protocol.evaluations[0].model_copy(update={"split": "validation", "tasks": None})
-    draws = EpisodeContext(setup.inner_stream.child("validation"))
+    context = EpisodeContext(setup.inner_stream.child("validation"))
     part = slice(0, EPISODES)
-    values = setup.test.part(part, setup.adapted_from(weights), test, draws, last=True).values
+    values = setup.test.part(part, setup.adapted_from(weights), test, context, last=True).values
     return float(values.mean(dtype=np.float64))
 
 

@@ -18,7 +18,7 @@ class ANIL(Algorithm):
             mask[span.start : span.stop] = self.inner_rate
         return mask
 
-    def adapt(self, engine, theta, support, steps, draws):
+    def adapt(self, engine, theta, support, steps, context):
         theta = theta.expand(len(support), -1)
         yield theta
         for _ in range(steps):

@@ -18,14 +18,14 @@ class FastANIL(Algorithm):
             mask[span.start : span.stop] = self.inner_rate
         return mask
 
-    def adapt(self, engine, theta, support, steps, draws):
+    def adapt(self, engine, theta, support, steps, context):
         rate, theta = self.rate(engine), theta.expand(len(support), -1)
         yield theta
         for _ in range(steps):
             theta = moved(theta, rate, engine.gradient(theta, support)[1])
             yield theta
 
-    def episode_terms(self, engine, theta, episodes, draws):
+    def episode_terms(self, engine, theta, episodes, context):
         rate, points = self.rate(engine), []
         theta = theta.expand(len(episodes), -1)  # (T, P)
         for _ in range(self.inner_steps):

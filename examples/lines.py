@@ -35,5 +35,5 @@ class LineSampler(Sampler):
         y = line[:, :1] * x + line[:, 1:]
         xy = torch.from_numpy(np.stack([x, y]).astype(np.float32)).to(self.device)[..., None]
         (support_x, support_y), (query_x, query_y) = xy.tensor_split([shape.support_size], dim=2)
-        draws = np.concatenate([line, x], axis=1)  # what identifies an episode
-        return Episodes(Examples(support_x, support_y), Examples(query_x, query_y), draws)
+        draw_ids = np.concatenate([line, x], axis=1)  # what identifies an episode
+        return Episodes(Examples(support_x, support_y), Examples(query_x, query_y), draw_ids)

@@ -101,7 +101,7 @@ def _problems() -> list[Problem]:
 
 
 PROBLEMS = {problem.name: problem for problem in _problems()}
-DRAWS = EpisodeContext(Stream("draws"))
+CONTEXT = EpisodeContext(Stream("draws"))
 
 
 def arranged(engine: Engine, theta: torch.Tensor) -> torch.Tensor:
@@ -118,8 +118,8 @@ def meta_gradient(
     engine: Engine, rule: Algorithm, theta: torch.Tensor, episodes: Episodes
 ) -> OuterGradient:
     """The engine's outer gradient at ``theta`` (P,), both in the parameters' own order."""
-    draws = DRAWS._replace(inner_state=rule.initial_inner_state(engine))
-    gradient, loss, _ = engine.meta_gradient(rule, arranged(engine, theta), episodes, draws)
+    context = CONTEXT._replace(inner_state=rule.initial_inner_state(engine))
+    gradient, loss, _ = engine.meta_gradient(rule, arranged(engine, theta), episodes, context)
     return OuterGradient(natural(engine, gradient), loss)
 
 

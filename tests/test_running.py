@@ -44,10 +44,11 @@ def test_it_is_the_librarys_batch_norm_in_evaluation_mode(name, engine):
     moved = torch.stack([theta + 0.05 * (t + 1) for t in range(len(episodes))])
 
     here = torch.stack([arranged(one, row) for row in moved])
-    running = RunningStatistics(one, len(episodes), arranged(one, theta), before)
-    first = running.outputs(here, episodes.query.x)
-    running.update(here, episodes.support.x)
-    second = running.outputs(here, episodes.query.x)
+    running = RunningStatistics(one, lambda: before)
+    statistics = [running.trained(arranged(one, theta))] * len(episodes)
+    first = running.outputs(statistics, here, episodes.query.x)
+    statistics = running.after(statistics, here, episodes.support.x)
+    second = running.outputs(statistics, here, episodes.query.x)
 
     twin = _tracking(plain.model)
     _set(twin, plain.layout, theta)
@@ -62,6 +63,25 @@ def test_it_is_the_librarys_batch_norm_in_evaluation_mode(name, engine):
             torch.testing.assert_close(first[t], twin.eval()(episodes.query.x[t]))
             twin.train()(episodes.support.x[t])
             torch.testing.assert_close(second[t], twin.eval()(episodes.query.x[t]))
+
+
+def test_the_passes_before_the_test_are_done_once_for_all_parts():
+    problem = PROBLEMS["smooth-mlp-batch"]
+    calls = []
+
+    def seen():
+        calls.append("passes")
+        return [problem.episodes().query.x[0]]
+
+    running, theta = RunningStatistics(problem.engine("reference"), seen), problem.theta()
+    changing = theta.clone()
+    first = running.trained(changing)
+    assert running.trained(theta.clone()) is first
+    assert len(calls) == 1
+    changing.mul_(1.5)  # such as the weights of an outer loop, between two points of a curve
+    (mean, _), *_ = running.trained(changing)
+    assert len(calls) == 2
+    assert not torch.equal(mean, first[0][0])
 
 
 def test_a_cell_can_be_tested_with_running_statistics():

@@ -9,6 +9,7 @@ products and do not depend on devices, clocks or how these are computed.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import repeat
 from typing import ClassVar, Literal, Self
 
 import torch
@@ -92,15 +93,22 @@ class Algorithm(Component):
         return self
 
     def initial_inner_state(self, engine: Primitives) -> Tensor | None:
-        """Return the state (S,) of an inner optimiser before any training; None if none is kept.
-
-        An algorithm that carries a state from episode to episode does its meta-batch in order.
-        """
+        """Return the state (S,) of an inner optimiser before any training; None if none is kept."""
         return None
 
-    def start(self, engine: Primitives, theta: Tensor, count: int, draws: EpisodeContext) -> Tensor:
+    def carries_state(self, engine: Primitives) -> bool:
+        """Return whether a state goes from episode to episode, so that their order matters."""
+        return self.initial_inner_state(engine) is not None
+
+    def start(
+        self, engine: Primitives, theta: Tensor, count: int, context: EpisodeContext
+    ) -> Tensor:
         """Return the weights (count, P) with which ``count`` episodes start their inner loop."""
         return theta.expand(count, -1)
+
+    def step_rates(self, engine: Primitives, steps: int) -> Iterator[Tensor]:
+        """Yield the rates (P,) of each inner step of `descend`, 0 for weights not adapted."""
+        return repeat(self.inner_rate * engine.adapted, steps)
 
     def adapt(
         self,
@@ -108,10 +116,10 @@ class Algorithm(Component):
         theta: Tensor,
         support: Examples,
         steps: int,
-        draws: EpisodeContext,
+        context: EpisodeContext,
     ) -> Iterator[Tensor]:
         """Yield theta_0 .. theta_K, each (T, P): an algorithm writes this or `descend`."""
-        for theta_k, _ in self.descend(engine, theta, support, steps, draws):
+        for theta_k, _ in self.descend(engine, theta, support, steps, context):
             yield theta_k
 
     def descend(
@@ -120,24 +128,26 @@ class Algorithm(Component):
         theta: Tensor,
         support: Examples,
         steps: int,
-        draws: EpisodeContext,
+        context: EpisodeContext,
     ) -> Iterator[tuple[Tensor, Tensor | None]]:
         """Yield each theta_k (T, P) with the losses (T,) of the step to it, None for theta_0.
 
         Gradient descent on the support set (MAML, the equation before (1)):
 
             theta_{k+1} = theta_k - alpha * grad L_support(theta_k)
+
+        with alpha from `step_rates`.
         """
-        rate = self.inner_rate * engine.adapted  # (P,), 0 for weights that are not adapted
-        theta = self.start(engine, theta, len(support), draws)
+        theta = self.start(engine, theta, len(support), context)
         yield theta, None
-        for batch in draws.minibatches(support, self.inner_batch, steps):
+        batches = context.minibatches(support, self.inner_batch, steps)
+        for rate, batch in zip(self.step_rates(engine, steps), batches, strict=True):
             loss, gradient = engine.gradient(theta, batch)
             theta = moved(theta, rate, gradient)
             yield theta, loss
 
     def episode_terms(
-        self, engine: Primitives, theta: Tensor, episodes: Episodes, draws: EpisodeContext
+        self, engine: Primitives, theta: Tensor, episodes: Episodes, context: EpisodeContext
     ) -> tuple[Tensor, Tensor]:
         """Return the term of each episode in the outer gradient, (T, P), and its loss (T,).
 
@@ -151,21 +161,21 @@ class Algorithm(Component):
         return OuterGradient(rows.mean(0), losses.mean())
 
     def outer(
-        self, engine: Primitives, theta: Tensor, episodes: Episodes, draws: EpisodeContext
+        self, engine: Primitives, theta: Tensor, episodes: Episodes, context: EpisodeContext
     ) -> OuterGradient:
         """Return the gradient (P,) that the outer optimiser follows, averaged over the episodes.
 
         If an algorithm writes neither this nor `episode_terms`, the query loss is differentiated
         through `adapt` by automatic differentiation, which only the reference engine can do.
         """
-        if draws.inner_state is not None:
-            return self.in_order(engine, theta, episodes, draws)
+        if context.inner_state is not None:
+            return self.in_order(engine, theta, episodes, context)
         if not self._writes_terms:
-            return engine.differentiate(self, theta, episodes, draws)
-        return self.combine(theta, *self.episode_terms(engine, theta, episodes, draws))
+            return engine.differentiate(self, theta, episodes, context)
+        return self.combine(theta, *self.episode_terms(engine, theta, episodes, context))
 
     def in_order(
-        self, engine: Primitives, theta: Tensor, episodes: Episodes, draws: EpisodeContext
+        self, engine: Primitives, theta: Tensor, episodes: Episodes, context: EpisodeContext
     ) -> OuterGradient:
         """Return the result of `outer` if a state is carried from each episode to the next."""
         raise NotImplementedError(f"{self.name} carries nothing from episode to episode")

@@ -8,10 +8,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from suite.algorithms.base import Algorithm, moved
+from suite.algorithms.base import Algorithm
 from suite.core import registry
 from suite.core.component import added_field
-from suite.core.episodes import EpisodeContext, Episodes, Examples, OuterGradient
+from suite.core.episodes import EpisodeContext, Episodes, OuterGradient
 from suite.core.parameters import Primitives
 from suite.core.streams import uniform
 
@@ -42,13 +42,15 @@ class FineTune(Algorithm):
     in Torch7's SGD with learning-rate decay (pre-trained-SGD.lua:52, 88)."""
 
     def outer(
-        self, engine: Primitives, theta: Tensor, episodes: Episodes, draws: EpisodeContext
+        self, engine: Primitives, theta: Tensor, episodes: Episodes, context: EpisodeContext
     ) -> OuterGradient:
         """Return the gradient of the joint loss: an ordinary supervised step on the pool."""
         loss, gradient = engine.gradient(theta[None], episodes.support)
         return OuterGradient(gradient[0], loss[0])
 
-    def start(self, engine: Primitives, theta: Tensor, count: int, draws: EpisodeContext) -> Tensor:
+    def start(
+        self, engine: Primitives, theta: Tensor, count: int, context: EpisodeContext
+    ) -> Tensor:
         """Give each episode of a classification task its own last layer."""
         theta = theta.repeat(count, 1)
         if engine.loss != "cross_entropy":
@@ -60,25 +62,13 @@ class FineTune(Algorithm):
             if self.new_head == "zero":
                 weights.zero_()
             else:
-                words = draws.stream.child("head", span.name).rows(
-                    draws.first, count, weights.shape[1]
+                words = context.stream.child("head", span.name).rows(
+                    context.first, count, weights.shape[1]
                 )
                 weights.copy_(torch.from_numpy(uniform(words, -bound, bound)))
         return theta
 
-    def descend(
-        self,
-        engine: Primitives,
-        theta: Tensor,
-        support: Examples,
-        steps: int,
-        draws: EpisodeContext,
-    ) -> Iterator[tuple[Tensor, Tensor | None]]:
-        """Yield theta_0 .. theta_K and the losses, by gradient descent with a decaying rate."""
-        rate = self.inner_rate * engine.adapted
-        theta = self.start(engine, theta, len(support), draws)
-        yield theta, None
-        for k, batch in enumerate(draws.minibatches(support, self.inner_batch, steps)):
-            loss, gradient = engine.gradient(theta, batch)
-            theta = moved(theta, rate / (1 + k * self.inner_decay), gradient)
-            yield theta, loss
+    def step_rates(self, engine: Primitives, steps: int) -> Iterator[Tensor]:
+        """Yield the rates (P,) of each inner step, which decay."""
+        rates = super().step_rates(engine, steps)
+        return (rate / (1 + k * self.inner_decay) for k, rate in enumerate(rates))

@@ -25,9 +25,9 @@ class FOMAML(Algorithm):
     colour, marker, dashes = "#56b4e9", "D", (7, 1.5, 1, 1.5)
 
     def episode_terms(
-        self, engine: Primitives, theta: Tensor, episodes: Episodes, draws: EpisodeContext
+        self, engine: Primitives, theta: Tensor, episodes: Episodes, context: EpisodeContext
     ) -> tuple[Tensor, Tensor]:
         """Return the query gradient (T, P) at theta_K and the query loss (T,) of each episode."""
-        *_, theta_k = self.adapt(engine, theta, episodes.support, self.inner_steps, draws)
+        *_, theta_k = self.adapt(engine, theta, episodes.support, self.inner_steps, context)
         loss, gradient = engine.gradient(theta_k, episodes.query)
         return gradient, loss

@@ -31,13 +31,13 @@ class MAML(Algorithm):
     second_order = True
 
     def episode_terms(
-        self, engine: Primitives, theta: Tensor, episodes: Episodes, draws: EpisodeContext
+        self, engine: Primitives, theta: Tensor, episodes: Episodes, context: EpisodeContext
     ) -> tuple[Tensor, Tensor]:
         """Return the meta-gradient (T, P) and the query loss (T,) of each episode."""
         rate = self.inner_rate * engine.adapted
         points = []
-        theta_k = self.start(engine, theta, len(episodes), draws)  # (T, P)
-        for batch in draws.minibatches(episodes.support, self.inner_batch, self.inner_steps):
+        theta_k = self.start(engine, theta, len(episodes), context)  # (T, P)
+        for batch in context.minibatches(episodes.support, self.inner_batch, self.inner_steps):
             points.append(engine.linearise(theta_k, batch))
             theta_k = moved(theta_k, rate, points[-1].gradient)
         loss, v = engine.gradient(theta_k, episodes.query)

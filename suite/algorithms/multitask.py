@@ -65,15 +65,15 @@ class MultiTask(Algorithm):
         return self.model_copy(update={"task_steps": min(self.task_steps, 200)})
 
     def episode_terms(
-        self, engine: Primitives, theta: Tensor, episodes: Episodes, draws: EpisodeContext
+        self, engine: Primitives, theta: Tensor, episodes: Episodes, context: EpisodeContext
     ) -> tuple[Tensor, Tensor]:
         """Return phi_i (T, P) and the loss (T,) on the last mini-batches."""
-        phi = self._random(engine, theta, len(episodes), draws)  # (T, P)
+        phi = self._random(engine, theta, len(episodes), context)  # (T, P)
         anchor = theta if self.anchor == "mean" else torch.zeros_like(theta)
         weight = 0.0 if self.anchor == "none" else self.weight
         first, second = torch.zeros_like(phi), torch.zeros_like(phi)
         loss = phi.new_zeros(len(phi))
-        batches = draws.minibatches(episodes.support, self.task_batch, self.task_steps)
+        batches = context.minibatches(episodes.support, self.task_batch, self.task_steps)
         for k, batch in enumerate(batches, start=1):  # Adam (Kingma and Ba 2015, algorithm 1)
             loss, gradient = engine.gradient(phi, batch)
             gradient = gradient + 2 * weight * (phi - anchor)
@@ -88,7 +88,7 @@ class MultiTask(Algorithm):
         return OuterGradient(theta - rows.mean(0), losses.mean())
 
     def _random(
-        self, engine: Primitives, theta: Tensor, count: int, draws: EpisodeContext
+        self, engine: Primitives, theta: Tensor, count: int, context: EpisodeContext
     ) -> Tensor:
         """Return random weights (count, P): uniform in +-1/sqrt(fan in), a bias as its layer.
 
@@ -101,8 +101,8 @@ class MultiTask(Algorithm):
             elif span.name.endswith("weight"):
                 bound = 0.0
                 continue
-            rows = draws.stream.child("weights", span.name).rows(
-                draws.first, count, span.stop - span.start
+            rows = context.stream.child("weights", span.name).rows(
+                context.first, count, span.stop - span.start
             )
             phi[:, span.start : span.stop] = torch.from_numpy(uniform(rows, -bound, bound))
         return phi

@@ -77,13 +77,13 @@ class Reptile(Algorithm):
         theta: Tensor,
         support: Examples,
         steps: int,
-        draws: EpisodeContext,
+        context: EpisodeContext,
     ) -> Iterator[tuple[Tensor, Tensor | None]]:
         """Yield theta_0 .. theta_K and the losses, by SGD or Adam on successive mini-batches."""
         if self.inner_optimiser == "sgd":
-            yield from super().descend(engine, theta, support, steps, draws)
+            yield from super().descend(engine, theta, support, steps, context)
             return
-        for theta_k, loss, _ in self._adam(engine, theta, support, steps, draws):
+        for theta_k, loss, _ in self._adam(engine, theta, support, steps, context):
             yield theta_k, loss
 
     def _adam(
@@ -92,19 +92,19 @@ class Reptile(Algorithm):
         theta: Tensor,
         support: Examples,
         steps: int,
-        draws: EpisodeContext,
+        context: EpisodeContext,
     ) -> Iterator[tuple[Tensor, Tensor | None, Tensor]]:
         """Yield theta_k (T, P), the losses (T,) and m (T, P), each after k steps."""
         rate = self.inner_rate * engine.adapted
-        theta = self.start(engine, theta, len(support), draws)
+        theta = self.start(engine, theta, len(support), context)
         moment, before = torch.zeros_like(theta), 0
-        if draws.inner_state is not None:
-            moment, before = draws.inner_state[:-1].expand_as(theta), int(draws.inner_state[-1])
+        if context.inner_state is not None:
+            moment, before = context.inner_state[:-1].expand_as(theta), int(context.inner_state[-1])
         yield theta, None, moment
-        batches = draws.minibatches(support, self.inner_batch, steps)
+        batches = context.minibatches(support, self.inner_batch, steps)
         for k, batch in enumerate(batches, start=before + 1):
             loss, gradient = engine.gradient(theta, batch)
-            if draws.inner_state is not None:
+            if context.inner_state is not None:
                 # The code sums the loss over the mini-batch (models.py:27-30). This factor does not
                 # change Adam itself, but a state carried from batches of 10 to a test with 5.
                 gradient = gradient * batch.x.shape[1]
@@ -115,13 +115,15 @@ class Reptile(Algorithm):
             yield theta, loss, moment
 
     def episode_terms(
-        self, engine: Primitives, theta: Tensor, episodes: Episodes, draws: EpisodeContext
+        self, engine: Primitives, theta: Tensor, episodes: Episodes, context: EpisodeContext
     ) -> tuple[Tensor, Tensor]:
         """Return theta_i,K (T, P), and the loss (T,) on the last mini-batches.
 
         The query set is not used.
         """
-        *_, (theta_k, loss) = self.descend(engine, theta, episodes.support, self.inner_steps, draws)
+        *_, (theta_k, loss) = self.descend(
+            engine, theta, episodes.support, self.inner_steps, context
+        )
         return theta_k, engine.losses(theta_k, episodes.support) if loss is None else loss
 
     def combine(self, theta: Tensor, rows: Tensor, losses: Tensor) -> OuterGradient:
@@ -129,20 +131,20 @@ class Reptile(Algorithm):
         return OuterGradient(theta - rows.mean(0), losses.mean())
 
     def in_order(
-        self, engine: Primitives, theta: Tensor, episodes: Episodes, draws: EpisodeContext
+        self, engine: Primitives, theta: Tensor, episodes: Episodes, context: EpisodeContext
     ) -> OuterGradient:
         """Return the same as `outer`; each episode's Adam continues the previous episode's."""
         gradient, total, count = torch.zeros_like(theta), theta.new_zeros(()), len(episodes)
         for t in range(count):
-            assert draws.inner_state is not None
+            assert context.inner_state is not None
             support = episodes.support[t : t + 1]
             *_, (theta_k, loss, moment) = self._adam(
-                engine, theta, support, self.inner_steps, draws
+                engine, theta, support, self.inner_steps, context
             )
             if loss is None:
                 loss = engine.losses(theta_k, support)
             gradient += (theta - theta_k[0]) / count
             total += loss[0] / count
-            steps = draws.inner_state[-1:] + self.inner_steps
-            draws = draws.after(1)._replace(inner_state=torch.cat([moment[0], steps]))
-        return OuterGradient(gradient, total, draws.inner_state)
+            steps = context.inner_state[-1:] + self.inner_steps
+            context = context.after(1)._replace(inner_state=torch.cat([moment[0], steps]))
+        return OuterGradient(gradient, total, context.inner_state)

@@ -14,7 +14,7 @@ The code loops over single episodes, because it only tests what other code does 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
@@ -30,40 +30,45 @@ Statistics = list[tuple[Tensor, Tensor]]
 
 
 class RunningStatistics:
-    """The running statistics of some episodes, which all begin with the same values.
+    """Passes of a model that update the running statistics of episodes, or normalise by them.
 
     Args:
         engine: engine of the model; weights are given as rows of its layout.
-        episodes: number of episodes, T.
-        theta: trained weights (P,).
-        seen: inputs (n, *input_shape) of the passes before the test.
+        seen: function that returns the inputs (n, *input_shape) of the passes before the test.
     """
 
-    def __init__(
-        self, engine: Engine, episodes: int, theta: Tensor, seen: Iterable[Tensor]
-    ) -> None:
-        self._layout = engine.layout
+    def __init__(self, engine: Engine, seen: Callable[[], Iterable[Tensor]]) -> None:
+        self._layout, self._seen = engine.layout, seen
         self._model = copy.deepcopy(engine.model)
         kinds = (nn.BatchNorm1d, nn.BatchNorm2d)
         self._norms = [module for module in self._model.modules() if isinstance(module, kinds)]
-        start = [
-            (theta.new_zeros(norm.num_features), theta.new_ones(norm.num_features))
-            for norm in self._norms
-        ]
-        for x in seen:
-            start = self._after(start, theta, x.to(theta))
-        self._statistics = [start] * episodes
+        self._trained: tuple[Tensor, Statistics] | None = None
 
     @torch.no_grad()
-    def update(self, theta: Tensor, x: Tensor) -> None:
-        """Update each episode's statistics by a pass over ``x`` (T, n, ...) at ``theta`` (T, P)."""
-        rows = zip(self._statistics, theta, x, strict=True)
-        self._statistics = [self._after(*row) for row in rows]
+    def trained(self, theta: Tensor) -> Statistics:
+        """Return the statistics with which every episode begins, at the trained weights (P,).
+
+        They depend on nothing else, so they are kept for the next episodes at the same weights.
+        """
+        if self._trained is None or not torch.equal(self._trained[0], theta):
+            found = [
+                (theta.new_zeros(norm.num_features), theta.new_ones(norm.num_features))
+                for norm in self._norms
+            ]
+            for x in self._seen():
+                found = self._after(found, theta, x.to(theta))
+            self._trained = theta.clone(), found
+        return self._trained[1]
 
     @torch.no_grad()
-    def outputs(self, theta: Tensor, x: Tensor) -> Tensor:
-        """Return outputs (T, n, outputs) with every batch norm using its statistics."""
-        rows = zip(self._statistics, theta, x, strict=True)
+    def after(self, statistics: list[Statistics], theta: Tensor, x: Tensor) -> list[Statistics]:
+        """Return each episode's statistics after one more pass, over ``x`` (T, n, ...)."""
+        return [self._after(*row) for row in zip(statistics, theta, x, strict=True)]
+
+    @torch.no_grad()
+    def outputs(self, statistics: list[Statistics], theta: Tensor, x: Tensor) -> Tensor:
+        """Return outputs (T, n, outputs) with every batch norm using its episode's statistics."""
+        rows = zip(statistics, theta, x, strict=True)
         return torch.stack([self._outputs(*row) for row in rows])
 
     def _after(self, statistics: Statistics, theta: Tensor, x: Tensor) -> Statistics:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -22,13 +23,15 @@ from suite.tasks.base import Sampler, Task, hits
 PART_BYTES = 16 * 2**20
 #: The same on a GPU, where most of the time of a part goes into dispatch.
 GPU_PART_BYTES = 1024 * 2**20
+#: Number of test episodes that `MetaTest.probe` shows.
+PROBED = 3
 
 
 class TestPart(NamedTuple):
     """The scores of some test episodes after each of the steps that are scored."""
 
     values: np.ndarray  # (T, steps)
-    draws: np.ndarray  # (T, d), of the episodes
+    draw_ids: np.ndarray  # (T, d), of the episodes
     classes: np.ndarray | None  # (T, ways), of each label
     hits: np.ndarray | None  # (T, ways, steps), correct queries; None if not asked for
 
@@ -87,24 +90,28 @@ class MetaTest:
     seen: Callable[[], Iterable[Tensor]] = tuple
     """Function that returns the support sets (n, *input_shape) of running statistics."""
 
+    @cached_property
+    def _running(self) -> RunningStatistics:
+        return RunningStatistics(self.engine, self.seen)
+
     def part(
         self,
         part: slice,
         theta: Tensor,
         protocol: EvaluationProtocol,
-        draws: EpisodeContext,
+        context: EpisodeContext,
         last: bool = False,
     ) -> TestPart:
         """Return the scores of some of the test episodes; with ``last`` only of the last step."""
         stream, count = episode_stream(self.task, protocol), part.stop - part.start
         drawn = self.sampler.sample(stream, part.start, count, protocol, protocol.split)
         episodes = drawn.to(self.engine.device, self.engine.dtype)
-        steps = list(self.steps(theta, episodes, protocol, draws.after(part.start), last))
+        steps = list(self.steps(theta, episodes, protocol, context.after(part.start), last))
         values = torch.stack([value for value, _ in steps], dim=1).to("cpu", torch.float32)
         right = [found.cpu() for _, found in steps if found is not None]
         return TestPart(
             values.numpy(),
-            drawn.draws,
+            drawn.draw_ids,
             drawn.classes,
             torch.stack(right, dim=2).numpy() if right else None,
         )
@@ -115,7 +122,7 @@ class MetaTest:
         theta: Tensor,
         episodes: Episodes,
         protocol: EvaluationProtocol,
-        draws: EpisodeContext,
+        context: EpisodeContext,
         last: bool = False,
     ) -> Iterator[tuple[Tensor, Tensor | None]]:
         """Yield the scores (T,) of the query sets after inner steps that start at ``theta`` (P,).
@@ -125,20 +132,19 @@ class MetaTest:
         """
         scored = (protocol.steps,) if last else protocol.scored_steps
         rule = at_test(self.algorithm, protocol)
-        path = rule.adapt(self.engine, theta, episodes.support, protocol.steps, draws)
-        running = None
-        if protocol.batch_norm == "running":
-            running = RunningStatistics(self.engine, len(episodes), theta, self.seen())
+        path = rule.adapt(self.engine, theta, episodes.support, protocol.steps, context)
+        running = self._running if protocol.batch_norm == "running" else None
+        statistics = [] if running is None else [running.trained(theta)] * len(episodes)
         for k, theta_k in enumerate(path):
             outputs = None
             if k in scored:
                 outputs = (
                     predict(self.engine, theta_k, episodes, protocol.batch_norm)
                     if running is None
-                    else running.outputs(theta_k, episodes.query.x)
+                    else running.outputs(statistics, theta_k, episodes.query.x)
                 )
-            if running is not None:
-                running.update(theta_k, episodes.support.x)  # the pass of the next inner step
+            if running is not None and k < scored[-1]:  # the pass of the next inner step
+                statistics = running.after(statistics, theta_k, episodes.support.x)
             if outputs is None:
                 continue
             values = self.task.score(outputs, episodes.query.y)
@@ -159,14 +165,44 @@ class MetaTest:
             slice(i, min(i + size, protocol.episodes)) for i in range(0, protocol.episodes, size)
         ]
 
+    @torch.no_grad()
+    def probe(
+        self, theta: Tensor, protocol: EvaluationProtocol, context: EpisodeContext
+    ) -> dict[str, np.ndarray]:
+        """Return the arrays of single test episodes for a figure (see `ArrayNames`).
+
+        For regression they are the model's outputs over its inputs before and after adaptation
+        from ``theta`` (P,), for images one episode.
+        """
+        stream, engine = episode_stream(self.task, protocol), self.engine
+        shown = self.sampler.sample(stream, 0, PROBED, protocol, protocol.split)
+        inputs = self.sampler.probe()
+        if inputs is None:
+            return _pictures(shown, protocol) if len(self.task.input_shape) == 3 else {}
+        shown = shown.to(engine.device, engine.dtype)
+        x = inputs.to(engine.device, engine.dtype).expand(PROBED, *inputs.shape)
+        wanted = sorted({0, 1, 10, protocol.headline, protocol.steps})
+        rule = at_test(self.algorithm, protocol)
+        path = rule.adapt(engine, theta, shown.support, protocol.steps, context)
+        found = [engine.outputs(t, x)[..., 0] for k, t in enumerate(path) if k in wanted]
+        arrays = {
+            "x": inputs[:, 0],
+            "before_after": torch.stack(found, dim=1),
+            "support_x": shown.support.x[..., 0],
+            "support_y": shown.support.y[..., 0],
+            "truth": torch.from_numpy(self.sampler.truth(shown, inputs)),
+        }
+        named = {f"probe/{k}": v.to("cpu", torch.float32).numpy() for k, v in arrays.items()}
+        return {**named, "probe/steps": np.array([k for k in wanted if k <= protocol.steps])}
+
 
 def scores(parts: Iterable[TestPart]) -> Scores:
     """Return the scores of all test episodes, joined from those of the parts in order."""
-    values, draws, classes, right = zip(*parts, strict=True)
+    values, draw_ids, classes, right = zip(*parts, strict=True)
     by_class = None
     if right[0] is not None and classes[0] is not None:
         by_class = _by_class(np.concatenate(classes), np.concatenate(right))
-    return Scores(np.concatenate(values), draws_sha256(np.concatenate(draws)), by_class)
+    return Scores(np.concatenate(values), draws_sha256(np.concatenate(draw_ids)), by_class)
 
 
 def _by_class(classes: np.ndarray, right: np.ndarray) -> ByClass:
@@ -175,43 +211,6 @@ def _by_class(classes: np.ndarray, right: np.ndarray) -> ByClass:
     total = np.zeros((len(found), right.shape[2]), dtype=np.int32)
     np.add.at(total, place.reshape(-1), right.reshape(-1, right.shape[2]))
     return ByClass(found.astype(np.int32), count.astype(np.int32), total)
-
-
-def probe(
-    engine: Engine,
-    algorithm: Algorithm,
-    theta: Tensor,
-    task: Task,
-    sampler: Sampler,
-    protocol: EvaluationProtocol,
-    draws: EpisodeContext,
-    episodes: int = 3,
-) -> dict[str, np.ndarray]:
-    """Return the arrays of single test episodes for a figure (see `ArrayNames`).
-
-    For regression they are the model's outputs over its inputs before and after adaptation, for
-    images one episode.
-    """
-    shown = sampler.sample(episode_stream(task, protocol), 0, episodes, protocol, protocol.split)
-    inputs = sampler.probe()
-    if inputs is None:
-        return _pictures(shown, protocol) if len(task.input_shape) == 3 else {}
-    shown = shown.to(engine.device, engine.dtype)
-    x = inputs.to(engine.device, engine.dtype).expand(episodes, *inputs.shape)
-    wanted = sorted({0, 1, 10, protocol.headline, protocol.steps})
-    with torch.no_grad():
-        rule = at_test(algorithm, protocol)
-        path = rule.adapt(engine, theta, shown.support, protocol.steps, draws)
-        found = [engine.outputs(t, x)[..., 0] for k, t in enumerate(path) if k in wanted]
-    arrays = {
-        "x": inputs[:, 0],
-        "before_after": torch.stack(found, dim=1),
-        "support_x": shown.support.x[..., 0],
-        "support_y": shown.support.y[..., 0],
-        "truth": torch.from_numpy(sampler.truth(shown, inputs)),
-    }
-    named = {f"probe/{k}": v.to("cpu", torch.float32).numpy() for k, v in arrays.items()}
-    return {**named, "probe/steps": np.array([k for k in wanted if k <= protocol.steps])}
 
 
 def _pictures(shown: Episodes, protocol: EvaluationProtocol) -> dict[str, np.ndarray]:

@@ -119,7 +119,7 @@ class MetaGradients:
         if by_process is not None:
             return by_process
         apart = f"not sharded: {why_not_sharded}"
-        if self._why_not_replayed or self._carries:
+        if self._why_not_replayed or self._algorithm.carries_state(self._engine):
             why = self._why_not_replayed or "a state goes from episode to episode"
             told = ("in-process", f"{apart}; not replayed: {why}")
             return MetaGradient(self._in_process, lambda: told)
@@ -135,10 +135,6 @@ class MetaGradients:
             return "replayed", apart
 
         return MetaGradient(replayed, told_of_replay)
-
-    @property
-    def _carries(self) -> bool:
-        return self._algorithm.initial_inner_state(self._engine) is not None
 
     def recorded(self, work: Work) -> Work:
         """Return the work, recorded at its first call if outer steps may be recorded."""
@@ -171,7 +167,7 @@ class MetaGradients:
         if len(self.parts) > 1:
             told = ("sharded", f"{len(self.parts)} parts over {len(pool)} processes")
             return MetaGradient(by_part, lambda: told), ""
-        if self._carries:
+        if self._algorithm.carries_state(self._engine):
             return None, "a state goes from episode to episode"
         if not self._algorithm.is_separable:
             return None, "the outer gradient is not made of terms of the episodes"

@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from suite.cell.evaluation import probe
 from suite.cell.setup import CellSetup, set_up
 from suite.cell.timed_parts import time_parts
 from suite.cell.timing import Clock, synchronise
@@ -134,8 +133,8 @@ def _run(
         return Record(status="diverged", reason=str(reason), **base, **nothing), {}
     base["provenance"] = came_from.model_copy(update={"resumed": curves.resumed})
     trained = time.perf_counter()
-    draws = EpisodeContext(setup.inner_stream.child("test"), inner_state=carried)
-    arrays, evaluations = _evaluate(setup, workers, theta, draws, report)
+    context = EpisodeContext(setup.inner_stream.child("test"), inner_state=carried)
+    arrays, evaluations = _evaluate(setup, workers, theta, context, report)
     evaluated = time.perf_counter()
     results = Results(
         evaluations=evaluations,
@@ -155,7 +154,7 @@ def _run(
     )
     # Memory is read before parts and ceiling are timed, because these take memory of their own.
     memory = workers.peak()
-    timing = time_parts(setup, workers, theta, draws, seconds, evaluated - trained, alone)
+    timing = time_parts(setup, workers, theta, context, seconds, evaluated - trained, alone)
     if setup.trains:
         how = {"mode": workers.gradient.mode, "mode_reason": workers.gradient.reason}
         base["engine"] = setup.use.model_copy(update=how)
@@ -272,20 +271,20 @@ def _validation(setup: CellSetup) -> EvaluationProtocol | None:
 def _validate(
     setup: CellSetup, workers: CellWorkers, loop: OuterLoop, protocol: EvaluationProtocol
 ) -> float | None:
-    draws = EpisodeContext(setup.inner_stream.child("validation"), inner_state=loop.inner_state)
-    scores = workers.scores(setup.adapted_from(loop.theta), protocol, draws, last=True)
+    context = EpisodeContext(setup.inner_stream.child("validation"), inner_state=loop.inner_state)
+    scores = workers.scores(setup.adapted_from(loop.theta), protocol, context, last=True)
     return _finite(float(scores.values[:, -1].mean(dtype=np.float64)))
 
 
 def _evaluate(
-    setup: CellSetup, workers: CellWorkers, theta: Tensor, draws: EpisodeContext, report: Report
+    setup: CellSetup, workers: CellWorkers, theta: Tensor, context: EpisodeContext, report: Report
 ) -> tuple[Arrays, dict[str, EvaluationResult]]:
     steps = setup.cell.protocol.train.steps
     arrays: Arrays = {}
     found: dict[str, EvaluationResult] = {}
     for protocol in setup.cell.protocol.evaluations:
         report(steps, steps, f"evaluating {protocol.name}")
-        scores = workers.scores(theta, protocol, draws)
+        scores = workers.scores(theta, protocol, context)
         arrays[ArrayNames.SCORES + protocol.name] = scores.values
         if scores.by_class is not None:
             arrays |= {
@@ -296,7 +295,7 @@ def _evaluate(
             setup.task.metric, protocol, scores.values, scores.episodes_sha256
         )
     first = setup.cell.protocol.evaluations[0]
-    arrays |= probe(setup.engine, setup.algorithm, theta, setup.task, setup.sampler, first, draws)
+    arrays |= setup.test.probe(theta, first, context)
     return arrays, found
 
 

@@ -11,7 +11,7 @@ from functools import cached_property, lru_cache, partial
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from suite.algorithms.base import Algorithm
 from suite.cell.batchnorm_statistics import PASSES
@@ -92,7 +92,7 @@ class CellSetup:
         """Whether the cell meta-trains."""
         return self.algorithm.trains_on is not None and self.cell.protocol.train.steps > 0
 
-    @property
+    @cached_property
     def test(self) -> MetaTest:
         """Meta-test with the model that is adapted."""
         return MetaTest(self.engine, self.algorithm, self.task, self.sampler, self._seen)
@@ -164,10 +164,7 @@ def check(cell: Cell, data: Path | None, device: torch.device) -> None:
                 f"{cell.label}: running statistics of {evaluation.name!r} see whole support sets; "
                 "set its inner_batch = 0."
             )
-    options = {k: v for k, v in cell.model.items() if k != "name"}
-    outputs = task.outputs(cell.protocol.evaluations[0])
-    stream = Stream("init", cell.seed)
-    model = build(cell.model["name"], options, task.input_shape, outputs, stream)
+    model = _model(cell, task, task.outputs(cell.protocol.evaluations[0]))
     if _smallest_batch(cell, algorithm) == 1:
         try:
             model(torch.zeros(1, *task.input_shape))
@@ -176,6 +173,13 @@ def check(cell: Cell, data: Path | None, device: torch.device) -> None:
                 f"{cell.label}: batches of one example do not go with the model's batch norm "
                 f"({error}); ask for more shots, or for another norm."
             ) from error
+
+
+def _model(cell: Cell, task: Task, outputs: int) -> nn.Module:
+    """Return the cell's model with a number of outputs, at its initial weights."""
+    options = {k: v for k, v in cell.model.items() if k != "name"}
+    stream = Stream("init", cell.seed)
+    return build(cell.model["name"], options, task.input_shape, outputs, stream)
 
 
 def _says_classes(
@@ -216,10 +220,7 @@ def set_up(cell: Cell, data: Path | None, device: torch.device) -> CellSetup:
     def engine_of(
         width: int, shape: EpisodeShape, scale: float
     ) -> tuple[Engine, selection.EngineChoice]:
-        options = {k: v for k, v in cell.model.items() if k != "name"}
-        model = build(
-            cell.model["name"], options, task.input_shape, width, Stream("init", cell.seed)
-        )
+        model = _model(cell, task, width)
         choice = selection.choose(
             cell.numerics.engine,
             model,

@@ -16,7 +16,7 @@ def time_parts(
     setup: CellSetup,
     workers: CellWorkers,
     theta: Tensor,
-    draws: EpisodeContext,
+    context: EpisodeContext,
     training: float,
     evaluation: float,
     alone: bool,
@@ -25,7 +25,7 @@ def time_parts(
 
     Args:
         setup, workers: setup of the cell, and its processes.
-        theta, draws: weights and context with which test episodes begin.
+        theta, context: weights and context with which test episodes begin.
         training, evaluation: seconds that the whole phases took.
         alone: whether the cell has the device to itself.
     """
@@ -54,7 +54,7 @@ def time_parts(
     tested = measure(
         f"drawing {2 * shards} test episodes and adapting to them by {protocol.steps} steps, "
         f"scored {_scored(protocol)}, divided by {2 * shards}",
-        lambda: workers.score(parts, theta, protocol, draws),
+        lambda: workers.score(parts, theta, protocol, context),
         device,
     )
     return Timing(

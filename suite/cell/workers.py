@@ -67,26 +67,30 @@ class CellWorkers:
         return self._gradients.choose(self._pool)
 
     def scores(
-        self, theta: Tensor, protocol: EvaluationProtocol, draws: EpisodeContext, last: bool = False
+        self,
+        theta: Tensor,
+        protocol: EvaluationProtocol,
+        context: EpisodeContext,
+        last: bool = False,
     ) -> Scores:
         """Return the scores of all test episodes, adapted from ``theta`` (P,).
 
         With ``last``, only the scores after the last step are returned.
         """
-        return scores(self.score(self._setup.test.parts(protocol), theta, protocol, draws, last))
+        return scores(self.score(self._setup.test.parts(protocol), theta, protocol, context, last))
 
     def score(
         self,
         parts: list[slice],
         theta: Tensor,
         protocol: EvaluationProtocol,
-        draws: EpisodeContext,
+        context: EpisodeContext,
         last: bool = False,
     ) -> list[Any]:
-        """Return scores and draws of some parts of the test episodes."""
-        carried = None if draws.inner_state is None else draws.inner_state.cpu().numpy()
+        """Return the `TestPart` of each of some parts of the test episodes."""
+        carried = None if context.inner_state is None else context.inner_state.cpu().numpy()
         weights = theta.cpu().numpy()
-        return self._pool.map("score", parts, weights, protocol, draws.stream, carried, last)
+        return self._pool.map("score", parts, weights, protocol, context.stream, carried, last)
 
     def adapt(self) -> None:
         """Run the training's inner loop once on the first meta-batch, and discard the result."""
@@ -128,8 +132,8 @@ class CellWorkers:
             # A copy has the usual alignment, on which the last bits of a product can depend.
             return torch.tensor(values, device=engine.device, dtype=engine.dtype)
 
-        draws = EpisodeContext(stream, inner_state=None if carried is None else tensor(carried))
-        return self._setup.test.part(part, tensor(theta), protocol, draws, last)
+        context = EpisodeContext(stream, inner_state=None if carried is None else tensor(carried))
+        return self._setup.test.part(part, tensor(theta), protocol, context, last)
 
     def _ceiling(self, _: None) -> float:
         return matrix_product_rate(self._setup.device, self._setup.engine.dtype)
@@ -137,16 +141,16 @@ class CellWorkers:
     @torch.no_grad()
     def _adapt(self, part: slice) -> None:
         setup, batch = self._setup, self._setup.batch[part]
-        draws = EpisodeContext(setup.inner_stream).after(part.start)
-        self._inner(setup.initial, batch, draws)
+        context = EpisodeContext(setup.inner_stream).after(part.start)
+        self._inner(setup.initial, batch, context)
 
 
 def _inner_loop(setup: CellSetup) -> Work:
     """Return the work that adapts to the support sets and gives the final weights (T, P)."""
     algorithm, engine = setup.algorithm, setup.engine
 
-    def work(theta: Tensor, episodes: Episodes, draws: EpisodeContext) -> Sequence[Tensor]:
+    def work(theta: Tensor, episodes: Episodes, context: EpisodeContext) -> Sequence[Tensor]:
         steps = algorithm.inner_steps
-        return deque(algorithm.adapt(engine, theta, episodes.support, steps, draws), maxlen=1)
+        return deque(algorithm.adapt(engine, theta, episodes.support, steps, context), maxlen=1)
 
     return work

@@ -9,14 +9,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 
 class Operations(TorchDispatchMode):
-    """A context in which each operation is handed to `met`, also those that make up another."""
+    """A context in which each operation is handed to `on_op`, also those that make up another."""
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
         return False  # otherwise the first operation imports the compiler: 1 second
 
     @abstractmethod
-    def met(self, op: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def on_op(self, op: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Do the operation, and return its result."""
 
     def __torch_dispatch__(
@@ -25,4 +25,4 @@ class Operations(TorchDispatchMode):
         kwargs = kwargs or {}
         with self:  # inference mode does not split composite operations before this
             found = op.decompose(*args, **kwargs)
-        return self.met(op, args, kwargs) if found is NotImplemented else found
+        return self.on_op(op, args, kwargs) if found is NotImplemented else found

@@ -49,7 +49,7 @@ class Episodes:
 
     support: Examples
     query: Examples
-    draws: np.ndarray  # (T, d), one row an episode: its identity
+    draw_ids: np.ndarray  # (T, d), one row an episode: its identity
     classes: np.ndarray | None = None  # (T, ways), class of each label, if there are classes
 
     def __len__(self) -> int:
@@ -57,22 +57,24 @@ class Episodes:
 
     def __getitem__(self, episodes: slice) -> Episodes:
         classes = None if self.classes is None else self.classes[episodes]
-        return Episodes(self.support[episodes], self.query[episodes], self.draws[episodes], classes)
+        return Episodes(
+            self.support[episodes], self.query[episodes], self.draw_ids[episodes], classes
+        )
 
     def to(self, device: torch.device, dtype: torch.dtype) -> Episodes:
         """Return the episodes on ``device``, floating-point values as ``dtype``."""
         support, query = self.support.to(device, dtype), self.query.to(device, dtype)
-        return Episodes(support, query, self.draws, self.classes)
+        return Episodes(support, query, self.draw_ids, self.classes)
 
     def sha256(self) -> str:
         """Return the hash of the draws: equal hashes mean the same episodes of the same data."""
-        return draws_sha256(self.draws)
+        return draws_sha256(self.draw_ids)
 
 
-def draws_sha256(draws: np.ndarray) -> str:
+def draws_sha256(draw_ids: np.ndarray) -> str:
     """Return the hash of episodes' draws (T, d)."""
-    draws = np.ascontiguousarray(draws)
-    return hashlib.sha256(str(draws.dtype).encode() + draws.tobytes()).hexdigest()
+    draw_ids = np.ascontiguousarray(draw_ids)
+    return hashlib.sha256(str(draw_ids.dtype).encode() + draw_ids.tobytes()).hexdigest()
 
 
 class OuterGradient(NamedTuple):

@@ -169,6 +169,6 @@ class Primitives(Protocol):
         """Return the loss (T,) at ``theta`` (T, P), without a gradient."""
 
     def differentiate(
-        self, algorithm: Any, theta: Tensor, episodes: Episodes, draws: EpisodeContext
+        self, algorithm: Any, theta: Tensor, episodes: Episodes, context: EpisodeContext
     ) -> OuterGradient:
         """Return the gradient of the query loss through ``algorithm.adapt``, if it can do that."""

@@ -72,7 +72,7 @@ class Engine(ABC):
         return self.loss_scale * episode_losses(self.loss, self.outputs(theta, data.x), data.y)
 
     def differentiate(
-        self, algorithm: Algorithm, theta: Tensor, episodes: Episodes, draws: EpisodeContext
+        self, algorithm: Algorithm, theta: Tensor, episodes: Episodes, context: EpisodeContext
     ) -> OuterGradient:
         """Return the gradient of the query loss through ``algorithm.adapt``.
 
@@ -82,16 +82,16 @@ class Engine(ABC):
         raise NotImplementedError(f"engine {self.name} does not differentiate through adapt")
 
     def outer(
-        self, algorithm: Algorithm, theta: Tensor, episodes: Episodes, draws: EpisodeContext
+        self, algorithm: Algorithm, theta: Tensor, episodes: Episodes, context: EpisodeContext
     ) -> OuterGradient:
         """Return the outer gradient (P,) of one part of a meta-batch at common weights (P,)."""
-        return algorithm.outer(self, theta, episodes, draws)
+        return algorithm.outer(self, theta, episodes, context)
 
     def episode_terms(
-        self, algorithm: Algorithm, theta: Tensor, episodes: Episodes, draws: EpisodeContext
+        self, algorithm: Algorithm, theta: Tensor, episodes: Episodes, context: EpisodeContext
     ) -> tuple[Tensor, Tensor]:
         """Return `Algorithm.episode_terms`: the term of each episode, (T, P), and its loss (T,)."""
-        return algorithm.episode_terms(self, theta, episodes, draws)
+        return algorithm.episode_terms(self, theta, episodes, context)
 
     def parts(self, algorithm: Algorithm, episodes: Episodes) -> list[slice]:
         """Cut a meta-batch into the parts that are computed one by one.
@@ -99,7 +99,7 @@ class Engine(ABC):
         The parts depend only on shapes, so the sum over parts is the same in every process. A
         meta-batch stays whole if the algorithm carries a state from episode to episode.
         """
-        if algorithm.initial_inner_state(self) is not None:
+        if algorithm.carries_state(self):
             return [slice(0, len(episodes))]
         return self.cut(algorithm, episodes)
 
@@ -108,12 +108,13 @@ class Engine(ABC):
         return [slice(t, t + 1) for t in range(len(episodes))]
 
     def meta_gradient(
-        self, algorithm: Algorithm, theta: Tensor, episodes: Episodes, draws: EpisodeContext
+        self, algorithm: Algorithm, theta: Tensor, episodes: Episodes, context: EpisodeContext
     ) -> OuterGradient:
         """Return the outer gradient of one meta-batch at the common weights ``theta`` (P,)."""
         parts = self.parts(algorithm, episodes)
         outers = (
-            self.outer(algorithm, theta, episodes[part], draws.after(part.start)) for part in parts
+            self.outer(algorithm, theta, episodes[part], context.after(part.start))
+            for part in parts
         )
         return averaged(theta, parts, outers)
 

@@ -26,14 +26,15 @@ class HigherEngine(ReferenceEngine):
         """Refuse inner loops other than gradient descent, which `higher` would not be told of."""
         kind = type(algorithm)
         plain = all(
-            getattr(kind, n) is getattr(Algorithm, n) for n in ("adapt", "descend", "start")
+            getattr(kind, n) is getattr(Algorithm, n)
+            for n in ("adapt", "descend", "step_rates", "start")
         )
         if algorithm.second_order and not plain:
             return f"the inner loop of {algorithm.name} is not plain gradient descent"
         return None
 
     def differentiate(
-        self, algorithm: Algorithm, theta: Tensor, episodes: Episodes, draws: EpisodeContext
+        self, algorithm: Algorithm, theta: Tensor, episodes: Episodes, context: EpisodeContext
     ) -> OuterGradient:
         """Return the meta-gradient through higher's differentiable SGD, episode by episode."""
         self._load(theta)
@@ -42,7 +43,7 @@ class HigherEngine(ReferenceEngine):
         total, loss_sum = torch.zeros_like(theta), theta.new_zeros(())
         for t in range(len(episodes)):
             one = episodes[t : t + 1]
-            batches = draws.after(t).minibatches(
+            batches = context.after(t).minibatches(
                 one.support, algorithm.inner_batch, algorithm.inner_steps
             )
             with (

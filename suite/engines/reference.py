@@ -79,7 +79,7 @@ class ReferenceEngine(Engine):
         )
 
     def differentiate(
-        self, algorithm: Algorithm, theta: Tensor, episodes: Episodes, draws: EpisodeContext
+        self, algorithm: Algorithm, theta: Tensor, episodes: Episodes, context: EpisodeContext
     ) -> OuterGradient:
         """Return the meta-gradient by autograd through ``algorithm.adapt``.
 
@@ -88,7 +88,7 @@ class ReferenceEngine(Engine):
         leaf = theta.detach().requires_grad_()
         with torch.enable_grad():
             *_, adapted = algorithm.adapt(
-                self, leaf, episodes.support, algorithm.inner_steps, draws
+                self, leaf, episodes.support, algorithm.inner_steps, context
             )
             losses = [self.loss_of(row, episodes.query, t) for t, row in enumerate(adapted)]
             loss = torch.stack(losses).mean()
@@ -96,9 +96,9 @@ class ReferenceEngine(Engine):
         return OuterGradient(gradient, loss.detach())
 
     def outer(
-        self, algorithm: Algorithm, theta: Tensor, episodes: Episodes, draws: EpisodeContext
+        self, algorithm: Algorithm, theta: Tensor, episodes: Episodes, context: EpisodeContext
     ) -> OuterGradient:
         """Return the outer gradient; second order goes through the graph of the inner loop."""
         if algorithm.second_order:
-            return self.differentiate(algorithm, theta, episodes, draws)
-        return super().outer(algorithm, theta, episodes, draws)
+            return self.differentiate(algorithm, theta, episodes, context)
+        return super().outer(algorithm, theta, episodes, context)

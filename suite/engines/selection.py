@@ -127,7 +127,7 @@ def self_check(
     theta = theta + 0.02 * torch.from_numpy(noise)
     found = []
     for one in (engine, reference):
-        draws = EpisodeContext(
+        context = EpisodeContext(
             Stream("self-check", "draws"), inner_state=algorithm.initial_inner_state(one)
         )
         rows = []
@@ -135,9 +135,9 @@ def self_check(
         if algorithm.trains_on is not None:
             # A joint batch is one support set; a meta-batch is many.
             batch = episodes[:1] if algorithm.trains_on == "joint" else episodes
-            outer = one.meta_gradient(algorithm, mine, batch, draws)
+            outer = one.meta_gradient(algorithm, mine, batch, context)
             rows.append(outer.gradient[None])
-        *_, adapted = algorithm.adapt(one, mine, episodes.support, 2, draws)
+        *_, adapted = algorithm.adapt(one, mine, episodes.support, 2, context)
         rows.append(adapted - mine)
         found.append(list(map(one.layout.natural, rows)))
     return max(_relative(a, b) for a, b in zip(*found, strict=True))

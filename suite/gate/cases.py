@@ -150,12 +150,12 @@ def _calibration(part: str, setup: CellSetup) -> TimedWork:
 def inner_loop(setup: CellSetup, steps: int | None = None) -> TimedWork:
     """Return the adaptation of one meta-batch by ``steps``, or by all inner steps of training."""
     count = setup.algorithm.inner_steps if steps is None else steps
-    draws = EpisodeContext(setup.inner_stream)
+    context = EpisodeContext(setup.inner_stream)
 
     @torch.no_grad()
     def work() -> None:
         support = setup.batch.support
-        for _ in setup.algorithm.adapt(setup.engine, setup.initial, support, count, draws):
+        for _ in setup.algorithm.adapt(setup.engine, setup.initial, support, count, context):
             pass
 
     return work
@@ -191,8 +191,8 @@ def test(setup: CellSetup) -> TimedWork:
     """Return the drawing of one test episode, the adaptation to it, and the scores of all steps."""
     protocol, start = setup.cell.protocol.evaluations[0], setup.initial
     state = setup.algorithm.initial_inner_state(setup.engine)
-    draws = EpisodeContext(setup.inner_stream, inner_state=state)
-    return lambda: setup.test.part(slice(0, 1), start, protocol, draws)
+    context = EpisodeContext(setup.inner_stream, inner_state=state)
+    return lambda: setup.test.part(slice(0, 1), start, protocol, context)
 
 
 def training_and_test(setup: CellSetup) -> TimedWork:
@@ -204,8 +204,8 @@ def training_and_test(setup: CellSetup) -> TimedWork:
             loop = setup.outer_loop(workers.gradient)
             for step in range(min(SHORT_STEPS, setup.cell.protocol.train.steps)):
                 loop.step(step)
-            draws = EpisodeContext(setup.inner_stream, inner_state=loop.inner_state)
-            workers.scores(setup.adapted_from(loop.theta), protocol, draws)
+            context = EpisodeContext(setup.inner_stream, inner_state=loop.inner_state)
+            workers.scores(setup.adapted_from(loop.theta), protocol, context)
 
     return work
 

@@ -42,7 +42,7 @@ class _Counter(Operations):
         super().__init__()
         self.operators = self.synchronisations = 0
 
-    def met(self, op: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def on_op(self, op: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         found = op(*args, **kwargs)
         packet = op.overloadpacket
         self.operators += 1

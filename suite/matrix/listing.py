@@ -110,11 +110,11 @@ class _Trials:
                 total += train.steps * again
             for protocol in cell.protocol.evaluations:
                 parts = [slice(i, i + 1) for i in range(shards)]
-                draws = EpisodeContext(
+                context = EpisodeContext(
                     setup.inner_stream,
                     inner_state=setup.algorithm.initial_inner_state(setup.engine),
                 )
-                score = partial(workers.score, parts, setup.initial, protocol, draws)
+                score = partial(workers.score, parts, setup.initial, protocol, context)
                 total += protocol.episodes / shards * _timed(score)
         return total
 

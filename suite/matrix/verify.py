@@ -116,13 +116,13 @@ def _episodes_sha256(cell: Cell, protocol: EvaluationProtocol, data: Path | None
         load(cell, data, torch.device("cpu")),
         episode_stream(cell.make_task(), protocol),
     )
-    draws = [
+    draw_ids = [
         sampler.sample(
             stream, first, min(CHUNK, protocol.episodes - first), protocol, protocol.split
-        ).draws
+        ).draw_ids
         for first in range(0, protocol.episodes, CHUNK)
     ]
-    return draws_sha256(np.concatenate(draws))
+    return draws_sha256(np.concatenate(draw_ids))
 
 
 def _of_results(record: Record, data: Path | None, say: Callable[[str], None]) -> Iterator[str]:

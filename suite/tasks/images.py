@@ -85,7 +85,7 @@ class ImageSampler(Sampler):
     Examples are in class-major order (all shots of class 0, then of class 1, ...) with labels
     0 .. ways - 1; x is float32 in [0, 1]. Drawings of a class are drawn without replacement,
     support first, so each class's queries are a prefix of those of an episode with more queries.
-    ``draws`` holds the class indices, rotations, and support and query drawings (index in
+    ``draw_ids`` holds the class indices, rotations, and support and query drawings (index in
     `ImageData.images`).
     """
 

@@ -143,5 +143,5 @@ class SinusoidSampler(Sampler):
 
     def truth(self, episodes: Episodes, inputs: Tensor) -> np.ndarray:
         """Return the curves (T, m) of the episodes, from their drawn amplitudes and phases."""
-        amplitude, phase = episodes.draws[:, :1], episodes.draws[:, 1:2]
+        amplitude, phase = episodes.draw_ids[:, :1], episodes.draw_ids[:, 1:2]
         return amplitude * np.sin(inputs[:, 0].cpu().double().numpy() - phase)

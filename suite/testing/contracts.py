@@ -111,9 +111,9 @@ def _path(
 ) -> list[Tensor]:
     engine = _engine()
     theta = engine.layout.flatten(engine.model).double()
-    draws = EpisodeContext(Stream("contract"), first)
+    context = EpisodeContext(Stream("contract"), first)
     with torch.no_grad():
-        return list(algorithm.adapt(engine, theta, episodes.support, steps, draws))
+        return list(algorithm.adapt(engine, theta, episodes.support, steps, context))
 
 
 @_check("algorithm")
@@ -185,14 +185,14 @@ def gives_each_episode_its_own(name: str) -> None:
     algorithm, engine, episodes = registry.algorithms.get(name)(), _engine(), _episodes()
     if not algorithm.is_separable:
         return
-    theta, draws = (
+    theta, context = (
         1.1 * engine.layout.flatten(engine.model).double(),
         EpisodeContext(Stream("each"), 5),
     )
-    rows, losses = algorithm.episode_terms(engine, theta, episodes, draws)
+    rows, losses = algorithm.episode_terms(engine, theta, episodes, context)
     assert rows.shape == (len(episodes), len(theta))
     for t in range(len(episodes)):
-        row, loss = algorithm.episode_terms(engine, theta, episodes[t : t + 1], draws.after(t))
+        row, loss = algorithm.episode_terms(engine, theta, episodes[t : t + 1], context.after(t))
         torch.testing.assert_close(row[0], rows[t], rtol=1e-9, atol=1e-12)
         torch.testing.assert_close(loss[0], losses[t], rtol=1e-9, atol=1e-12)
 
@@ -245,7 +245,7 @@ def draws_what_it_says(name: str) -> None:
                 assert bool((counts == n // shape.ways).all()), "every way has its shots"
             else:
                 assert part.y.shape == (4, n, 1)
-        assert len(episodes.draws) == 4
+        assert len(episodes.draw_ids) == 4
         if episodes.classes is not None:
             assert episodes.classes.shape == (4, shape.ways)
 

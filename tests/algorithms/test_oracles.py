@@ -20,7 +20,7 @@ from suite.cell.setup import set_up
 from suite.core.episodes import EpisodeContext, Episodes, Examples
 from suite.core.streams import Stream
 from tests.matrix.test_cell import make
-from tests.problems import DRAWS, PROBLEMS, arranged, distance, meta_gradient, natural
+from tests.problems import CONTEXT, PROBLEMS, arranged, distance, meta_gradient, natural
 
 ENGINES = ("reference", "explicit")
 NAMES = ("sinusoid-mlp", "smooth-mlp-batch", "conv4-batch-stride-mean", "beta-mlp-kept")
@@ -56,8 +56,8 @@ def test_sgd_is_torch_optim_sgd(name, engine, batch):
     rule = SGD(inner_rate=0.07, inner_batch=batch)
     theta, support = problem.theta(), problem.episodes().support
     one = problem.engine(engine)
-    path = list(rule.adapt(one, arranged(one, theta), support, 4, DRAWS))
-    batches = DRAWS.minibatches(support, batch, 4)
+    path = list(rule.adapt(one, arranged(one, theta), support, 4, CONTEXT))
+    batches = CONTEXT.minibatches(support, batch, 4)
     for t in range(len(support)):
         pairs = [(b.x[t], b.y[t]) for b in batches]
         truth = _torch_path(problem, theta, pairs, lambda p: torch.optim.SGD(p, lr=0.07))
@@ -70,8 +70,8 @@ def test_reptile_is_torch_optim_adam_without_momentum(engine):
     problem = PROBLEMS["smooth-mlp"]
     rule = Reptile(inner_rate=0.02, inner_batch=4)
     theta, support = problem.theta(), problem.episodes().support
-    path = list(rule.adapt(problem.engine(engine), theta, support, 5, DRAWS))
-    batches = DRAWS.minibatches(support, 4, 5)
+    path = list(rule.adapt(problem.engine(engine), theta, support, 5, CONTEXT))
+    batches = CONTEXT.minibatches(support, 4, 5)
     for t in range(len(support)):
         pairs = [(b.x[t], b.y[t]) for b in batches]
         truth = _torch_path(
@@ -83,7 +83,7 @@ def test_reptile_is_torch_optim_adam_without_momentum(engine):
 
 def test_minibatches_walk_shuffles_without_replacement():
     x = torch.arange(7.0).repeat(3, 1)[..., None]
-    batches = DRAWS.minibatches(Examples(x, x), 3, 5)
+    batches = CONTEXT.minibatches(Examples(x, x), 3, 5)
     walked = torch.cat([b.x[..., 0] for b in batches], dim=1)  # 15 = 7 + 7 + 1
     assert walked.shape == (3, 15)
     for row in walked.tolist():
@@ -91,7 +91,7 @@ def test_minibatches_walk_shuffles_without_replacement():
     assert walked[0].tolist() != walked[1].tolist()
     assert walked[0, :7].tolist() != walked[0, 7:14].tolist()
     # An episode's shuffle depends on its number in the stream alone.
-    alone = DRAWS._replace(first=1).minibatches(Examples(x[1:2], x[1:2]), 3, 5)
+    alone = CONTEXT._replace(first=1).minibatches(Examples(x[1:2], x[1:2]), 3, 5)
     assert torch.equal(
         torch.cat([b.x for b in alone], 1)[0], torch.cat([b.x for b in batches], 1)[1]
     )
@@ -147,11 +147,11 @@ def test_reptile_with_one_full_batch_step_is_joint_training(engine):
     problem = PROBLEMS["smooth-mlp"]
     one, theta, episodes = problem.engine(engine), problem.theta(), problem.episodes()
     rule = Reptile(inner_rate=0.05, inner_steps=1, inner_optimiser="sgd")
-    reptile = one.meta_gradient(rule, theta, episodes, DRAWS).gradient
+    reptile = one.meta_gradient(rule, theta, episodes, CONTEXT).gradient
     support = episodes.support
     pooled = Examples(support.x.flatten(0, 1)[None], support.y.flatten(0, 1)[None])
-    batch = Episodes(pooled, pooled, episodes.draws[:1])
-    joint = one.meta_gradient(FineTune(), theta, batch, DRAWS).gradient
+    batch = Episodes(pooled, pooled, episodes.draw_ids[:1])
+    joint = one.meta_gradient(FineTune(), theta, batch, CONTEXT).gradient
     assert distance(reptile, 0.05 * joint) < 1e-10
 
 
@@ -168,7 +168,7 @@ def test_maml_on_a_quadratic_has_a_closed_form(engine, steps):
     problem = Problem("quadratic", "mlp", {"hidden": ()}, (3,), "squared_error")
     object.__setattr__(problem, "loss", "squared_error")
     one, theta, episodes, alpha = problem.engine(engine), problem.theta(), problem.episodes(), 0.05
-    outer = one.meta_gradient(MAML(inner_rate=alpha, inner_steps=steps), theta, episodes, DRAWS)
+    outer = one.meta_gradient(MAML(inner_rate=alpha, inner_steps=steps), theta, episodes, CONTEXT)
     weight, bias = theta[:6].view(2, 3), theta[6:]
     w0 = torch.cat([weight, bias[:, None]], dim=1).T  # (4, 2)
     total = torch.zeros_like(w0)
@@ -192,8 +192,8 @@ def test_maml_on_a_quadratic_has_a_closed_form(engine, steps):
 def test_fine_tuning_gives_every_episode_a_fresh_head():
     problem = PROBLEMS["mlp-none"]
     engine, theta, support = problem.engine("explicit"), problem.theta(), problem.episodes().support
-    zero = next(FineTune().adapt(engine, theta, support, 1, DRAWS))
-    random = next(FineTune(new_head="random").adapt(engine, theta, support, 1, DRAWS))
+    zero = next(FineTune().adapt(engine, theta, support, 1, CONTEXT))
+    random = next(FineTune(new_head="random").adapt(engine, theta, support, 1, CONTEXT))
     head = slice(engine.layout.head[0].start, None)
     assert not zero[:, head].any()
     assert random[:, head].abs().max() <= 4**-0.5
@@ -205,7 +205,7 @@ def test_fine_tuning_gives_every_episode_a_fresh_head():
 def test_inner_loop_leaves_the_parameters_that_are_not_its_own():
     problem = PROBLEMS["conv4-beta-kept"]
     engine, theta, episodes = problem.engine("explicit"), problem.theta(), problem.episodes()
-    *_, adapted = MAML(inner_rate=0.1).adapt(engine, theta, episodes.support, 3, DRAWS)
+    *_, adapted = MAML(inner_rate=0.1).adapt(engine, theta, episodes.support, 3, CONTEXT)
     kept = engine.adapted == 0
     assert int(kept.sum()) == 4 * 4
     assert torch.equal(adapted[0][kept], theta[kept])
@@ -223,7 +223,7 @@ def test_reptile_carries_one_torch_adam_from_episode_to_episode(engine):
     model = copy.deepcopy(problem.engine("reference").model)
     spans = problem.engine("reference").layout.unflatten(theta)
     optimiser = torch.optim.Adam(model.parameters(), lr=0.02, betas=(0.0, 0.999))
-    batches = DRAWS.minibatches(episodes.support, 4, 3)
+    batches = CONTEXT.minibatches(episodes.support, 4, 3)
 
     def episode(batches, t):
         with torch.no_grad():
@@ -238,7 +238,7 @@ def test_reptile_carries_one_torch_adam_from_episode_to_episode(engine):
 
     ends = torch.stack([episode(batches, t) for t in range(len(episodes))])
     found = one.meta_gradient(
-        rule, theta, episodes, DRAWS._replace(inner_state=rule.initial_inner_state(one))
+        rule, theta, episodes, CONTEXT._replace(inner_state=rule.initial_inner_state(one))
     )
     assert distance(found.gradient, theta - ends.mean(0)) < 1e-9
     moments = torch.cat([optimiser.state[p]["exp_avg_sq"].flatten() for p in model.parameters()])
@@ -247,15 +247,15 @@ def test_reptile_carries_one_torch_adam_from_episode_to_episode(engine):
     # At test every episode starts with what training left, and leaves it as it was; mini-batches
     # of another size meet a state of sums.
     state = copy.deepcopy(optimiser.state_dict())
-    draws = DRAWS._replace(inner_state=found.inner_state)
+    context = CONTEXT._replace(inner_state=found.inner_state)
     at_test = rule.model_copy(update={"inner_batch": 2})
-    *_, adapted = at_test.adapt(one, theta, episodes.support, 3, draws)
-    batches = DRAWS.minibatches(episodes.support, 2, 3)
+    *_, adapted = at_test.adapt(one, theta, episodes.support, 3, context)
+    batches = CONTEXT.minibatches(episodes.support, 2, 3)
     for t in range(len(episodes)):
         optimiser.load_state_dict(copy.deepcopy(state))
         assert distance(adapted[t], episode(batches, t)) < 1e-9
     fresh_rule = rule.model_copy(update={"inner_state": "fresh"})
-    fresh = one.meta_gradient(fresh_rule, theta, episodes, DRAWS)
+    fresh = one.meta_gradient(fresh_rule, theta, episodes, CONTEXT)
     assert distance(fresh.gradient, theta - ends.mean(0)) > 1e-3
 
 
@@ -264,10 +264,10 @@ def test_multitask_is_one_torch_adam_a_task(anchor):
     problem = PROBLEMS["smooth-mlp"]
     rule = MultiTask(task_steps=4, task_rate=0.02, task_batch=4, anchor=anchor, weight=0.3)
     one, theta, episodes = problem.engine("explicit"), problem.theta(), problem.episodes()
-    outer = one.meta_gradient(rule, theta, episodes, DRAWS)
-    starts = rule._random(one, theta, len(episodes), DRAWS)
+    outer = one.meta_gradient(rule, theta, episodes, CONTEXT)
+    starts = rule._random(one, theta, len(episodes), CONTEXT)
     assert not torch.equal(starts[0], starts[1])
-    batches = DRAWS.minibatches(episodes.support, 4, 4)
+    batches = CONTEXT.minibatches(episodes.support, 4, 4)
     reference, ends = problem.engine("reference"), []
     for t, start in enumerate(starts):
         leaf = start.clone().requires_grad_()
@@ -286,7 +286,7 @@ def test_multitask_starts_norms_at_one_and_nought_and_is_rehearsed_briefly():
     problem = PROBLEMS["smooth-mlp-batch"]
     one, theta = problem.engine("explicit"), problem.theta()
     rule = MultiTask(task_steps=5000)
-    start = rule._random(one, theta, 3, DRAWS)
+    start = rule._random(one, theta, 3, CONTEXT)
     spans = {span.name: start[:, span.start : span.stop] for span in one.layout.spans}
     norms = [name for name, rows in spans.items() if bool((rows == 1).all())]
     assert norms
@@ -302,7 +302,7 @@ def test_fine_tuning_decays_its_rate_as_torch7():
     problem = PROBLEMS["smooth-mlp"]
     rule = FineTune(inner_rate=0.1, inner_decay=0.5, new_head="random")
     one, theta, support = problem.engine("reference"), problem.theta(), problem.episodes().support
-    path = list(rule.adapt(one, theta, support, 3, DRAWS))
+    path = list(rule.adapt(one, theta, support, 3, CONTEXT))
     for k, rate in enumerate((0.1, 0.1 / 1.5, 0.1 / 2)):
         step = path[k] - rate * one.gradient(path[k], support)[1]
         assert distance(path[k + 1], step) < 1e-12
@@ -311,7 +311,7 @@ def test_fine_tuning_decays_its_rate_as_torch7():
 def test_a_random_head_is_bounded_by_its_layers_fan_in():
     problem = PROBLEMS["mlp-none"]
     engine, theta, support = problem.engine("explicit"), problem.theta(), problem.episodes().support
-    start = next(FineTune(new_head="random").adapt(engine, theta, support, 1, DRAWS))
+    start = next(FineTune(new_head="random").adapt(engine, theta, support, 1, CONTEXT))
     weight, bias = engine.layout.head
     bound = weight.shape[-1] ** -0.5
     assert start[:, bias.start : bias.stop].abs().max() <= bound
@@ -378,12 +378,12 @@ def test_reptiles_inner_adam_is_tensorflows(engine, kind, state):
     if carried is not None:
         start, before = np.linspace(0, 1e-16, len(theta)), 3
         carried = torch.tensor([*start, before], dtype=theta.dtype)
-    path = list(rule.adapt(one, theta, support, 5, DRAWS._replace(inner_state=carried)))
+    path = list(rule.adapt(one, theta, support, 5, CONTEXT._replace(inner_state=carried)))
     worst = 0.0
     for t in range(len(support)):
         oracle = TensorFlowAdam(theta.numpy(), 0.02, beta1=0.0)
         oracle.v, oracle.t = start.copy(), before
-        for k, batch in enumerate(DRAWS.minibatches(support, 4, 5)):
+        for k, batch in enumerate(CONTEXT.minibatches(support, 4, 5)):
             gradient = one.gradient(path[k], batch)[1][t].numpy()
             oracle.theta = path[k][t].numpy()
             wanted = oracle.step(gradient * (4 if state == "carried" else 1))
@@ -397,11 +397,11 @@ def test_the_adam_of_a_tasks_own_training_is_tensorflows(kind):
     problem = PROBLEMS["smooth-mlp"]
     rule = MultiTask(task_steps=4, task_rate=0.02, task_epsilon=kind)
     one, theta, episodes = problem.engine("reference"), problem.theta(), problem.episodes()
-    starts = rule._random(one, theta, len(episodes), DRAWS)
+    starts = rule._random(one, theta, len(episodes), CONTEXT)
     near = one.outputs(starts, episodes.support.x).detach()
     support = Examples(episodes.support.x, near + 1e-8 * (episodes.support.y - near))
-    episodes = Episodes(support, support, episodes.draws)
-    ends = rule.episode_terms(one, theta, episodes, DRAWS)[0]
+    episodes = Episodes(support, support, episodes.draw_ids)
+    ends = rule.episode_terms(one, theta, episodes, CONTEXT)[0]
     worst = 0.0
     for t, start in enumerate(starts):
         oracle, at = TensorFlowAdam(start.numpy(), 0.02), starts.clone()

@@ -37,7 +37,7 @@ class Shared:
         self.engine = problem.engine("explicit", torch.float32)
         self.rule, self.theta = rule, problem.theta(torch.float32)
         self.count, self.problem, self.seed = count, problem, seed
-        self.ways = MetaGradients(self.engine, rule, self.batch, self.draws, MIN_STEPS)
+        self.ways = MetaGradients(self.engine, rule, self.batch, self.context, MIN_STEPS)
         self.pool = ForkPool(self._jobs, processes - 1)
         self.gradient = self.ways.choose(self.pool)
 
@@ -59,15 +59,15 @@ class Shared:
         episodes = self.problem.episodes(4 * self.count, n=10, dtype=torch.float32, seed=self.seed)
         return episodes[step * self.count : (step + 1) * self.count]
 
-    def draws(self, step):
+    def context(self, step):
         return EpisodeContext(Stream("shares"), step * self.count)
 
     def outer(self, step):
         return self.gradient(step, self.theta)
 
     def whole(self, step):
-        draws = self.draws(step)
-        return self.engine.meta_gradient(self.rule, self.theta, self.batch(step), draws)
+        context = self.context(step)
+        return self.engine.meta_gradient(self.rule, self.theta, self.batch(step), context)
 
 
 @pytest.mark.parametrize("processes", [2, 3])
@@ -116,17 +116,17 @@ def test_shares_that_agree_once_agree_later(seed, monkeypatch):
 class Crowded(MAML):
     """What an episode gives depends on how many there are."""
 
-    def episode_terms(self, engine, theta, episodes, draws):
-        rows, losses = super().episode_terms(engine, theta, episodes, draws)
+    def episode_terms(self, engine, theta, episodes, context):
+        rows, losses = super().episode_terms(engine, theta, episodes, context)
         return rows / len(episodes), losses
 
 
 class Later(MAML):
     """Its outer gradient is what it gathers in the first step alone."""
 
-    def outer(self, engine, theta, episodes, draws):
-        found = super().outer(engine, theta, episodes, draws)
-        return found._replace(gradient=found.gradient * 0.5**draws.first)
+    def outer(self, engine, theta, episodes, context):
+        found = super().outer(engine, theta, episodes, context)
+        return found._replace(gradient=found.gradient * 0.5**context.first)
 
 
 @pytest.mark.parametrize(

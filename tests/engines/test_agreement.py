@@ -9,7 +9,7 @@ from suite.algorithms.finetune import FineTune
 from suite.algorithms.fomaml import FOMAML
 from suite.algorithms.maml import MAML
 from suite.algorithms.reptile import Reptile
-from tests.problems import DRAWS, PROBLEMS, distance, meta_gradient
+from tests.problems import CONTEXT, PROBLEMS, distance, meta_gradient
 
 EXACT = 1e-9
 FAST = ("explicit", "higher")
@@ -70,10 +70,10 @@ def test_meta_gradient_is_the_slope_of_the_meta_loss(name, engine):
     """MAML's gradient against central differences of the adapted query loss, on smooth twins."""
     problem, rule = PROBLEMS[name], MAML(inner_rate=0.1, inner_steps=2)
     one, theta, episodes = problem.engine(engine), problem.theta(), problem.episodes()
-    found = one.meta_gradient(rule, theta, episodes, DRAWS)
+    found = one.meta_gradient(rule, theta, episodes, CONTEXT)
 
     def meta_loss(at):
-        *_, adapted = rule.adapt(one, at, episodes.support, rule.inner_steps, DRAWS)
+        *_, adapted = rule.adapt(one, at, episodes.support, rule.inner_steps, CONTEXT)
         return one.losses(adapted, episodes.query).mean()
 
     direction = torch.randn(theta.shape, generator=torch.Generator().manual_seed(3)).double()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from functools import partial
 
 import numpy as np
@@ -12,7 +13,7 @@ from suite.cell.setup import set_up
 from suite.cell.workers import CellWorkers
 from suite.core.episodes import EpisodeContext
 from suite.core.streams import Stream
-from suite.engines.replay.capture import MIN_STEPS, Capture, close
+from suite.engines.replay.capture import MIN_STEPS, Capture, _set_sync_debug_mode, close
 from tests.matrix.test_cell import make
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
@@ -73,48 +74,48 @@ def test_a_short_training_is_not_worth_a_recording(steps):
     assert (loop.gradient.mode == "replayed") is (steps == MIN_STEPS)
 
 
-def numbers_of_weights(theta, episodes, draws):
+def numbers_of_weights(theta, episodes, context):
     return (theta * float(np.abs(theta.numpy()).max()),)
 
 
-def numbers_of_examples(theta, episodes, draws):
+def numbers_of_examples(theta, episodes, context):
     return (theta * max(episodes.support.y.flatten().tolist()),)
 
 
-def place_of_the_largest(theta, episodes, draws):
+def place_of_the_largest(theta, episodes, context):
     return (theta * float(np.argmax(episodes.support.x[:1].numpy().ravel() ** 2) + 1),)
 
 
-def order_of_the_targets(theta, episodes, draws):
+def order_of_the_targets(theta, episodes, context):
     return (theta * float(episodes.query.y[:1].numpy().argmax() + 1),)
 
 
-def a_stream_of_the_episode(theta, episodes, draws):
-    return (theta * draws.stream.child(draws.first).rows(0, 1, 1).item(),)
+def a_stream_of_the_episode(theta, episodes, context):
+    return (theta * context.stream.child(context.first).rows(0, 1, 1).item(),)
 
 
-def a_tensor_of_the_episode(theta, episodes, draws):
-    return (theta.mul(draws.first),)
+def a_tensor_of_the_episode(theta, episodes, context):
+    return (theta.mul(context.first),)
 
 
-def first_episode(theta, episodes, draws):
-    return (theta * 2 if draws.first == 0 else theta,)
+def first_episode(theta, episodes, context):
+    return (theta * 2 if context.first == 0 else theta,)
 
 
-def any_episode(theta, episodes, draws):
-    return (theta if draws.first else -theta,)
+def any_episode(theta, episodes, context):
+    return (theta if context.first else -theta,)
 
 
-def powers(theta, episodes, draws):
-    return (theta * 0.5**draws.first,)
+def powers(theta, episodes, context):
+    return (theta * 0.5**context.first,)
 
 
-def how_many_were_drawn(theta, episodes, draws):
-    return (theta * len(episodes.draws),)
+def how_many_were_drawn(theta, episodes, context):
+    return (theta * len(episodes.draw_ids),)
 
 
-def what_was_drawn(theta, episodes, draws):
-    return (theta * np.add(episodes.draws, 1).sum(),)
+def what_was_drawn(theta, episodes, context):
+    return (theta * np.add(episodes.draw_ids, 1).sum(),)
 
 
 SLY = [numbers_of_weights, numbers_of_examples, place_of_the_largest, order_of_the_targets,
@@ -129,20 +130,20 @@ def test_work_that_goes_by_what_no_operation_shows_is_not_replayed(work, count):
     recorded = Capture(work, torch.device("cpu"))
     for step in range(3):
         batch = setup.source.step(step)
-        draws = EpisodeContext(Stream("inner"), step * len(batch))
-        (found,) = recorded(setup.initial + step, batch[:count], draws)
-        (wanted,) = work(setup.initial + step, batch[:count], draws)
+        context = EpisodeContext(Stream("inner"), step * len(batch))
+        (found,) = recorded(setup.initial + step, batch[:count], context)
+        (wanted,) = work(setup.initial + step, batch[:count], context)
         assert torch.equal(found, wanted)
     assert recorded.refused is not None
 
 
 def test_a_meta_batch_of_another_shape_is_not_replayed():
     setup = set_up(make(), None, torch.device("cpu"))
-    batch, draws = setup.source.step(0), EpisodeContext(Stream("inner"))
+    batch, context = setup.source.step(0), EpisodeContext(Stream("inner"))
     recorded = Capture(partial(setup.trainer.episode_terms, setup.algorithm), torch.device("cpu"))
     for part in (batch[1:], batch[:1], batch[:3]):
-        rows, losses = recorded(setup.initial, part, draws)
-        wanted = setup.trainer.episode_terms(setup.algorithm, setup.initial, part, draws)
+        rows, losses = recorded(setup.initial, part, context)
+        wanted = setup.trainer.episode_terms(setup.algorithm, setup.initial, part, context)
         assert torch.equal(rows, wanted[0])
         assert torch.equal(losses, wanted[1])
     assert recorded._replay is not None
@@ -162,7 +163,7 @@ def test_what_is_not_a_number_is_the_same_as_itself(dtype):
 
 def test_the_inner_loop_is_timed_as_an_outer_step_does_it():
     setup = set_up(make(steps=MIN_STEPS), None, torch.device("cpu"))
-    support, steps, draws = (
+    support, steps, context = (
         setup.batch.support,
         setup.algorithm.inner_steps,
         EpisodeContext(Stream("none")),
@@ -171,9 +172,21 @@ def test_the_inner_loop_is_timed_as_an_outer_step_does_it():
         team.adapt()
         team.adapt()
         (adapted,) = team._inner._outputs
-        *_, wanted = setup.algorithm.adapt(setup.engine, setup.initial, support, steps, draws)
+        *_, wanted = setup.algorithm.adapt(setup.engine, setup.initial, support, steps, context)
         assert team._inner._replay is not None
         assert torch.equal(adapted, wanted)
+
+
+def test_of_the_librarys_warnings_only_that_of_the_prototype_is_silent(monkeypatch):
+    def warns(mode):
+        warnings.warn("Synchronization debug mode is a prototype feature and so on", stacklevel=2)
+        warnings.warn(f"mode {mode}", stacklevel=2)
+
+    monkeypatch.setattr(torch.cuda, "set_sync_debug_mode", warns)
+    with warnings.catch_warnings(record=True) as shown:
+        warnings.simplefilter("always")
+        _set_sync_debug_mode("error")
+    assert [str(warning.message) for warning in shown] == ["mode error"]
 
 
 def test_what_a_cuda_graph_gives_must_be_near_in_every_number():

@@ -85,8 +85,8 @@ class Doubled(MAML):
 
     name = "doubled"
 
-    def outer(self, engine, theta, episodes, draws):
-        found = super().outer(engine, theta, episodes, draws)
+    def outer(self, engine, theta, episodes, context):
+        found = super().outer(engine, theta, episodes, context)
         return OuterGradient(2 * found.gradient, found.loss)
 
 

@@ -17,7 +17,7 @@ from suite.engines.base import episode_losses
 from suite.engines.reference import ReferenceEngine
 from suite.engines.selection import self_check
 from suite.tasks.base import EpisodeShape
-from tests.problems import DRAWS, PROBLEMS, distance
+from tests.problems import CONTEXT, PROBLEMS, distance
 
 
 class VmapEngine(ReferenceEngine):
@@ -26,7 +26,7 @@ class VmapEngine(ReferenceEngine):
     def parts(self, algorithm, episodes):
         return [slice(0, len(episodes))]
 
-    def outer(self, algorithm, theta, episodes, draws):
+    def outer(self, algorithm, theta, episodes, context):
         def loss(theta, x, y):
             outputs = functional_call(self.model, self.layout.unflatten(theta), (x,))
             return self.loss_scale * episode_losses(self.loss, outputs[None], y[None])[0]
@@ -46,8 +46,8 @@ def check(name):
     model = problem.engine("reference").model
     trap = VmapEngine(model, problem.loss, dtype=torch.float64)
     theta, episodes = problem.theta(), problem.episodes(count=3)
-    right = problem.engine("reference").meta_gradient(rule, theta, episodes, DRAWS)
-    found = trap.meta_gradient(rule, theta, episodes, DRAWS)
+    right = problem.engine("reference").meta_gradient(rule, theta, episodes, CONTEXT)
+    found = trap.meta_gradient(rule, theta, episodes, CONTEXT)
     assert distance(found.loss, right.loss) < 1e-12
     caught = self_check(
         trap,

@@ -98,7 +98,7 @@ def test_support_mode_classifies_each_query_image_by_itself():
     changed = Episodes(
         episodes.support,
         Examples(episodes.query.x.clone(), episodes.query.y),
-        episodes.draws,
+        episodes.draw_ids,
     )
     changed.query.x[:, 0] = 0.0
     for mode, alone in (("support", True), ("transductive", False)):
@@ -195,8 +195,8 @@ def test_outer_loop_is_torch_adam_on_the_meta_gradient():
         episodes = setup.source.step(step)
         from suite.core.episodes import EpisodeContext
 
-        draws = EpisodeContext(setup.inner_stream, step * 4)
-        gradient = setup.engine.meta_gradient(setup.algorithm, theta, episodes, draws).gradient
+        context = EpisodeContext(setup.inner_stream, step * 4)
+        gradient = setup.engine.meta_gradient(setup.algorithm, theta, episodes, context).gradient
         for p, g in zip(parameters, gradient.split([p.numel() for p in parameters]), strict=True):
             p.grad = g.view(p.shape)
         optimiser.step()
@@ -244,13 +244,13 @@ def test_the_last_step_alone_scores_as_it_does_among_all(batch_norm):
     setup = set_up(cell, None, torch.device("cpu"))
     update = {"batch_norm": batch_norm, "steps": 3}
     protocol = cell.protocol.evaluations[0].model_copy(update=update)
-    draws = EpisodeContext(setup.inner_stream)
-    every = setup.test.part(slice(0, 6), setup.initial, protocol, draws)
-    last = setup.test.part(slice(0, 6), setup.initial, protocol, draws, last=True)
+    context = EpisodeContext(setup.inner_stream)
+    every = setup.test.part(slice(0, 6), setup.initial, protocol, context)
+    last = setup.test.part(slice(0, 6), setup.initial, protocol, context, last=True)
     assert every.values.shape == (6, 4)
     assert np.array_equal(last.values, every.values[:, 3:])
     some = protocol.model_copy(update={"scored": (0, 2), "by_class": True, "report_step": 2})
-    found = setup.test.part(slice(0, 6), setup.initial, some, draws)
+    found = setup.test.part(slice(0, 6), setup.initial, some, context)
     assert np.array_equal(found.values, every.values[:, [0, 2]])
     assert (every.hits, found.hits.shape) == (None, (6, 3, 2))
     assert np.allclose(found.hits.sum(1) / 6, found.values)

@@ -49,11 +49,11 @@ def shape(ways=3, shots=2, query_shots=4):
 
 
 def parts(episodes, size):
-    """Split draws into classes, rotations (T, ways), support and query (T, ways, n)."""
+    """Split ``draw_ids`` into classes, rotations (T, ways), support and query (T, ways, n)."""
     ways = size.ways
-    classes, rotations = episodes.draws[:, :ways], episodes.draws[:, ways : 2 * ways]
-    support = episodes.draws[:, 2 * ways : 2 * ways + size.support_size]
-    query = episodes.draws[:, 2 * ways + size.support_size :]
+    classes, rotations = episodes.draw_ids[:, :ways], episodes.draw_ids[:, ways : 2 * ways]
+    support = episodes.draw_ids[:, 2 * ways : 2 * ways + size.support_size]
+    query = episodes.draw_ids[:, 2 * ways + size.support_size :]
     return (
         classes,
         rotations,

@@ -22,7 +22,7 @@ def draw(first=0, count=4, shots=10, query=10, split="train"):
 
 def test_points_lie_on_their_curve():
     episodes = draw(count=500)
-    amplitude, phase = torch.from_numpy(episodes.draws[:, :2]).T[..., None, None]
+    amplitude, phase = torch.from_numpy(episodes.draw_ids[:, :2]).T[..., None, None]
     for part in (episodes.support, episodes.query):
         assert part.x.shape == part.y.shape == (500, 10, 1)
         torch.testing.assert_close(
@@ -32,7 +32,7 @@ def test_points_lie_on_their_curve():
 
 @pytest.mark.parametrize(("column", "low", "high"), [(0, 0.1, 5), (1, 0, math.pi), (2, -5, 5)])
 def test_ranges_are_the_papers(column, low, high):
-    values = draw(count=4000).draws[:, column]
+    values = draw(count=4000).draw_ids[:, column]
     assert low <= values.min() < low + 0.01 * (high - low)
     assert high - 0.01 * (high - low) < values.max() < high
     assert abs(values.mean() - (low + high) / 2) < 0.03 * (high - low)
@@ -49,7 +49,7 @@ def test_fewer_queries_are_a_prefix():
     many, few = draw(query=15), draw(query=2)
     assert torch.equal(few.support.x, many.support.x)
     assert torch.equal(few.query.x, many.query.x[:, :2])
-    assert np.array_equal(few.draws, many.draws[:, : few.draws.shape[1]])
+    assert np.array_equal(few.draw_ids, many.draw_ids[:, : few.draw_ids.shape[1]])
 
 
 def test_the_oracle_sees_amplitude_and_phase_of_the_same_curves():
@@ -91,13 +91,13 @@ def test_the_papers_own_test_tasks_are_drawn_again(shots):
     shape = EpisodeShape(shots=shots, query_shots=shots, tasks="maml")
     whole = sampler.sample(Stream("any"), 0, 600, shape, "test")
     truth = papers(2 * shots)
-    assert np.array_equal(whole.draws, truth)
+    assert np.array_equal(whole.draw_ids, truth)
     assert truth[0, 0] == pytest.approx(0.1 + 4.9 * 0.417022004702574, abs=1e-15)
     y = truth[:, :1] * np.sin(truth[:, 2:] - truth[:, 1:2])
     assert np.array_equal(whole.support.x[..., 0].numpy(), truth[:, 2 : 2 + shots].astype("f4"))
     assert np.array_equal(whole.query.y[..., 0].numpy(), y[:, shots:].astype("f4"))
     part = sampler.sample(Stream("other"), 590, 7, shape, "test")
-    assert np.array_equal(part.draws, truth[590:597])
+    assert np.array_equal(part.draw_ids, truth[590:597])
 
 
 @pytest.mark.parametrize(
@@ -120,5 +120,5 @@ def test_tasks_that_are_drawn_once_come_again():
     shape = EpisodeShape(shots=3, query_shots=2)
     new = sampler.sample(Stream("s"), 0, 8, shape, "train")
     again = sampler.sample(Stream("s"), 2, 8, shape.model_copy(update={"tasks": 4}), "train")
-    assert np.array_equal(again.draws, new.draws[np.arange(2, 10) % 4])
+    assert np.array_equal(again.draw_ids, new.draw_ids[np.arange(2, 10) % 4])
     assert torch.equal(again.query.y, new.query.y[torch.arange(2, 10) % 4])

@@ -115,21 +115,21 @@ class ExplicitEngine(Engine):
         return None
 
     def outer(
-        self, algorithm: Algorithm, theta: Tensor, episodes: Episodes, draws: EpisodeContext
+        self, algorithm: Algorithm, theta: Tensor, episodes: Episodes, context: EpisodeContext
     ) -> OuterGradient:
         """Return the algorithm's outer gradient, without autograd's records of tensors and views.
 
         An algorithm that defines its own `outer` may need autograd.
         """
         with torch.inference_mode(algorithm.is_separable):
-            return super().outer(algorithm, theta, episodes, draws)
+            return super().outer(algorithm, theta, episodes, context)
 
     @torch.inference_mode()
     def episode_terms(
-        self, algorithm: Algorithm, theta: Tensor, episodes: Episodes, draws: EpisodeContext
+        self, algorithm: Algorithm, theta: Tensor, episodes: Episodes, context: EpisodeContext
     ) -> tuple[Tensor, Tensor]:
         """Return the algorithm's terms, without autograd's records as in `outer`."""
-        return super().episode_terms(algorithm, theta, episodes, draws)
+        return super().episode_terms(algorithm, theta, episodes, context)
 
     def kept(self) -> list[layers.Saved]:
         """Return an empty container for the values of each layer."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import gc
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
@@ -73,7 +74,7 @@ def why_not_record(engine: Engine, algorithm: Algorithm, parts: Sequence[slice],
     """
     if engine.differentiates:
         return "the engine differentiates automatically"
-    if algorithm.initial_inner_state(engine) is not None:
+    if algorithm.carries_state(engine):
         return "a state goes from episode to episode"
     if engine.device.type != "cuda" and len(parts) > 1:
         return "the engine cuts a meta-batch into parts, which are large"
@@ -83,8 +84,8 @@ def why_not_record(engine: Engine, algorithm: Algorithm, parts: Sequence[slice],
 def outer_work(engine: Engine, algorithm: Algorithm) -> Work:
     """Return the work of an outer step: its gradient (P,) and loss ()."""
 
-    def work(theta: Tensor, episodes: Episodes, draws: EpisodeContext) -> Sequence[Tensor]:
-        outer = engine.meta_gradient(algorithm, theta, episodes, draws)
+    def work(theta: Tensor, episodes: Episodes, context: EpisodeContext) -> Sequence[Tensor]:
+        outer = engine.meta_gradient(algorithm, theta, episodes, context)
         return outer.gradient, outer.loss
 
     return work
@@ -110,7 +111,7 @@ class Capture:
         self.refused: str | None = None
 
     def __call__(
-        self, theta: Tensor, episodes: Episodes, draws: EpisodeContext
+        self, theta: Tensor, episodes: Episodes, context: EpisodeContext
     ) -> Sequence[Tensor]:
         """Return the tensors of the work for ``theta`` (P,); the next call overwrites them.
 
@@ -124,12 +125,12 @@ class Capture:
             self._inputs, self._kinds = [value.clone() for value in inputs], kinds
             try:
                 self._replay = self._graph() if self._device.type == "cuda" else self._tape()
-                self._prove(self._work(theta, episodes, draws))
+                self._prove(self._work(theta, episodes, context))
             except NotReplayable as reason:
                 self.refused, self._replay = str(reason), None
                 self._inputs, self._outputs, self._kinds = [], [], []
         if kinds != self._kinds:
-            return self._work(theta, episodes, draws)
+            return self._work(theta, episodes, context)
         assert self._replay is not None
         for buffer, value in zip(self._inputs, inputs, strict=True):
             buffer.copy_(value)
@@ -194,7 +195,7 @@ class Capture:
         aside.wait_stream(torch.cuda.current_stream())
         waiting = torch.cuda.get_sync_debug_mode()
         try:
-            torch.cuda.set_sync_debug_mode("error")
+            _set_sync_debug_mode("error")
             with torch.cuda.stream(aside):
                 for _ in range(WARM_UP):
                     self._afresh()
@@ -203,7 +204,7 @@ class Capture:
                 raise
             raise NotReplayable(str(error)) from error
         finally:
-            torch.cuda.set_sync_debug_mode(waiting)
+            _set_sync_debug_mode(waiting)
         torch.cuda.current_stream().wait_stream(aside)
         graph = torch.cuda.CUDAGraph()
         gc.collect()  # now, because freeing an old graph calls the driver: not while recording
@@ -234,6 +235,14 @@ def close(output: Tensor, value: Tensor) -> bool:
 def _aside(index: int) -> torch.cuda.Stream:
     """Return the one stream for recording: each new stream takes a cuBLAS workspace of 32 MB."""
     return torch.cuda.Stream(index)
+
+
+def _set_sync_debug_mode(mode: int | str) -> None:
+    with warnings.catch_warnings():
+        # The library says that the mode misses some synchronisations. A user can do nothing about
+        # it, and nothing is lost: those are found when the graph is captured.
+        warnings.filterwarnings("ignore", "Synchronization debug mode is a prototype feature")
+        torch.cuda.set_sync_debug_mode(mode)
 
 
 def _kind(tensor: Tensor) -> tuple[torch.Size, torch.dtype, torch.device]:

@@ -91,7 +91,7 @@ class _Recorder(Operations):
         self._alive: list[Tensor] = []
         self._bytes = 0
 
-    def met(self, op: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def on_op(self, op: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if op is torch.ops.aten.detach_.default:
             return op(*args, **kwargs)  # the tensor is a constant; only autograd's state changes
         if not UNSAFE.isdisjoint(op.tags):
