@@ -294,7 +294,9 @@ def test_other_test_episodes_are_not_paired(tmp_path):
     base = TRAPS["omniglot-5w1s-training", "maml"]
     other = TRAPS["omniglot-5w1s-alphabets", "maml"]
     made = [*seeds(base, (0.9, 0.9), spread=0.05), *seeds(other, (0.8, 0.8), spread=0.05)]
-    (line,) = [x for x in lines(item_table(collected(tmp_path, *made)[0])) if x["item"] == "task.split"]
+    (line,) = [
+        x for x in lines(item_table(collected(tmp_path, *made)[0])) if x["item"] == "task.split"
+    ]
     assert line["paired_episodes"] == "false"
     each = np.linspace(-0.05, 0.05, 600).var(ddof=1) / 600
     assert float(line["episode_interval_95"]) == pytest.approx(1.96 * (2 * each) ** 0.5, rel=1e-4)
@@ -397,7 +399,9 @@ def test_a_split_for_every_seed_is_another_item_and_its_episodes_are_not_paired(
         ]
     ]
     (line,) = [
-        x for x in lines(item_table(collected(tmp_path, *made)[0])) if x["item"] == "task.split_by_seed"
+        x
+        for x in lines(item_table(collected(tmp_path, *made)[0]))
+        if x["item"] == "task.split_by_seed"
     ]
     assert line["paired_episodes"] == "false"
     assert (line["protocol"], line["instead"], line["seeds"]) == ("yes", "default", "2")
