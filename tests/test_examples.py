@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import shutil
 import subprocess
 import sys
@@ -41,6 +43,11 @@ def suite(folder: Path, *words: str) -> str:
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def lines(text: str) -> list[dict[str, str]]:
+    """The lines of a CSV file, by its keys."""
+    return list(csv.DictReader(io.StringIO(text)))
 
 
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("[!t]*.py")), ids=lambda path: path.stem)
@@ -84,11 +91,31 @@ def test_the_profile_runs_with_its_plugins(tmp_path):
         tmp_path, *plugins, "--profile", "lines.toml", "--outer-steps", "3", "--seeds", "0"
     )
     assert "3 cells done" in said
-    table = run(tmp_path, str(EXAMPLES / "modes.py"), "out", "lines")
-    engines = dict(line.split("|")[2:4] for line in table.stdout.splitlines()[2:])
-    assert {name.strip(): engine.strip() for name, engine in engines.items()} == {
+    table = run(tmp_path, str(EXAMPLES / "modes.py"), "out", "lines", "csv")
+    assert {line["variant"]: line["engine"] for line in lines(table.stdout)} == {
         "anil": "reference", "anil-fast": "explicit", "maml": "explicit",
     }  # fmt: skip
+
+
+def test_a_column_of_a_table_is_one_entry(tmp_path):
+    (entry,) = [
+        text for _, text in blocks(ROOT / "docs/extending.md") if text.startswith("Column(")
+    ]
+    source = (EXAMPLES / "modes.py").read_text()
+    more = source.replace("    ]\n", f"        {entry.strip()},\n    ]\n")
+    shown = {}
+    for name, text in (("before", source), ("after", more)):
+        (tmp_path / f"{name}.py").write_text(text)
+        for kind in ("md", "tex", "csv"):
+            done = run(tmp_path, f"{name}.py", str(ROOT / "results"), "quick", kind)
+            assert done.returncode == 0, done.stderr
+            shown[name, kind] = done.stdout
+    before, after = lines(shown["before", "csv"]), lines(shown["after", "csv"])
+    assert len(before) > 5
+    assert after == [{**line, "seeds": "4"} for line in before]
+    for kind, end in (("md", " Seeds |\n"), ("tex", " & Seeds \\tabularnewline\n")):
+        assert end in shown["after", kind]
+        assert end not in shown["before", kind]
 
 
 def test_both_forms_of_anil_are_one(tmp_path):

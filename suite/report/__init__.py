@@ -17,7 +17,7 @@ from suite.report.collect import collect
 from suite.report.figures import figures as planned
 from suite.report.page import page
 from suite.report.render import comma_separated, latex, markdown
-from suite.report.tables import tables as made
+from suite.report.tables import make_tables
 from suite.report.tables.comparison import brief, rows
 
 
@@ -51,7 +51,7 @@ def write_report(
     """
     collection = collect(Store(Path(results), profile))
     beside = rows(collection, presets)
-    found, pictures = made(collection, beside), planned(collection, beside)
+    found, pictures = make_tables(collection, beside), planned(collection, beside)
     folder = Path(results) / "tables" / profile
     files: dict[Path, bytes] = {}
     for table in found:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 
-class Column(NamedTuple):
+class LayoutColumn(NamedTuple):
     """A column of published numbers."""
 
     group: str
@@ -20,7 +20,7 @@ class LayoutPart(NamedTuple):
     """Rows of methods under columns of settings."""
 
     name: str
-    columns: tuple[Column, ...]
+    columns: tuple[LayoutColumn, ...]
     methods: Mapping[str, str]
     """Ids of a method's numbers, by its name; ``{}`` is the place of the column's key."""
 
@@ -37,14 +37,16 @@ class PaperLayout(NamedTuple):
 
 
 _OMNIGLOT = tuple(
-    Column(f"{ways}-way", f"{shots}-shot", f"omniglot-{ways}w{shots}s")
+    LayoutColumn(f"{ways}-way", f"{shots}-shot", f"omniglot-{ways}w{shots}s")
     for ways in (5, 20)
     for shots in (1, 5)
 )
 _MINIIMAGENET = tuple(
-    Column("5-way", f"{shots}-shot", f"miniimagenet-5w{shots}s") for shots in (1, 5)
+    LayoutColumn("5-way", f"{shots}-shot", f"miniimagenet-5w{shots}s") for shots in (1, 5)
 )
-_STEPS = tuple(Column("after gradient steps", str(step), f"step{step}") for step in (1, 5, 10))
+_STEPS = tuple(
+    LayoutColumn("after gradient steps", str(step), f"step{step}") for step in (1, 5, 10)
+)
 
 #: Tables of the papers, without the methods that have no preset (such as matching networks).
 LAYOUTS = (

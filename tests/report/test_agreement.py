@@ -7,8 +7,8 @@ import pytest
 
 from suite.report.collect import collect
 from suite.report.format import NONE
-from suite.report.tables import tables
-from suite.report.tables.devices import agreement
+from suite.report.tables import make_tables
+from suite.report.tables.devices import device_table
 from tests.report.builder import cell, record, timing, write
 
 GPU = {"accelerator": "GPU model 7"}
@@ -24,7 +24,7 @@ def made(algorithm, seed, value, device="cpu", **times):
 
 def test_one_kind_of_device_has_no_such_table(tmp_path):
     collection = collect(write(tmp_path, *(made("maml", seed, 1.0) for seed in range(4))))
-    assert agreement(collection) is None
+    assert device_table(collection) is None
 
 
 def test_devices_are_paired_by_seed_and_timed_alone(tmp_path):
@@ -36,7 +36,7 @@ def test_devices_are_paired_by_seed_and_timed_alone(tmp_path):
     ]
     only = [made("sgd", 0, 3.0)]  # on one device: nothing to compare
     collection = collect(write(tmp_path, *cpu, *cuda, *only))
-    found = agreement(collection)
+    found = device_table(collection)
     first, second = (dict(zip(found.columns, row, strict=True)) for row in found.rows)
     assert (first["Device"], second["Device"]) == ("Xeon_8 & co", "GPU model 7")
     assert (first["minus the first"], first["p"]) == (NONE, NONE)
@@ -47,9 +47,9 @@ def test_devices_are_paired_by_seed_and_timed_alone(tmp_path):
     assert second["Outer step, ms"].startswith("4")  # seed 3 was not alone: 2, 4, 6
     assert float(found.data[1]["outer_step_seconds"]) == pytest.approx(0.004)
     assert found.data[1]["p"] < 0.05
-    assert "devices" in [table.name for table in tables(collection, ())]
+    assert "devices" in [table.name for table in make_tables(collection, ())]
 
 
 def test_a_device_without_results_is_left_out(tmp_path):
     lost = record(cell("maml", 0, device="cuda"), where=GPU)  # diverged
-    assert agreement(collect(write(tmp_path, made("maml", 0, 1.0), lost))) is None
+    assert device_table(collect(write(tmp_path, made("maml", 0, 1.0), lost))) is None

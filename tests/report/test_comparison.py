@@ -14,7 +14,7 @@ from suite.core.errors import UserError
 from suite.published.counterpart import counterparts, differing
 from suite.report.cite import citation
 from suite.report.render import comma_separated
-from suite.report.tables.ablations import items
+from suite.report.tables.ablations import item_table
 from suite.report.tables.comparison import brief, comparison, rows
 from tests.report.beside import altered, cells, collected, on, scores, seeds, short
 from tests.report.builder import record
@@ -259,7 +259,7 @@ def test_what_an_item_of_training_is_worth(tmp_path):
     made = []
     for variant, points in worth.items():
         made += seeds(training[variant], (0.9 + points, 0.92 + points), spread=0.05)
-    table = lines(items(collected(tmp_path, *made)[0]))
+    table = lines(item_table(collected(tmp_path, *made)[0]))
     found = {line["other"]: line for line in table if line["touches"] == "training"}
     for variant, points in list(worth.items())[1:]:
         line = found[variant]
@@ -280,7 +280,7 @@ def test_what_an_item_of_training_is_worth(tmp_path):
 def test_what_an_item_of_the_test_is_worth(tmp_path):
     of = TRAPS["omniglot-5w1s-test", "maml"]
     means = {"test": 0.95, "support": 0.90, "running": 0.5, "15-query": 0.96, "unrotated": 0.97}
-    found = lines(items(collected(tmp_path, *seeds(of, (means, means), spread=0.01))[0]))
+    found = lines(item_table(collected(tmp_path, *seeds(of, (means, means), spread=0.01))[0]))
     worth = {line["other_test"]: line for line in found if line["other_test"] != "test"}
     for name, points in (("support", -0.05), ("running", -0.45), ("15-query", 0.01)):
         assert float(worth[name]["difference"]) == pytest.approx(points, abs=1e-6)
@@ -294,7 +294,9 @@ def test_other_test_episodes_are_not_paired(tmp_path):
     base = TRAPS["omniglot-5w1s-training", "maml"]
     other = TRAPS["omniglot-5w1s-alphabets", "maml"]
     made = [*seeds(base, (0.9, 0.9), spread=0.05), *seeds(other, (0.8, 0.8), spread=0.05)]
-    (line,) = [x for x in lines(items(collected(tmp_path, *made)[0])) if x["item"] == "task.split"]
+    (line,) = [
+        x for x in lines(item_table(collected(tmp_path, *made)[0])) if x["item"] == "task.split"
+    ]
     assert line["paired_episodes"] == "false"
     each = np.linspace(-0.05, 0.05, 600).var(ddof=1) / 600
     assert float(line["episode_interval_95"]) == pytest.approx(1.96 * (2 * each) ** 0.5, rel=1e-4)
@@ -307,13 +309,13 @@ def test_an_item_without_effect_is_worth_no_row(tmp_path):
         update={"variant": "five", "protocol": of.protocol.model_copy(update={"train": train})}
     )
     collection, _ = collected(tmp_path, *seeds(of, (0.9, 0.9)), *seeds(other, (0.8, 0.8)))
-    found = lines(items(collection))
+    found = lines(item_table(collection))
     assert {line["item"] for line in found} == {"test.batch_norm"}
 
 
 def test_the_protocol_that_leans_on_less_is_the_base_and_each_is_read_elsewhere(tmp_path):
     made = [*seeds("omniglot-5w1s/fomaml", (0.9,) * 2), *seeds("omniglot-5w1s/maml", (0.95,) * 2)]
-    found = lines(items(collected(tmp_path, *made)[0]))
+    found = lines(item_table(collected(tmp_path, *made)[0]))
     (line,) = [line for line in found if line["item"] == "algorithm.name"]
     assert (line["protocol"], line["instead"]) == ("maml", "fomaml")
     read = [line["base"] for line in found if line["item"] == "test.report_step"]
@@ -324,13 +326,13 @@ def test_other_data_are_no_item(tmp_path):
     of = PAPER["miniimagenet-5w1s/maml"]
     other = of.model_copy(update={"variant": "other", "task": {**of.task, "folder": "tiered"}})
     collection, _ = collected(tmp_path, *seeds(of, (0.5, 0.5)), *seeds(other, (0.4, 0.4)))
-    assert {line["item"] for line in lines(items(collection))} == {"test.report_step"}
+    assert {line["item"] for line in lines(item_table(collection))} == {"test.report_step"}
 
 
 def test_profiles_without_a_published_protocol_have_no_such_table(tmp_path):
     of = TRAPS["omniglot-5w1s-training", "xavier-head"]
     other = TRAPS["omniglot-5w1s-training", "mean-loss"]
-    assert items(collected(tmp_path, *seeds(of, (0.9,)), *seeds(other, (0.8,)))[0]) is None
+    assert item_table(collected(tmp_path, *seeds(of, (0.9,)), *seeds(other, (0.8,)))[0]) is None
 
 
 def test_what_nobody_can_run_without_data_of_his_own_says_so(tmp_path):
@@ -366,7 +368,7 @@ def test_an_item_left_at_its_default_keeps_no_base_from_its_rows(tmp_path):
     training = {v: c for (e, v), c in TRAPS.items() if e == "omniglot-5w1s-training"}
     worth = {"maml": 0.9, "tensorflow-epsilon": 0.92, "drawn-once": 0.89, "mean-loss": 0.8}
     made = [r for v, mean in worth.items() for r in seeds(training[v], (mean,) * 4, spread=0.05)]
-    table = items(collected(tmp_path, *made)[0])
+    table = item_table(collected(tmp_path, *made)[0])
     found = {line["item"]: line for line in lines(table) if line["touches"] == "training"}
     assert {item: (x["base"], x["other"]) for item, x in found.items()} == {
         "algorithm.outer_epsilon": ("tensorflow-epsilon", "maml"),
@@ -397,7 +399,9 @@ def test_a_split_for_every_seed_is_another_item_and_its_episodes_are_not_paired(
         ]
     ]
     (line,) = [
-        x for x in lines(items(collected(tmp_path, *made)[0])) if x["item"] == "task.split_by_seed"
+        x
+        for x in lines(item_table(collected(tmp_path, *made)[0]))
+        if x["item"] == "task.split_by_seed"
     ]
     assert line["paired_episodes"] == "false"
     assert (line["protocol"], line["instead"], line["seeds"]) == ("yes", "default", "2")
@@ -444,7 +448,7 @@ def test_which_of_equal_draws_were_used_keeps_nothing_apart_from_a_paper(tmp_pat
 def test_the_base_is_the_test_nearest_to_the_paper_on_every_device(tmp_path):
     of = PAPER["sinusoid/maml"]
     made = [*seeds(of, (0.5,) * 2), *seeds(on(of, "cuda"), (0.5,) * 2)]
-    table = items(collected(tmp_path, *made)[0])
+    table = item_table(collected(tmp_path, *made)[0])
     assert {line["base_test"] for line in lines(table)} == {"5-shot"}
     assert sorted((line["device"], line["item"]) for line in lines(table)) == [
         (device, item) for device in ("cpu", "cuda") for item in ("test.report_step", "test.tasks")

@@ -8,6 +8,7 @@ import io
 import pytest
 
 from suite.report import format as written
+from suite.report.columns import Column, Label, make_table
 from suite.report.render import Bold, Table, comma_separated, latex, latex_escape, markdown
 from tests.report.typeset import compiles, needs_pdflatex
 
@@ -125,3 +126,25 @@ def test_csv_round_trip():
         {"name": 'quo"te, comma', "value": "0.5"},
         {"name": "line\nbreak", "value": ""},
     ]
+
+
+def test_columns_make_a_table_and_its_csv_file():
+    rows = [
+        (
+            Label("Name", "name", name),
+            Label(None, "hidden", "h"),
+            Column("Mean", "mean", mean),
+            Column("Shown", None, mean, Bold("x")),
+            Column("Count", "count", 2, "2 of 3"),
+        )
+        for name, mean in (("a", 0.12345), ("b", None))
+    ]
+    table = make_table("t", "T", rows, ("Note.",))
+    assert table.columns == ("Name", "Mean", "Shown", "Count")
+    assert table.rows == (("a", "0.123", "x", "2 of 3"), ("b", "–", "x", "2 of 3"))
+    assert isinstance(table.rows[0][2], Bold)
+    assert table.text_columns == 1
+    assert comma_separated(table) == "name,hidden,mean,count\na,h,0.12345,2\nb,h,,2\n"
+    assert make_table("t", "T", rows, (), data=[{"x": 1}]).data == ({"x": 1},)
+    with pytest.raises(ValueError, match="'t' has a label behind a number"):
+        make_table("t", "T", [rows[0][::-1]], ())

@@ -11,9 +11,9 @@ import pytest
 
 from suite.report.collect import collect
 from suite.report.render import Bold, comma_separated, markdown
-from suite.report.tables.protocol import protocol as protocol_table
-from suite.report.tables.scores import differences, scores
-from suite.report.tables.timing import timing as timing_table
+from suite.report.tables.protocol import protocol_table
+from suite.report.tables.scores import difference_table, score_table
+from suite.report.tables.timing import timing_table
 from tests.report.builder import GLYPHS, cell, record, timing, write
 
 T3 = 3.182446305  # t(0.975, 3)
@@ -52,7 +52,7 @@ def flat(*means):
 def test_scores_by_hand(tmp_path):
     # Seeds' means 1, 2, 3, 4; within each seed the episodes are the mean +- 1: variance 4/3.
     maml = [mean + np.array([-1.0, -1.0, 1.0, 1.0]) for mean in (1, 2, 3, 4)]
-    row = cells(scores(sine(tmp_path, {"maml": maml, "sgd": flat(8, 8, 9, 9)})), "maml")
+    row = cells(score_table(sine(tmp_path, {"maml": maml, "sgd": flat(8, 8, 9, 9)})), "maml")
     over_seeds = T3 * math.sqrt(5 / 3) / 2
     over_episodes = 1.96 * math.sqrt(4 / 3) / 2
     assert row["Mean"] == "2.50"
@@ -64,7 +64,7 @@ def test_scores_by_hand(tmp_path):
 
 
 def test_headline_step_is_the_protocols(tmp_path):
-    found = scores(sine(tmp_path, {"maml": flat(1, 1)}, report_step=1))
+    found = score_table(sine(tmp_path, {"maml": flat(1, 1)}, report_step=1))
     assert cells(found, "maml")["Mean"] == "5.00"
     assert cells(found, "maml")["Inner step"] == "1"
 
@@ -78,13 +78,13 @@ def test_accuracy_is_in_percent_and_more_is_better(tmp_path):
         for name, high in (("sgd", 0.24), ("maml", 0.88))
         for seed in range(4)
     ]
-    row = cells(scores(collect(write(tmp_path, *made))), "maml")
+    row = cells(score_table(collect(write(tmp_path, *made))), "maml")
     assert (row["Mean"], row["Step 0"], row["Metric"]) == ("37.00", "20.00", "accuracy, %")
     assert isinstance(row["Mean"], Bold)
 
 
 def test_those_not_significantly_worse_than_the_best_are_marked(tmp_path):
-    found = scores(
+    found = score_table(
         sine(
             tmp_path,
             {"maml": flat(1, 2, 3, 4), "fomaml": flat(2, 1, 4, 3.1), "sgd": flat(5, 6, 7, 8)},
@@ -96,15 +96,15 @@ def test_those_not_significantly_worse_than_the_best_are_marked(tmp_path):
 
 
 def test_under_four_seeds_nothing_is_marked_and_episodes_are_the_headline(tmp_path):
-    found = scores(sine(tmp_path, {"maml": flat(1, 2, 3), "fomaml": flat(2, 1, 3.1)}))
+    found = score_table(sine(tmp_path, {"maml": flat(1, 2, 3), "fomaml": flat(2, 1, 3.1)}))
     assert cells(found, "fomaml")["Mean"] == "2.03"
     assert cells(found, "maml")["± seeds"] == "(2.48)"  # t(0.975, 2) / sqrt(3)
-    one = scores(sine(tmp_path / "one", {"maml": flat(1)}))
+    one = score_table(sine(tmp_path / "one", {"maml": flat(1)}))
     assert cells(one, "maml")["± seeds"] == "–"
 
 
 def test_a_diverged_cell_is_counted_and_never_best(tmp_path):
-    found = scores(
+    found = score_table(
         sine(tmp_path, {"maml": [*flat(1, 1, 1), None], "sgd": flat(3, 3, 3, 3)}),
     )
     row = cells(found, "maml")
@@ -117,14 +117,14 @@ def test_a_diverged_cell_is_counted_and_never_best(tmp_path):
 
 
 def test_an_algorithm_that_always_diverged_keeps_its_row(tmp_path):
-    found = scores(sine(tmp_path, {"maml": [None, None], "sgd": flat(3, 3)}))
+    found = score_table(sine(tmp_path, {"maml": [None, None], "sgd": flat(3, 3)}))
     assert cells(found, "maml")["Mean"] == "diverged"
     assert cells(found, "maml")["Seeds"] == "0 of 2"
 
 
 def test_a_diverged_episode_takes_the_mean_and_brings_the_median(tmp_path):
     broken = np.array([1.0, 2.0, 3.0, np.nan])
-    found = scores(sine(tmp_path, {"maml": [broken, *flat(2, 2, 2)], "sgd": flat(3, 3, 3, 3)}))
+    found = score_table(sine(tmp_path, {"maml": [broken, *flat(2, 2, 2)], "sgd": flat(3, 3, 3, 3)}))
     row = cells(found, "maml")
     assert (row["Mean"], row["± seeds"], row["± episodes"]) == ("diverged", "–", "–")
     assert row["Diverged episodes"] == "1 of 16"
@@ -134,7 +134,7 @@ def test_a_diverged_episode_takes_the_mean_and_brings_the_median(tmp_path):
 
 
 def test_differences_by_hand(tmp_path):
-    found = differences(
+    found = difference_table(
         sine(
             tmp_path,
             {
@@ -160,7 +160,7 @@ def test_differences_by_hand(tmp_path):
 
 
 def test_differences_pair_the_seeds_that_both_have(tmp_path):
-    found = differences(
+    found = difference_table(
         sine(tmp_path, {"sgd": [None, *flat(6, 7, 8)], "maml": flat(100, 5, 5, 5)}),
     )
     assert found is not None
@@ -169,7 +169,7 @@ def test_differences_pair_the_seeds_that_both_have(tmp_path):
 
 
 def test_no_baseline_no_table(tmp_path):
-    assert differences(sine(tmp_path, {"maml": flat(1, 2)})) is None
+    assert difference_table(sine(tmp_path, {"maml": flat(1, 2)})) is None
 
 
 def test_timing_takes_medians_over_seeds_of_cells_that_were_alone(tmp_path):
@@ -233,7 +233,7 @@ def test_protocol_says_what_was_used(tmp_path):
 
 def test_every_table_says_where_its_numbers_are_from(tmp_path):
     collection = sine(tmp_path, {"sgd": flat(1, 1), "maml": flat(1, 1)})
-    for table in (scores(collection), differences(collection), timing_table(collection)):
+    for table in (score_table(collection), difference_table(collection), timing_table(collection)):
         assert table is not None
         text = markdown(table)
         for part in ("Suite 0.1.0", "results version 0.1", "commit 0123456789", "torch 2.12.0"):
@@ -251,7 +251,7 @@ def test_a_dirty_commit_and_several_commits_are_said(tmp_path):
         )
         for seed, (commit, dirty) in enumerate([("a" * 40, True), ("b" * 40, False)])
     ]
-    text = markdown(scores(collect(write(tmp_path, *made))))
+    text = markdown(score_table(collect(write(tmp_path, *made))))
     assert "commit aaaaaaaaaa (dirty), bbbbbbbbbb," in text
 
 
@@ -260,7 +260,7 @@ def test_devices_have_rows_of_their_own(tmp_path):
         record(cell("maml", 0, device=device), {"test": headline(np.full(4, value))})
         for device, value in (("cpu", 1.0), ("cuda", 2.0))
     ]
-    found = scores(collect(write(tmp_path, *made)))
+    found = score_table(collect(write(tmp_path, *made)))
     assert [(row[2], row[6]) for row in found.rows] == [("cpu", "1.00"), ("cuda", "2.00")]
 
 
@@ -270,7 +270,7 @@ def test_rows_follow_the_algorithms_and_evaluations_follow_the_protocol(tmp_path
         record(cell(name, evaluations=("zeta", "alpha")), values)
         for name in ("maml", "fomaml", "finetune", "reptile", "sgd")
     ]
-    found = scores(collect(write(tmp_path, *made)))
+    found = score_table(collect(write(tmp_path, *made)))
     order = ["sgd", "finetune", "reptile", "fomaml", "maml"]
     assert [row[1:3] for row in found.rows] == [
         (evaluation, name) for evaluation in ("zeta", "alpha") for name in order
@@ -281,7 +281,7 @@ def test_csv_gives_every_step_back_at_full_precision(tmp_path):
     rng = np.random.default_rng(0)
     values = rng.gamma(2, 0.3, size=(4, 4, 3)).astype(np.float32)  # (seeds, episodes, steps + 1)
     made = [record(cell("maml", seed), {"test": values[seed]}) for seed in range(4)]
-    found = lines(scores(collect(write(tmp_path, *made))))
+    found = lines(score_table(collect(write(tmp_path, *made))))
     assert [line["step"] for line in found] == ["0", "1", "2"]
     assert [line["headline"] for line in found] == ["false", "false", "true"]
     for step, line in enumerate(found):

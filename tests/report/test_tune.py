@@ -6,8 +6,8 @@ import numpy as np
 
 from suite.report.collect import collect
 from suite.report.render import Bold
-from suite.report.tables import tables
-from suite.report.tables.tune import choice, choose
+from suite.report.tables import make_tables
+from suite.report.tables.tune import choice_table, choose
 from tests.report.builder import GLYPHS, cell, record, write
 
 
@@ -81,7 +81,7 @@ def test_a_diverged_point_is_shown_and_not_chosen(tmp_path):
     collection = collect(write(tmp_path, *made))
     (found,) = choose(collection.groups)
     assert (found.parameters, found.step) == ({"inner_rate": 0.01}, 2)
-    table = choice(collection)
+    table = choice_table(collection)
     assert table is not None
     rows = {row[3]: dict(zip(table.columns, row, strict=True)) for row in table.rows}
     assert rows["inner_rate 0.1"]["Mean"] == "diverged"
@@ -98,6 +98,6 @@ def test_nothing_left_to_choose(tmp_path):
 
 def test_only_grids_have_the_table(tmp_path):
     grid = collect(write(tmp_path / "grid", point(0.1, 0, [0.2, 0.3, 0.4])))
-    assert "choice" in [table.name for table in tables(grid, ())]
+    assert "choice" in [table.name for table in make_tables(grid, ())]
     plain = write(tmp_path / "plain", record(cell(), {"test": np.ones((4, 3))}))
-    assert "choice" not in [table.name for table in tables(collect(plain), ())]
+    assert "choice" not in [table.name for table in make_tables(collect(plain), ())]

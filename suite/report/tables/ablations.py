@@ -27,8 +27,9 @@ from suite.published.counterpart import (
     without_effect,
 )
 from suite.report import format as written
+from suite.report.columns import Column, Label, make_table, stamp_columns
 from suite.report.groups import Collection, Group, Runs
-from suite.report.notes import diverged_cells, provenance, stamp
+from suite.report.notes import diverged_cells, provenance
 from suite.report.render import Table
 
 STEP = "test.report_step"
@@ -84,23 +85,13 @@ class Pair:
         return same and alike and classes[0] == classes[1]
 
 
-def items(collection: Collection) -> Table | None:
+def item_table(collection: Collection) -> Table | None:
     """Return the table of the effects of protocol items, or None if there are no pairs."""
     pairs = list(_pairs(collection))
     if not pairs:
         return None
-    rows, data = [], []
-    for pair in pairs:
-        line, values = _line(pair)
-        rows.append(line)
-        data.append(values)
-    few = min(int(line["seeds"]) for line in data) < HEADLINE_SEEDS
-    columns = (
-        *("Setting", "Algorithm", "Test", *(("Device",) if len(collection.devices) > 1 else ())),
-        *("Touches", "Item", "Protocol", "Instead"),
-        *("Metric", "Protocol's", "Other", "Difference", "± seeds", "± episodes", "Seeds"),
-    )
-    shown = tuple(tuple(line[column] for column in columns) for line in rows)
+    rows = [_columns(pair, several=len(collection.devices) > 1) for pair in pairs]
+    few = min(len(pair.scores()[0]) for pair in pairs) < HEADLINE_SEEDS
     notes = (
         "Each row changes one item of a published protocol (its own value under 'Protocol') and "
         "nothing else; budgets are the same on both sides. Difference: other minus protocol's; "
@@ -121,15 +112,8 @@ def items(collection: Collection) -> Table | None:
         *diverged_cells(collection),
         *provenance(collection),
     )
-    return Table(
-        "items",
-        f"What one protocol item is worth, profile {collection.profile}",
-        columns,
-        shown,
-        notes,
-        tuple(data),
-        text_columns=columns.index("Metric") + 1,
-    )
+    title = f"What one protocol item is worth, profile {collection.profile}"
+    return make_table("items", title, rows, notes)
 
 
 def _pairs(collection: Collection) -> Iterator[Pair]:
@@ -208,9 +192,8 @@ def _read_elsewhere(base: Group) -> Iterator[Pair]:
             yield Pair(base, base, {STEP: (step, other)}, (step, other))
 
 
-def _line(pair: Pair) -> tuple[Mapping[str, str], Mapping[str, Any]]:
-    """Return the visible cells, by column, and the values of the CSV file."""
-    metric = pair.base.metric
+def _columns(pair: Pair, *, several: bool) -> tuple[Column, ...]:
+    metric, runs, test = pair.base.metric, pair.base.runs, pair.base.evaluation
     base, other = pair.scores()
     means = seed_means(base), seed_means(other)
     difference = means[1] - means[0]  # (seeds,)
@@ -218,51 +201,36 @@ def _line(pair: Pair) -> tuple[Mapping[str, str], Mapping[str, Any]]:
     mean = float(difference.mean()) if whole else None
     seeds = seed_interval(difference) if whole else None
     episodes = _episode_interval(base, other, pair.paired) if whole else None
-    shown = [_mean(values, metric) for values in means]
-    ours = [_said(pair, side) for side in (0, 1)]
     over_seeds = written.half_width(seeds, mean, metric)
     if seeds is not None and len(difference) < HEADLINE_SEEDS:
         over_seeds = f"({over_seeds})"
-    line = {
-        "Setting": pair.base.runs.experiment,
-        "Algorithm": pair.base.runs.variant,
-        "Test": pair.base.evaluation.name,
-        "Device": pair.base.runs.device,
-        "Touches": pair.where,
-        "Item": ", ".join(pair.changed),
-        "Protocol": ours[0],
-        "Instead": ours[1],
-        "Metric": written.column(metric),
-        "Protocol's": shown[0],
-        "Other": shown[1],
-        "Difference": written.signed(mean, metric),
-        "± seeds": over_seeds,
-        "± episodes": written.half_width(episodes, mean, metric) + ("" if pair.paired else "u"),
-        "Seeds": str(len(difference)),
-    }
-    values = {
-        "experiment": pair.base.runs.experiment,
-        "device": pair.base.runs.device,
-        "touches": pair.where,
-        "item": ", ".join(pair.changed),
-        "protocol": ours[0],
-        "instead": ours[1],
-        "base": pair.base.runs.variant,
-        "other": pair.other.runs.variant,
-        "base_test": pair.base.evaluation.name,
-        "other_test": pair.other.evaluation.name,
-        "base_mean": float(means[0].mean()) if whole else None,
-        "other_mean": float(means[1].mean()) if whole else None,
-        "difference": mean,
-        "seed_interval_95": seeds,
-        "episode_interval_95": episodes,
-        "paired_episodes": pair.paired,
-        "seeds": len(difference),
-        "episodes": pair.base.evaluation.episodes,
-        "outer_steps": pair.base.cell.protocol.train.steps,
-        **stamp([*pair.base.runs.records, *pair.other.runs.records]),
-    }
-    return line, values
+    over_episodes = written.half_width(episodes, mean, metric) + ("" if pair.paired else "u")
+    ours = [float(values.mean()) if whole else None for values in means]
+    return (
+        Label("Setting", "experiment", runs.experiment),
+        Label("Algorithm", None, runs.variant),
+        Label("Test", None, test.name),
+        Label("Device" if several else None, "device", runs.device),
+        Label("Touches", "touches", pair.where),
+        Label("Item", "item", ", ".join(pair.changed)),
+        Label("Protocol", "protocol", _said(pair, 0)),
+        Label("Instead", "instead", _said(pair, 1)),
+        Label(None, "base", runs.variant),
+        Label(None, "other", pair.other.runs.variant),
+        Label(None, "base_test", test.name),
+        Label(None, "other_test", pair.other.evaluation.name),
+        Label("Metric", None, metric, written.column(metric)),
+        Column("Protocol's", "base_mean", ours[0], _mean(means[0], metric)),
+        Column("Other", "other_mean", ours[1], _mean(means[1], metric)),
+        Column("Difference", "difference", mean, written.signed(mean, metric)),
+        Column("± seeds", "seed_interval_95", seeds, over_seeds),
+        Column("± episodes", "episode_interval_95", episodes, over_episodes),
+        Column(None, "paired_episodes", pair.paired),
+        Column("Seeds", "seeds", len(difference)),
+        Column(None, "episodes", test.episodes),
+        Column(None, "outer_steps", pair.base.cell.protocol.train.steps),
+        *stamp_columns([*runs.records, *pair.other.runs.records]),
+    )
 
 
 def _said(pair: Pair, side: int) -> str:

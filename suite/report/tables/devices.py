@@ -2,35 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 from suite.core.statistics import HEADLINE_SEEDS
 from suite.report import format as written
-from suite.report.groups import Collection, Group
-from suite.report.notes import provenance, stamp
+from suite.report.columns import Column, Label, make_table, stamp_columns
+from suite.report.groups import Collection, Group, Runs
+from suite.report.notes import provenance
 from suite.report.render import Table
 from suite.report.tables.scores import paired
 from suite.report.tables.timing import alone, duration, milliseconds
 
-#: Parts whose times are shown, with the headings of their columns.
-PARTS = {"inner_loop": "Inner loop, ms", "outer_step": "Outer step, ms"}
 
-
-def agreement(collection: Collection) -> Table | None:
+def device_table(collection: Collection) -> Table | None:
     """Return the table of devices, or None if all cells ran on one kind."""
-    rows: list[tuple[str, ...]] = []
-    data: list[Mapping[str, Any]] = []
-    for groups in _on_several(collection):
-        for group in groups:
-            rows.append(_row(group, groups[0]))
-            data.append(_data(group, groups[0]))
+    rows = [_columns(group, groups[0]) for groups in _on_several(collection) for group in groups]
     if not rows:
         return None
-    columns = (
-        *("Experiment", "Evaluation", "Algorithm", "Device", "Metric"),
-        *("Mean", "minus the first", "± seeds", "p", "Seeds", *PARTS.values()),
-    )
     notes = (
         "Minus the first: difference of the headline scores to those on the first device of the "
         "algorithm, on the same test episodes. Episodes are averaged within a seed, and seeds are "
@@ -42,7 +30,7 @@ def agreement(collection: Collection) -> Table | None:
         *provenance(collection),
     )
     title = f"Agreement and times of devices, profile {collection.profile}"
-    return Table("devices", title, columns, tuple(rows), notes, tuple(data), text_columns=5)
+    return make_table("devices", title, rows, notes)
 
 
 def _on_several(collection: Collection) -> Iterator[list[Group]]:
@@ -57,47 +45,37 @@ def _on_several(collection: Collection) -> Iterator[list[Group]]:
             yield sorted(groups, key=lambda group: group.runs.device)
 
 
-def _row(group: Group, first: Group) -> tuple[str, ...]:
-    metric, records = group.metric, alone(group.runs)
-    difference = (written.NONE,) * 3
+def _columns(group: Group, first: Group) -> tuple[Column, ...]:
+    """Return the columns of a group, which is paired with the one on the first device."""
+    runs, metric, mean = group.runs, group.metric, group.summary.mean
+    made_on = [record.provenance for record in runs.done]
+    models = written.listed(place.accelerator or place.processor for place in made_on)
+    found = paired(group, first)
+    p, difference, width = None, written.NONE, written.NONE
     if group is not first:
-        found = paired(group, first)
-        difference = (
-            "diverged" if found.mean is None else written.signed(found.mean, metric),
-            written.half_width(found.interval, found.mean, metric),
-            written.p_value(found.p),
-        )
+        p = found.p
+        difference = "diverged" if found.mean is None else written.signed(found.mean, metric)
+        width = written.half_width(found.interval, found.mean, metric)
     return (
-        *(group.runs.experiment, group.evaluation.name, group.runs.variant),
-        *(_model(group), written.column(metric)),
-        *(written.score(group.summary.mean, metric), *difference, group.runs.seed_count),
-        *(milliseconds(duration(records, part)) for part in PARTS),
+        Label("Experiment", "experiment", runs.experiment),
+        Label("Evaluation", "evaluation", group.evaluation.name),
+        Label("Algorithm", "variant", runs.variant),
+        Label(None, "device", runs.device),
+        Label("Device", "model", models),
+        Label("Metric", "metric", metric, written.column(metric)),
+        Column(None, "step", group.evaluation.headline),
+        Column("Mean", "mean", mean, written.score(mean, metric)),
+        Label(None, "minus", first.runs.device),
+        Column("minus the first", "difference", found.mean, difference),
+        Column("± seeds", "seed_interval_95", found.interval, width),
+        Column("p", "p", p, written.p_value(p)),
+        Column("Seeds", "seeds", found.seeds, runs.seed_count),
+        _time("Inner loop, ms", "inner_loop", runs),
+        _time("Outer step, ms", "outer_step", runs),
+        *stamp_columns(runs.records),
     )
 
 
-def _model(group: Group) -> str:
-    """Return the models of the devices that a group ran on."""
-    places = [record.provenance for record in group.runs.done]
-    return written.listed(place.accelerator or place.processor for place in places)
-
-
-def _data(group: Group, first: Group) -> Mapping[str, Any]:
-    found, records = paired(group, first), alone(group.runs)
-    times = {part: duration(records, part) for part in PARTS}
-    return {
-        "experiment": group.runs.experiment,
-        "evaluation": group.evaluation.name,
-        "variant": group.runs.variant,
-        "device": group.runs.device,
-        "model": _model(group),
-        "metric": group.metric,
-        "step": group.evaluation.headline,
-        "mean": group.summary.mean,
-        "minus": first.runs.device,
-        "difference": found.mean,
-        "seed_interval_95": found.interval,
-        "p": None if group is first else found.p,
-        "seeds": found.seeds,
-        **{f"{part}_seconds": None if t is None else t[0] for part, t in times.items()},
-        **stamp(group.runs.records),
-    }
+def _time(heading: str, part: str, runs: Runs) -> Column:
+    found = duration(alone(runs), part)
+    return Column(heading, f"{part}_seconds", found and found[0], milliseconds(found))

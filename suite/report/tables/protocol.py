@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from suite.config.cell import Cell, EvaluationProtocol
+from suite.report.columns import Label, make_table
 from suite.report.format import listed
 from suite.report.groups import Collection, Runs
 from suite.report.notes import provenance, stamp
 from suite.report.render import Table
 from suite.tasks.base import EpisodeShape
 
-COLUMNS = (
-    "Experiment",
-    "Algorithm",
-    "Task",
-    "Training",
-    "Inner loop",
-    "Outer loop",
-    "Model",
-    "Evaluations",
-)
+#: Headings of values that are written once for an experiment.
+SAID_ONCE = ("Task", "Training", "Model", "Evaluations")
 NONE_USED = "none"
 _SHOWN = {
     "name",
@@ -30,7 +24,7 @@ _SHOWN = {
 }
 
 
-def protocol(collection: Collection) -> Table:
+def protocol_table(collection: Collection) -> Table:
     """Return a row for each experiment and algorithm, the same for all devices."""
     shared: dict[tuple[str, str], Runs] = {}
     for runs in collection.runs:
@@ -43,44 +37,42 @@ def protocol(collection: Collection) -> Table:
         "Every recorded setting is in the CSV file.",
         *provenance(collection),
     )
-    return Table(
-        "protocol",
-        f"Protocols, profile {collection.profile}",
-        COLUMNS,
-        tuple(_brief([_row(runs) for runs in shared.values()])),
-        notes,
-        tuple(_data(collection)),
-        text_columns=len(COLUMNS),
-        wide=True,
-    )
+    title = f"Protocols, profile {collection.profile}"
+    rows, data = list(_brief(map(_columns, shared.values()))), _data(collection)
+    return make_table("protocol", title, rows, notes, data=data, wide=True)
 
 
-def _brief(rows: Sequence[tuple[str, ...]]) -> Iterator[tuple[str, ...]]:
+def _brief(rows: Iterable[tuple[Label, ...]]) -> Iterator[tuple[Label, ...]]:
     """Write "same" for values that an experiment's algorithms have in common, except the first."""
-    common = {COLUMNS.index(name) for name in ("Task", "Training", "Model", "Evaluations")}
-    said: dict[int, str] = {}
-    before = None
+    said: dict[tuple[str, str | None], str] = {}
     for row in rows:
-        if row[0] != before:
-            said = {}
-        yield tuple("same" if said.get(i) == cell else cell for i, cell in enumerate(row))
-        said |= {i: row[i] for i in common if row[i] != NONE_USED and i not in said}
-        before = row[0]
+        places = [((row[0].value, column.heading), column) for column in row]
+        yield tuple(
+            replace(column, text="same") if said.get(place) == column.value else column
+            for place, column in places
+        )
+        said = {
+            place: column.value
+            for place, column in places
+            if column.heading in SAID_ONCE and column.value != NONE_USED
+        } | said
 
 
-def _row(runs: Runs) -> tuple[str, ...]:
+def _columns(runs: Runs) -> tuple[Label, ...]:
     cell = runs.cell
     trained = _meta_trained(runs)
     other = {k: v for k, v in cell.algorithm.items() if k not in _SHOWN}
+    inner = ", ".join(filter(None, [_inner(cell.algorithm, trained), _settings(other)]))
+    tests = "; ".join(_evaluation(e, cell.model) for e in cell.protocol.evaluations)
     return (
-        runs.experiment,
-        runs.variant,
-        _call(cell.task),
-        _training(cell) if trained else NONE_USED,
-        ", ".join(filter(None, [_inner(cell.algorithm, trained), _settings(other)])),
-        _outer(cell.algorithm) if trained else NONE_USED,
-        _call(cell.model),
-        "; ".join(_evaluation(e, cell.model) for e in cell.protocol.evaluations),
+        Label("Experiment", None, runs.experiment),
+        Label("Algorithm", None, runs.variant),
+        Label("Task", None, _call(cell.task)),
+        Label("Training", None, _training(cell) if trained else NONE_USED),
+        Label("Inner loop", None, inner),
+        Label("Outer loop", None, _outer(cell.algorithm) if trained else NONE_USED),
+        Label("Model", None, _call(cell.model)),
+        Label("Evaluations", None, tests),
     )
 
 

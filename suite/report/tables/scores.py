@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from suite.core.metrics import metric_of
-from suite.core.statistics import (
-    HEADLINE_SEEDS,
-    Difference,
-    paired_difference,
-)
+from suite.core.statistics import HEADLINE_SEEDS, Difference, paired_difference
 from suite.report import format as written
+from suite.report.columns import Column, Label, csv_line, make_table, stamp_columns
 from suite.report.groups import Collection, Group
-from suite.report.notes import INTERVALS, diverged_cells, provenance, splits, stamp
+from suite.report.notes import INTERVALS, diverged_cells, provenance, splits
 from suite.report.render import Bold, Table
 
 LEVEL = 0.05
@@ -21,23 +17,18 @@ TIED = "†"
 BASELINES = ("sgd", "finetune")
 
 
-def scores(collection: Collection) -> Table:
-    """Return the table of headline scores with both intervals."""
-    devices = len(collection.devices) > 1
+def score_table(collection: Collection) -> Table:
+    """Return the table of headline scores with both intervals; the CSV file has all steps."""
+    several = len(collection.devices) > 1
     ragged = any(_ragged(groups) for groups in collection.compared())
-    rows = []
+    rows, data = [], []
     for groups in collection.compared():
-        best = best_of(groups)
-        beside = _ragged(groups)
         for group in groups:
-            rows.append(_score_row(group, best, devices, ragged, beside))
-    columns = (
-        *("Experiment", "Evaluation"),
-        *(("Device",) if devices else ()),
-        *("Algorithm", "Metric", "Inner step", "Mean", "± seeds", "± episodes"),
-        *(("Median", "Diverged episodes") if ragged else ()),
-        *("Step 0", "Seeds", "Episodes"),
-    )
+            for step in group.summaries:
+                columns = _score_columns(group, step, groups, several, ragged)
+                data.append(csv_line(columns))
+                if step == group.evaluation.headline:
+                    rows.append(columns)
     notes = (
         INTERVALS,
         "Inner step: the number of adaptation steps of the headline score; step 0 is the score "
@@ -57,15 +48,8 @@ def scores(collection: Collection) -> Table:
         *diverged_cells(collection),
         *provenance(collection),
     )
-    return Table(
-        "scores",
-        f"Scores on the {splits(collection)} episodes, profile {collection.profile}",
-        columns,
-        tuple(rows),
-        notes,
-        tuple(_score_data(collection)),
-        text_columns=4 + devices,
-    )
+    title = f"Scores on the {splits(collection)} episodes, profile {collection.profile}"
+    return make_table("scores", title, rows, notes, data=data)
 
 
 def best_of(groups: Sequence[Group]) -> Group | None:
@@ -89,104 +73,89 @@ def _ragged(groups: Sequence[Group]) -> bool:
     return any(group.summary.diverged for group in groups)
 
 
-def _score_row(
-    group: Group, best: Group | None, devices: bool, ragged: bool, beside: bool
-) -> tuple[str, ...]:
-    """Return a row; ``ragged``: the table has medians; ``beside``: this row shows them."""
-    found, metric = group.summary, group.metric
-    step0 = group.summaries[0].mean if 0 in group.summaries else None
-    mean = written.score(found.mean, metric)
-    if found.diverged or not found.seeds:
-        mean = "diverged"
-    if group is best:
-        mean = Bold(mean)
-    elif best is not None:
-        p = paired(group, best).p
-        mean += TIED if p is not None and p >= LEVEL else ""
+def _score_columns(
+    group: Group, step: int, rivals: Sequence[Group], several: bool, ragged: bool
+) -> tuple[Column, ...]:
+    """Return the columns of a group's scores after a step.
+
+    Args:
+        group: results.
+        step: number of inner steps.
+        rivals: groups that it is compared with, among them itself.
+        several: whether the table has several devices.
+        ragged: whether the table has medians.
+    """
+    found, metric = group.summaries[step], group.metric
+    before = group.summaries[0].mean if 0 in group.summaries else None
     over_seeds = written.half_width(found.seed_interval, found.mean, metric)
     if found.seeds < HEADLINE_SEEDS and found.seed_interval is not None:
         over_seeds = f"({over_seeds})"
-    count = f"{found.diverged} of {found.seeds * found.episodes}" if found.diverged else "0"
+    over_episodes = written.half_width(found.episode_interval, found.mean, metric)
+    median = written.score(found.median if _ragged(rivals) else None, metric)
+    diverged = f"{found.diverged} of {found.seeds * found.episodes}" if found.diverged else "0"
     return (
-        *(group.runs.experiment, group.evaluation.name),
-        *((group.runs.device,) if devices else ()),
-        *(group.runs.variant, written.column(metric)),
-        *(str(group.evaluation.headline), mean, over_seeds),
-        written.half_width(found.episode_interval, found.mean, metric),
-        *((written.score(found.median if beside else None, metric), count) if ragged else ()),
-        *(written.score(step0, metric), group.runs.seed_count, str(found.episodes)),
+        *_names(group, several),
+        Label("Metric", "metric", metric, written.column(metric)),
+        Column("Inner step", "step", step),
+        Column(None, "headline", step == group.evaluation.headline),
+        Column("Mean", "mean", found.mean, _marked(found.mean, group, rivals)),
+        Column("± seeds", "seed_interval_95", found.seed_interval, over_seeds),
+        Column("± episodes", "episode_interval_95", found.episode_interval, over_episodes),
+        Column("Median" if ragged else None, "median", found.median, median),
+        Column("Diverged episodes" if ragged else None, None, found.diverged, diverged),
+        Column("Step 0", None, before, written.score(before, metric)),
+        Column("Seeds", "seeds", found.seeds, group.runs.seed_count),
+        Column(None, "diverged_seeds", group.diverged_seeds),
+        Column("Episodes", "episodes", found.episodes),
+        Column(None, "diverged_episodes", found.diverged),
+        *stamp_columns(group.runs.records),
     )
 
 
-def _score_data(collection: Collection) -> list[Mapping[str, Any]]:
-    """Return a CSV line for each algorithm and inner step."""
-    lines: list[Mapping[str, Any]] = []
-    for group in collection.groups:
-        made_by = stamp(group.runs.records)
-        for step, found in group.summaries.items():
-            lines.append(
-                {
-                    **_names(group),
-                    "step": step,
-                    "headline": step == group.evaluation.headline,
-                    "mean": found.mean,
-                    "seed_interval_95": found.seed_interval,
-                    "episode_interval_95": found.episode_interval,
-                    "median": found.median,
-                    "seeds": found.seeds,
-                    "diverged_seeds": len(group.runs.diverged),
-                    "episodes": found.episodes,
-                    "diverged_episodes": found.diverged,
-                    **made_by,
-                }
-            )
-    return lines
+def _names(group: Group, several: bool) -> tuple[Column, ...]:
+    return (
+        Label("Experiment", "experiment", group.runs.experiment),
+        Label("Evaluation", "evaluation", group.evaluation.name),
+        Label("Device" if several else None, "device", group.runs.device),
+        Label("Algorithm", "variant", group.runs.variant),
+        Label(None, "algorithm", group.runs.algorithm),
+    )
 
 
-def differences(collection: Collection) -> Table | None:
+def _marked(mean: float | None, group: Group, rivals: Sequence[Group]) -> str:
+    """Write a mean, in bold if the group is the best one, or with a mark if it may be as good."""
+    text = "diverged" if mean is None else written.score(mean, group.metric)
+    best = best_of(rivals)
+    if group is best:
+        return Bold(text)
+    p = paired(group, best).p if best else None
+    return text + TIED if p is not None and p >= LEVEL else text
+
+
+def difference_table(collection: Collection) -> Table | None:
     """Return the table of paired differences to SGD from scratch and to fine-tuning, if any."""
-    devices = len(collection.devices) > 1
-    rows: list[tuple[str, ...]] = []
-    data: list[Mapping[str, Any]] = []
+    several = len(collection.devices) > 1
+    rows, data = [], []
     for groups in collection.compared():
         baselines = {name: _baseline(groups, name) for name in BASELINES}
         for group in groups:
-            found = {
-                name: paired(group, other)
-                for name, other in baselines.items()
-                if other is not None and other is not group
-            }
-            if not found:
-                continue
-            rows.append(
-                (
-                    *(group.runs.experiment, group.evaluation.name),
-                    *((group.runs.device,) if devices else ()),
-                    *(group.runs.variant, _unit(group.metric)),
-                    *(cell for name in BASELINES for cell in _shown(found.get(name), group.metric)),
-                )
+            names = (
+                *_names(group, several),
+                Label("Unit", "metric", group.metric, _unit(group.metric)),
+                Column(None, "step", group.evaluation.headline),
             )
-            data += [
-                {
-                    **_names(group),
-                    "step": group.evaluation.headline,
-                    "baseline": name,
-                    "difference": found[name].mean,
-                    "seed_interval_95": found[name].interval,
-                    "p": found[name].p,
-                    "seeds": found[name].seeds,
-                    **stamp(group.runs.records),
-                }
-                for name in found
+            others = {name: other for name, other in baselines.items() if other is not group}
+            minus = {name: _minus(name, group, others.get(name)) for name in BASELINES}
+            lines = [
+                csv_line((*names, *minus[name], *stamp_columns(group.runs.records)))
+                for name, other in others.items()
+                if other
             ]
+            if lines:
+                rows.append((*names, *(column for each in minus.values() for column in each)))
+                data += lines
     if not rows:
         return None
-    columns = (
-        *("Experiment", "Evaluation"),
-        *(("Device",) if devices else ()),
-        *("Algorithm", "Unit"),
-        *(c for name in BASELINES for c in (f"minus {name}", "± seeds", "p", "Seeds")),
-    )
     notes = (
         "Difference of the headline scores: episodes are averaged within a seed, and seeds are "
         "paired. Accuracy: above 0 is better. MSE: below 0 is better.",
@@ -198,15 +167,8 @@ def differences(collection: Collection) -> Table | None:
         *diverged_cells(collection),
         *provenance(collection),
     )
-    return Table(
-        "differences",
-        f"Differences to training without meta-learning, profile {collection.profile}",
-        columns,
-        tuple(rows),
-        notes,
-        tuple(data),
-        text_columns=4 + devices,
-    )
+    title = f"Differences to training without meta-learning, profile {collection.profile}"
+    return make_table("differences", title, rows, notes, data=data)
 
 
 def _baseline(groups: Sequence[Group], name: str) -> Group | None:
@@ -216,24 +178,20 @@ def _baseline(groups: Sequence[Group], name: str) -> Group | None:
     return by_variant.get(name, of_algorithm[0] if of_algorithm else None)
 
 
-def _shown(found: Difference | None, metric: str) -> tuple[str, ...]:
-    if found is None:
-        return (written.NONE,) * 4
-    mean = "diverged" if found.mean is None else written.signed(found.mean, metric)
-    width = written.half_width(found.interval, found.mean, metric)
-    return mean, width, written.p_value(found.p), str(found.seeds)
+def _minus(name: str, group: Group, other: Group | None) -> tuple[Column, ...]:
+    """Return the columns of the difference to a baseline; without values if ``other`` is None."""
+    found = paired(group, other) if other else None
+    mean, interval, p, seeds = found or (None, None, None, None)
+    shown = "diverged" if found and mean is None else written.signed(mean, group.metric)
+    width = written.half_width(interval, mean, group.metric)
+    return (
+        Label(None, "baseline", name),
+        Column(f"minus {name}", "difference", mean, shown),
+        Column("± seeds", "seed_interval_95", interval, width),
+        Column("p", "p", p, written.p_value(p)),
+        Column("Seeds", "seeds", seeds),
+    )
 
 
 def _unit(metric: str) -> str:
     return metric_of(metric).difference if metric else written.NONE
-
-
-def _names(group: Group) -> dict[str, str]:
-    return {
-        "experiment": group.runs.experiment,
-        "evaluation": group.evaluation.name,
-        "device": group.runs.device,
-        "variant": group.runs.variant,
-        "algorithm": group.runs.algorithm,
-        "metric": group.metric,
-    }

@@ -8,6 +8,7 @@ from typing import Any
 
 from suite.records.schema import Duration, Record, Timing
 from suite.report import format as written
+from suite.report.columns import Column, Label, make_table
 from suite.report.groups import Collection, Runs
 from suite.report.notes import provenance, stamp
 from suite.report.render import Table
@@ -38,21 +39,11 @@ def _part(timing: Timing | None, part: str) -> Duration | None:
     return None if timing is None else getattr(timing, part)
 
 
-def timing(collection: Collection) -> Table:
+def timing_table(collection: Collection) -> Table:
     """Return the table of times, memory and FLOPs."""
-    devices = len(collection.devices) > 1
-    rows, data = [], []
-    for runs in collection.runs:
-        records = alone(runs)
-        rows.append(_row(runs, records, devices))
-        data += _data(runs, records)
-    columns = (
-        "Experiment",
-        *(("Device",) if devices else ()),
-        *("Algorithm", "Engine", *PARTS.values()),
-        *("Training, s", "Peak memory, MiB", "GFLOP/outer step", "GFLOP/s", "Utilisation, %"),
-        "Seeds",
-    )
+    several = len(collection.devices) > 1
+    rows = [_columns(runs, alone(runs), several) for runs in collection.runs]
+    data = [line for runs in collection.runs for line in _data(runs, alone(runs))]
     notes = (
         "Inner loop: adaptation of one meta-batch by the training number of steps. Outer step: "
         "meta-gradient (which holds an inner loop) and optimiser. Sampling: the episodes of one "
@@ -70,38 +61,34 @@ def timing(collection: Collection) -> Table:
         f"Only cells that had the device for themselves are timed: {_left_out(collection)}.",
         *provenance(collection),
     )
-    return Table(
-        "timing",
-        f"Time and memory, profile {collection.profile}",
-        columns,
-        tuple(rows),
-        notes,
-        tuple(data),
-        text_columns=3 + devices,
-    )
+    title = f"Time and memory, profile {collection.profile}"
+    return make_table("timing", title, rows, notes, data=data)
 
 
-def _row(runs: Runs, records: list[Record], devices: bool) -> tuple[str, ...]:
+def _columns(runs: Runs, records: list[Record], several: bool) -> tuple[Column, ...]:
     # Without meta-training there is no outer step, and only an empty loop was timed.
     trained = [r.timing for r in records if r.timing and r.timing.outer_step]
     training = _median([found.training_seconds for found in trained])
     flops = _median([r.timing.flops_per_outer_step for r in records if r.timing])
     memory = _median([r.memory.peak_bytes for r in records if r.memory])
-    outer = duration(records, "outer_step")
+    times = {part: duration(records, part) for part in PARTS}
+    outer = times["outer_step"]
     speed = None if flops is None or outer is None else flops / outer[0] / 1e9
     ceiling = _median([r.timing.matrix_product_rate for r in records if r.timing])
-    of = len(runs.records)
+    used = None if not speed or not ceiling else 100e9 * speed / ceiling
+    count, of = len(records), len(runs.records)
     return (
-        runs.experiment,
-        *((runs.device,) if devices else ()),
-        *(runs.variant, written.listed(_engine(r) for r in runs.records)),
-        *(milliseconds(duration(records, part)) for part in PARTS),
-        written.number(training),
-        written.number(None if memory is None else memory / 2**20),
-        written.number(None if flops is None else flops / 1e9),
-        written.number(speed),
-        written.number(None if not speed or not ceiling else 100e9 * speed / ceiling),
-        str(of) if len(records) == of else f"{len(records)} of {of}",
+        Label("Experiment", None, runs.experiment),
+        Label("Device" if several else None, None, runs.device),
+        Label("Algorithm", None, runs.variant),
+        Label("Engine", None, written.listed(_engine(record) for record in runs.records)),
+        *(Column(PARTS[part], None, times[part], milliseconds(times[part])) for part in PARTS),
+        Column("Training, s", None, training),
+        Column("Peak memory, MiB", None, None if memory is None else memory / 2**20),
+        Column("GFLOP/outer step", None, None if flops is None else flops / 1e9),
+        Column("GFLOP/s", None, speed),
+        Column("Utilisation, %", None, used),
+        Column("Seeds", None, count, str(of) if count == of else f"{count} of {of}"),
     )
 
 

@@ -8,8 +8,9 @@ from typing import Any
 
 from suite.core.statistics import Summary
 from suite.report import format as written
+from suite.report.columns import Column, Label, make_table, stamp_columns
 from suite.report.groups import Collection, Group
-from suite.report.notes import diverged_cells, provenance, stamp
+from suite.report.notes import diverged_cells, provenance
 from suite.report.render import Bold, Table
 
 
@@ -103,37 +104,12 @@ def _point(group: Group) -> GridPoint:
     return GridPoint(group, parameters, step, group.summaries[step])
 
 
-def choice(collection: Collection) -> Table | None:
+def choice_table(collection: Collection) -> Table | None:
     """Return the table of all points of the grids, or None if there is no validation."""
     choices = choose(collection.groups)
     if not choices:
         return None
-    rows, data = [], []
-    for found in choices:
-        for point in found.points:
-            rows.append(_row(found, point))
-            data.append(
-                {
-                    "experiment": found.experiment,
-                    "evaluation": found.evaluation,
-                    "device": found.device,
-                    "variant": found.variant,
-                    "parameters": _parameters(point),
-                    "metric": point.group.metric,
-                    "best_step": point.step,
-                    "mean": point.summary.mean if point.summary else None,
-                    "seed_interval_95": point.summary.seed_interval if point.summary else None,
-                    "episode_interval_95": point.summary.episode_interval
-                    if point.summary
-                    else None,
-                    "chosen": point is found.chosen,
-                    "at_edge": " ".join(found.edges) if point is found.chosen else "",
-                    "seeds": len(point.group.runs.done),
-                    "diverged_seeds": len(point.group.runs.diverged),
-                    "grid_points": len(found.points),
-                    **stamp(point.group.runs.records),
-                }
-            )
+    rows = [_columns(found, point) for found in choices for point in found.points]
     notes = (
         "Chosen (bold): the best mean over seeds on meta-validation episodes, at the best number "
         "of inner steps; the test split has no say. Points: the size of the grid.",
@@ -143,37 +119,34 @@ def choice(collection: Collection) -> Table | None:
         *diverged_cells(collection),
         *provenance(collection),
     )
-    columns = ("Experiment", "Evaluation", "Algorithm", "Parameters", "Device", "Metric")
-    numbers = ("Best step", "Mean", "± seeds", "± episodes", "Seeds", "Points", "Choice")
-    return Table(
-        "choice",
-        f"Choice of rates and steps, profile {collection.profile}",
-        columns + numbers,
-        tuple(rows),
-        notes,
-        tuple(data),
-        text_columns=len(columns),
-    )
+    title = f"Choice of rates and steps, profile {collection.profile}"
+    return make_table("choice", title, rows, notes)
 
 
-def _parameters(point: GridPoint) -> str:
-    return ", ".join(f"{key} {value}" for key, value in point.parameters.items())
-
-
-def _row(found: TunedChoice, point: GridPoint) -> tuple[str, ...]:
-    runs, metric, summary = point.group.runs, point.group.metric, point.summary
-    chosen = point is found.chosen
-    mean = "diverged" if summary is None else written.score(summary.mean, metric)
-    widths = (summary.seed_interval, summary.episode_interval) if summary else (None, None)
-    beside = summary.mean if summary else None
+def _columns(found: TunedChoice, point: GridPoint) -> tuple[Column, ...]:
+    runs, metric, is_chosen = point.group.runs, point.group.metric, point is found.chosen
+    parameters = ", ".join(f"{key} {value}" for key, value in point.parameters.items())
+    mean, seeds, episodes = point.summary[:3] if point.summary else (None, None, None)
+    text = "diverged" if mean is None else written.score(mean, metric)
+    over_seeds, over_episodes = (written.half_width(w, mean, metric) for w in (seeds, episodes))
     edges = f" (edge: {', '.join(found.edges)})" if found.edges else ""
     return (
-        *(found.experiment, found.evaluation, found.variant),
-        *(_parameters(point) or written.NONE, runs.device, written.column(metric)),
-        written.NONE if point.step is None else str(point.step),
-        Bold(mean) if chosen else mean,
-        *(written.half_width(width, beside, metric) for width in widths),
-        runs.seed_count,
-        str(len(found.points)),
-        Bold(f"chosen{edges}") if chosen else "",
+        Label("Experiment", "experiment", found.experiment),
+        Label("Evaluation", "evaluation", found.evaluation),
+        Label(None, "device", found.device),
+        Label("Algorithm", "variant", found.variant),
+        Label("Parameters", "parameters", parameters, parameters or written.NONE),
+        Label("Device", None, found.device),
+        Label("Metric", "metric", metric, written.column(metric)),
+        Column("Best step", "best_step", point.step),
+        Column("Mean", "mean", mean, Bold(text) if is_chosen else text),
+        Column("± seeds", "seed_interval_95", seeds, over_seeds),
+        Column("± episodes", "episode_interval_95", episodes, over_episodes),
+        Column(None, "chosen", is_chosen),
+        Label(None, "at_edge", " ".join(found.edges) if is_chosen else ""),
+        Column("Seeds", "seeds", len(runs.done), runs.seed_count),
+        Column(None, "diverged_seeds", len(runs.diverged)),
+        Column("Points", "grid_points", len(found.points)),
+        Column("Choice", None, is_chosen, Bold(f"chosen{edges}") if is_chosen else ""),
+        *stamp_columns(runs.records),
     )
