@@ -64,7 +64,7 @@ class _Lanes:
 
     def __init__(self, count: int, work: RunWork) -> None:
         self._count, self._work = count, work
-        self._lanes: list[_Lane] = []
+        self._lanes: list[_CellThread] = []
 
     @property
     def busy(self) -> bool:
@@ -75,7 +75,7 @@ class _Lanes:
             cell = cells.take(KINDS)
             if cell is None:
                 return
-            self._lanes.append(_Lane(cell, self._work))
+            self._lanes.append(_CellThread(cell, self._work))
 
     def stop(self) -> None:
         """Do nothing: every training sees the request itself before its next outer step."""
@@ -89,7 +89,7 @@ class _Lanes:
                 yield lane.outcome
 
 
-class _Lane:
+class _CellThread:
     """The computation of one cell, which stands still except during `advance`."""
 
     def __init__(self, cell: Cell, work: RunWork) -> None:
