@@ -297,7 +297,7 @@ def _run(**options) -> None:
 def _report(store: Store, options: dict) -> None:
     from suite.report import write_report
 
-    with store.to_itself():
+    with store.lock_folder():
         presets, figures = _presets(options["profile"]), not options["no_figures"]
         files, beside = write_report(store.results, store.profile, presets, figures=figures)
     told = f"Beside published numbers:\n{beside}\n" if beside else "No paper has numbers for these."
@@ -340,7 +340,7 @@ def merge(options: dict, folders: tuple[Path, ...], **own) -> None:
     merged = join(store, folders)
     for problem in merged.problems:
         console.print(f"left: {problem}", markup=False, soft_wrap=True)
-    console.print(f"{merged.copied} records copied, {merged.there} already there.")
+    console.print(f"{merged.copied} records copied, {merged.existing} already there.")
     if store.records():
         _report(store, options)
     if merged.problems:

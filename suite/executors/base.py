@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from suite.config.cell import Cell
+from suite.core.errors import first_line
 from suite.core.process_pool import MEMORY
 from suite.records.checkpoint import Checkpoint
 from suite.records.files import Arrays
@@ -100,7 +101,7 @@ class Executor(Protocol):
 
 def failure_of(error: Exception, details: str) -> Failure:
     """Return the `Failure` that describes an error to the user; ``details`` is its traceback."""
-    first = next(iter(str(error).strip().splitlines()), "no message")
+    first = first_line(error)
     if isinstance(error, MEMORY) or "allocate memory" in first:
         advice = "use --processes 1, or a smaller meta_batch in the profile"
         return Failure(f"out of memory; {advice} ({first})", details)

@@ -21,7 +21,7 @@ import torch
 from suite.config.cell import Cell
 from suite.core import signals
 from suite.executors.base import Outcome, Queue, RunWork
-from suite.executors.serial import KINDS, compute
+from suite.executors.serial import KINDS, compute_in_process
 from suite.executors.supervision import drive
 from suite.records.provenance import usable_cores
 from suite.records.schema import Memory
@@ -123,7 +123,7 @@ class _Lane:
         try:
             with _stream(torch.device(self._cell.numerics.device)):
                 self.outcome = _without_peak(
-                    compute(self._cell, self._work, alone=False, pause=self._hand_over)
+                    compute_in_process(self._cell, self._work, alone=False, pause=self._hand_over)
                 )
         except BaseException as error:  # `advance` raises it in the thread of the executor
             self._error = error
