@@ -265,7 +265,7 @@ def _run(**options) -> None:
     name = _name(options["profile"])
     store = Store(options["results"], name)
     if options["list_cells"] or options["dry_run"]:
-        listing.show(cells, store, data, console, executor.lanes, details=options["dry_run"])
+        listing.show_cells(cells, store, data, console, executor.lanes, details=options["dry_run"])
         return
     if not cells:
         console.print("this shard has no cells, because there are more shards than cells.")
@@ -403,7 +403,7 @@ def gate(options: dict, fast: bool, against: str | None, update: bool, only: str
     Compares with the baseline of this kind of machine in RESULTS/gate, which is made where there is
     none. Exit status 1 if something is slower.
     """
-    from suite.gate.command import gate as run
+    from suite.gate.command import run_gate as run
 
     for name in ("threads", "processes"):
         if options[name]:

@@ -25,7 +25,7 @@ from suite.core.errors import UserError
 from suite.core.streams import Stream
 from suite.engines import selection
 from suite.engines.base import Engine
-from suite.models.base import build
+from suite.models.base import build_model
 from suite.records.provenance import NO_REPLAY
 from suite.records.schema import EngineUse
 from suite.tasks.base import EpisodeShape, Sampler, Task
@@ -167,7 +167,7 @@ def check(cell: Cell, data: Path | None, device: torch.device) -> None:
     options = {k: v for k, v in cell.model.items() if k != "name"}
     outputs = task.outputs(cell.protocol.evaluations[0])
     stream = Stream("init", cell.seed)
-    model = build(cell.model["name"], options, task.input_shape, outputs, stream)
+    model = build_model(cell.model["name"], options, task.input_shape, outputs, stream)
     if _smallest_batch(cell, algorithm) == 1:
         try:
             model(torch.zeros(1, *task.input_shape))
@@ -217,7 +217,7 @@ def set_up(cell: Cell, data: Path | None, device: torch.device) -> CellSetup:
         width: int, shape: EpisodeShape, scale: float
     ) -> tuple[Engine, selection.EngineChoice]:
         options = {k: v for k, v in cell.model.items() if k != "name"}
-        model = build(
+        model = build_model(
             cell.model["name"], options, task.input_shape, width, Stream("init", cell.seed)
         )
         choice = selection.choose(

@@ -1,4 +1,4 @@
-"""The contract of executors: where cells come from and where their outcomes go.
+"""The contract of executors: the source of their cells and the receiver of their outcomes.
 
 An executor asks a `Queue` for cells that it has room for, computes each as `run_cell` does, and
 yields an `Outcome` when one finishes. It writes no records: its caller does, and then releases the
@@ -72,7 +72,7 @@ class RunWork:
 
 
 class Executor(Protocol):
-    """Computes cells: one after the other in this process, or in others, here or elsewhere."""
+    """Computes cells: in this process, or in other processes of this or another machine."""
 
     @property
     def lanes(self) -> Sequence[Collection[str]]:

@@ -67,8 +67,8 @@ def make_executor(
     if lanes or name == "interleaved":
         if workers or set(kinds) != {"cuda"}:
             raise UserError(
-                "--lanes and the executor interleaved are only for cells on CUDA; use --device cuda, "
-                "without --workers."
+                "--lanes and the executor interleaved are only for cells on CUDA; use --device "
+                "cuda, without --workers."
             )
         return Interleaved(lanes or LANES)
     if workers and cluster:

@@ -99,7 +99,7 @@ class _LocalWorkers:
         self._slots, self._plugins, self._work = slots, plugins, work
         self._workers: dict[int, _Worker] = {}  # by the number of the slot
         self._deaths = CrashCounter(work.note, "if memory ran out, take fewer --workers")
-        if os.name == "posix":  # now, because a later start would let signals reach a worker
+        if os.name == "posix":  # a later start would let signals reach a worker
             resource_tracker.ensure_running()
 
     @property

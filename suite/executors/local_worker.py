@@ -81,5 +81,5 @@ class _Pipe:
             if message != STOP:
                 self.jobs.put(message)
             elif not signals.request_stop(signal.SIGTERM):
-                with self._sending:  # an answer that is being sent is sent whole
+                with self._sending:  # if an answer is being sent, wait for its end
                     os._exit(0)

@@ -80,8 +80,8 @@ class Ray:
                 workers.end()
         except self._cluster.errors as error:
             raise UserError(
-                f"the Ray cluster fails ({first_line(error)}); what is done is kept, and the same "
-                "command goes on."
+                f"the Ray cluster fails ({first_line(error)}); finished cells are kept, and the "
+                "same command continues the run."
             ) from error
         finally:
             self._cluster.close()
@@ -147,11 +147,11 @@ class _RayWorkers:
         return sum(cell.numerics.device == kind for cell in self._running.values())
 
     def _lost(self, cell: Cell | None) -> None:
-        """Raise `UserError` if there is a cell that no node can compute."""
+        """Raise `UserError` if there is a cell, because no node can compute it."""
         if cell is not None:
             cores, accelerators = resources_of(cell)
             raise UserError(
-                f"no node of the cluster has what {cell.label} takes ({cores} cores, "
+                f"no node of the cluster has the resources of {cell.label} ({cores} cores, "
                 f"{accelerators} GPUs); add one, or take a smaller --processes or another --device."
             )
 

@@ -20,7 +20,7 @@ class Slot:
     cores: tuple[int, ...]
     """Cores that the worker is pinned to, if the system supports it; it may use all if empty."""
     exclusive: bool
-    """Whether no other slot is on the device."""
+    """Whether the device has no other slot."""
 
 
 def core_numbers() -> list[int]:
@@ -61,10 +61,7 @@ def divide(
     shared = cores[separate:]
     size = len(shared) // workers
     return [
-        *(
-            Slot(device, core, exclusive=True)
-            for device, core in zip(devices, cuda_cores, strict=True)
-        ),
+        *(Slot(d, c, exclusive=True) for d, c in zip(devices, cuda_cores, strict=True)),
         *(
             Slot(torch.device("cpu"), tuple(shared[i * size : (i + 1) * size]), workers == 1)
             for i in range(workers)

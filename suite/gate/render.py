@@ -22,7 +22,7 @@ _ORDER = ("slower", "unknown", "faster", "same")
 _COLOURS = {"slower": "#d55e00", "faster": "#009e73", "same": "#0072b2", "unknown": "#8c8c8c"}
 
 
-def markdown(outcome: GateOutcome) -> str:
+def gate_markdown(outcome: GateOutcome) -> str:
     """Return a heading, the table of all cases with the worst first, and further remarks."""
     rows = [
         _row(result)
@@ -36,8 +36,8 @@ def markdown(outcome: GateOutcome) -> str:
         "",
         table,
         "",
-        "Ratio: time over that of plain work of the same kind beside it. Change: of the ratio, "
-        f"against {_other(outcome)}. Beyond the threshold it is no longer noise. Counts: operators "
+        "Ratio: time over that of plain work of the same kind beside it. Change: change of the "
+        f"ratio against {_other(outcome)}; it is not noise beyond the threshold. Counts: operators "
         "dispatched, synchronisations, peak of allocated memory, instructions.",
         "",
         f"fewshot-suite {measured.suite_version}, commit {measured.commit or 'none'}{state}, on "

@@ -1,4 +1,4 @@
-"""Progress display of a matrix: bars on a terminal, plain lines elsewhere."""
+"""Progress display of a matrix: bars on a terminal, plain lines if there is none."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Progress:
     def __init__(self, console: Console) -> None:
         self.console = console
         self._at, self._total = 0, 0
-        self._printed: dict[str, float] = {}  # time of the last plain line about a cell, or a wait
+        self._printed: dict[str, float] = {}  # time of the last line; "" is a wait
         self._bars: Bars | None = None
         self._shown: dict[str, TaskID] = {}
         self._free: list[TaskID] = []
@@ -140,12 +140,12 @@ class Progress:
         self._printed.pop(label, None)
         self._printed[""] = time.monotonic()
 
-    def _due(self, what: str) -> bool:
-        """Return whether it is time for another plain line about ``what``."""
+    def _due(self, label: str) -> bool:
+        """Return whether it is time for another plain line about ``label``."""
         now = time.monotonic()
-        if now - self._printed[what] <= LINE_EVERY:
+        if now - self._printed[label] <= LINE_EVERY:
             return False
-        self._printed[what] = now
+        self._printed[label] = now
         return True
 
 

@@ -45,12 +45,12 @@ def verify(
     drawn: dict[str, str] = {}
     for record in records:
         name = file_stem(record.cell)
-        problems += [f"{name}: {what}" for what in _of_arrays(store, record)]
-        problems += [f"{name}: {what}" for what in _of_episodes(record, data, drawn)]
+        problems += [f"{name}: {problem}" for problem in _array_problems(store, record)]
+        problems += [f"{name}: {problem}" for problem in _episode_problems(record, data, drawn)]
     problems += [f"{name}: arrays without a record" for name in _orphans(store)]
     say(f"{len(records)} records read, {len(drawn)} sets of test episodes drawn again.")
     for label in rerun:
-        problems += _of_results(by_label[label], data, say)
+        problems += _result_problems(by_label[label], data, say)
     return problems
 
 
@@ -62,7 +62,7 @@ def _orphans(store: Store) -> list[str]:
     ]
 
 
-def _of_arrays(store: Store, record: Record) -> Iterator[str]:
+def _array_problems(store: Store, record: Record) -> Iterator[str]:
     if (record.results is None) != (record.status == "diverged"):
         yield f"it says {record.status} and has {'no ' if record.results is None else ''}results"
     if record.results is None:
@@ -90,11 +90,11 @@ def _hits_match(arrays: Arrays, protocol: EvaluationProtocol, scores: np.ndarray
     hits = arrays.get(f"{ArrayNames.BY_CLASS}{protocol.name}/hits")
     if hits is None:
         return False
-    of_episodes = np.nan_to_num(scores.astype(np.float64)).sum(0) * protocol.query_size
-    return np.array_equal(hits.sum(0), of_episodes.round())
+    total = np.nan_to_num(scores.astype(np.float64)).sum(0) * protocol.query_size
+    return np.array_equal(hits.sum(0), total.round())
 
 
-def _of_episodes(record: Record, data: Path | None, drawn: dict[str, str]) -> Iterator[str]:
+def _episode_problems(record: Record, data: Path | None, drawn: dict[str, str]) -> Iterator[str]:
     if record.results is None:
         return
     for protocol in record.cell.protocol.evaluations:
@@ -125,7 +125,9 @@ def _episodes_sha256(cell: Cell, protocol: EvaluationProtocol, data: Path | None
     return draws_sha256(np.concatenate(draws))
 
 
-def _of_results(record: Record, data: Path | None, say: Callable[[str], None]) -> Iterator[str]:
+def _result_problems(
+    record: Record, data: Path | None, say: Callable[[str], None]
+) -> Iterator[str]:
     cell = record.cell
     devices.resolve([cell.numerics.device])
     device = torch.device(cell.numerics.device)

@@ -95,7 +95,8 @@ def _copy(store: Store, record: Record, into: Store, merged: Merged) -> None:
     with into.lock(record.cell) as held:
         if not held:
             merged.problems.append(
-                f"{_place(store, record)} is left: a run computes its cell in {str(into.results)!r}"
+                f"{_place(store, record)} is not copied: a run computes its cell in "
+                f"{str(into.results)!r}"
             )
             return
         into.make_room(record.cell)  # an incomplete record may be in the way

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from suite.config.cell import Cell, digest
 from suite.core.component import Strict
 
-#: Version of the schema: 2 added a hash of the whole record, 3 how the outer gradient was computed.
+#: Version of the schema: 2 added a hash of the whole record, 3 the mode of the outer gradient.
 #: Older records can still be read.
 SCHEMA: Literal[3] = 3
 READ = (1, 2, 3)

@@ -272,7 +272,7 @@ def test_a_signal_waits_for_checkpoints_and_ends_the_local_ray(tmp_path, truth):
     assert len(run.all) > 4
     assert run.end(signal.SIGINT) == 130
     text = run.log.read_text()
-    assert "the same command goes on" in text
+    assert "the same command continues the run" in text
     assert "Traceback" not in text
     assert "task_manager" not in text  # Ray's own errors
     assert "(raylet)" not in text

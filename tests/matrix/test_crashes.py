@@ -95,7 +95,7 @@ def test_a_signal_stops_with_a_checkpoint_and_the_same_command_goes_on(
     process.join(60)
     text = (tmp_path / "log").read_text()
     assert process.exitcode == 128 + number, text
-    assert "the same command goes on" in text
+    assert "the same command continues the run" in text
     assert "Traceback" not in text
     assert processes.leftovers(tmp_path / "out")  # the checkpoint
     finish(words, tmp_path / "log")

@@ -139,7 +139,7 @@ BOMB = {"images_background/Tiny_b/character01/bomb.png": bytes(2**21)}
         (b"<!DOCTYPE html><html>not found</html>", "is an HTML page"),
         (b"PK\x03\x04 torn", "is a damaged zip archive"),
         (b"what?", "is not a zip archive"),
-        ({}, "0 characters where Omniglot has 3"),
+        ({}, "0 characters, but Omniglot has 3"),
         ({k: v for k, v in FILES[BACKGROUND].items() if "r02" not in k}, "2 characters"),
         ({k: v for k, v in FILES[BACKGROUND].items() if k != FIRST}, "has 19 drawings"),
         (FILES[BACKGROUND] | {FIRST: png(0, side=28)}, "is 28x28, not 105x105"),
