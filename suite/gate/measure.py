@@ -108,7 +108,7 @@ def _median_work(blocks: list[list[Sample]]) -> float:
     return float(np.median([work for block in blocks for work, _ in block]))
 
 
-class _Recorder:
+class _TimedProcess:
     """A process and the place for its samples: one block for each case."""
 
     def __init__(self, samples: Samples, into: Sampled, worker: Worker) -> None:
@@ -157,18 +157,18 @@ def measure_trees(
         say(f"measuring, {wave + 1} of {effort.waves}")
         started = time.monotonic()
         into = [samples.blocks for samples in measured]
-        with _recorders(trees, setting, measured, into, effort.at_once) as recorders:
+        with _timed_processes(trees, setting, measured, into, effort.at_once) as timed:
             start = time.monotonic() - started
             if wave == 0:
-                for recorder in recorders[: len(trees)]:
+                for process in timed[: len(trees)]:
                     for name in _left(setting, measured):
                         if name != START:  # the start case runs in other processes
-                            recorder.count(name)
+                            process.count(name)
             later = (effort.waves - 1 - wave) * start
             left = effort.seconds - (time.monotonic() - began) - later
-            share = left / (effort.waves - wave) / max(1, len(setting.plans)) / len(recorders)
+            share = left / (effort.waves - wave) / max(1, len(setting.plans)) / len(timed)
             turns = dict.fromkeys(cells, effort.first_turns) | {START: 1}
-            _sample(recorders, setting, measured, max(LEAST, share), turns)
+            _sample(timed, setting, measured, max(LEAST, share), turns)
     if effort.instructions and callgrind.is_installed():
         for tree, samples in zip(trees, measured, strict=True):
             say("counting instructions")
@@ -186,42 +186,42 @@ def look_again(
     """Measure the setting's cases in further processes and add the samples to ``measured``."""
     say(f"{len(setting.plans)} look slower: measured again")
     into = [samples.again for samples in measured]
-    with _recorders(trees, setting, measured, into, effort.more) as recorders:
+    with _timed_processes(trees, setting, measured, into, effort.more) as timed:
         turns = dict.fromkeys([plan.name for plan in setting.plans], effort.first_turns)
-        _sample(recorders, setting, measured, effort.second_look, turns)
+        _sample(timed, setting, measured, effort.second_look, turns)
 
 
 @contextmanager
-def _recorders(
+def _timed_processes(
     trees: Sequence[Path],
     setting: WorkerSetting,
     measured: Sequence[Samples],
     into: Sequence[Sampled],
     count: int,
-) -> Iterator[list[_Recorder]]:
+) -> Iterator[list[_TimedProcess]]:
     """Start processes for each tree, and yield them when all are ready.
 
     They prepare at the same time; later, while one is measuring, the others sleep.
     """
     with ExitStack() as stack:
-        recorders = [
-            _Recorder(samples, blocks, stack.enter_context(Worker(tree, setting)))
+        timed = [
+            _TimedProcess(samples, blocks, stack.enter_context(Worker(tree, setting)))
             for _ in range(count)
             for tree, samples, blocks in zip(trees, measured, into, strict=True)
         ]
-        for recorder in recorders:
-            recorder.worker.begin()
-        for recorder in recorders:
+        for process in timed:
+            process.worker.begin()
+        for process in timed:
             try:
-                recorder.samples.failed |= recorder.worker.ready()
+                process.samples.failed |= process.worker.ready()
             except Failed as error:
                 every = [plan.name for plan in setting.plans]
-                recorder.samples.failed |= dict.fromkeys(every, str(error))
-        yield recorders
+                process.samples.failed |= dict.fromkeys(every, str(error))
+        yield timed
 
 
 def _sample(
-    recorders: Sequence[_Recorder],
+    timed: Sequence[_TimedProcess],
     setting: WorkerSetting,
     measured: Sequence[Samples],
     seconds: float,
@@ -233,8 +233,8 @@ def _sample(
     """
     for turn in range(TURNS):
         for name in _left(setting, measured):
-            for recorder in recorders:
-                recorder.sample(name, seconds * (turn + 1) / TURNS, turn < first_turns[name])
+            for process in timed:
+                process.sample(name, seconds * (turn + 1) / TURNS, turn < first_turns[name])
 
 
 def _left(setting: WorkerSetting, measured: Sequence[Samples]) -> list[str]:

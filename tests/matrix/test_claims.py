@@ -60,7 +60,7 @@ def test_what_is_taken_is_held_until_it_is_released(make_queue, tmp_path):
         store.write(told(maml, 9.0), {})
         queue.release(maml, None)
         assert others.take(CPU) is None
-        assert [record.cell for record in others.found] == [maml]
+        assert [record.cell for record in others.done_by_others] == [maml]
         assert not others.left()
 
 
