@@ -29,7 +29,7 @@ from tabulate import tabulate
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from suite.gate.decision import Blocks, confirmed, judge  # noqa: E402
+from suite.gate.decision import Blocks, confirmed, judge_time  # noqa: E402
 from suite.gate.run import LOOKS  # noqa: E402
 
 REPLAYS = 2000
@@ -189,7 +189,7 @@ def replay(
 
     def change(name: str) -> Any:
         before: Blocks = baseline["cases"][name]["blocks"]
-        return judge(before, [process[name] for process in processes])
+        return judge_time(before, [process[name] for process in processes])
 
     found = {name: change(name) for name in processes[0]}
     suspects = [name for name, time in found.items() if time.change > time.threshold]

@@ -25,7 +25,7 @@ from suite.config.cell import Cell
 from suite.config.profile import expand, load_profile
 from suite.matrix.cost import cost
 from suite.matrix.estimates import Estimates
-from suite.matrix.progress import duration
+from suite.matrix.progress import in_words
 from suite.matrix.schedule import makespan
 from suite.records.schema import Record
 from suite.records.store import Store
@@ -52,7 +52,7 @@ def simulated(cells: Sequence[Cell], estimates: Estimates, devices: int) -> tupl
     lanes = [("cpu",)] * devices
     ends = [makespan([("cpu", seconds[cell.label]) for cell in order], lanes) for order in orders]
     above = (f"+{abs(100 * (end / bound - 1)):.1f} %" for end in ends)  # no -0.0
-    return str(devices), duration(bound), "load" if mean > longest else "longest cell", *above
+    return str(devices), in_words(bound), "load" if mean > longest else "longest cell", *above
 
 
 @click.command()

@@ -21,7 +21,7 @@ from suite.config.cell import Cell
 from suite.config.profile import expand, load_profile
 from suite.core import devices, registry
 from suite.core.errors import UserError
-from suite.gate.cases import AHEAD, PARTS, START, Case, Plan, build, one_process
+from suite.gate.cases import AHEAD, PARTS, START, Case, Plan, build_case, one_process
 from suite.gate.counts import count
 
 PLAIN = "plain"
@@ -66,7 +66,7 @@ def _rows() -> Iterator[object]:
 
 @lru_cache(maxsize=2)
 def _case(cell: str, part: str) -> Case:
-    return build(Plan(part, part, cell, False), None)
+    return build_case(Plan(part, part, cell, False), None)
 
 
 def _measure(benchmark, case: Case, work) -> None:
@@ -108,5 +108,5 @@ def test_sampling(benchmark, place, which):
 @pytest.mark.benchmark(group="start")
 @pytest.mark.parametrize("which", ["run_all.py --list", "import torch"])
 def test_start(benchmark, which):
-    case = build(Plan(START, START, "", False), None)
+    case = build_case(Plan(START, START, "", False), None)
     benchmark.pedantic(case.work if which.startswith("run") else case.plain, rounds=3)

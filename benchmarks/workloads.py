@@ -15,7 +15,7 @@ from suite.algorithms.maml import MAML
 from suite.algorithms.reptile import Reptile
 from suite.core.episodes import Episodes, Examples
 from suite.core.streams import Stream
-from suite.models.base import build
+from suite.models.base import build_model
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,9 @@ class Workload:
 
     def network(self) -> nn.Module:
         """Return the model, which is the same every time."""
-        return build(self.model, self.options, self.input_shape, self.ways or 1, Stream("bench"))
+        return build_model(
+            self.model, self.options, self.input_shape, self.ways or 1, Stream("bench")
+        )
 
     def algorithm(self, name: str) -> Algorithm:
         """Return an algorithm with this workload's inner steps, full batches and rate 0.01."""

@@ -265,7 +265,7 @@ def _run(**options) -> None:
     name = _name(options["profile"])
     store = Store(options["results"], name)
     if options["list_cells"] or options["dry_run"]:
-        listing.show(cells, store, data, console, executor.lanes, details=options["dry_run"])
+        listing.show_cells(cells, store, data, console, executor.lanes, details=options["dry_run"])
         return
     if not cells:
         console.print("this shard has no cells, because there are more shards than cells.")
@@ -297,7 +297,7 @@ def _run(**options) -> None:
 def _report(store: Store, options: dict) -> None:
     from suite.report import write_report
 
-    with store.to_itself():
+    with store.lock_folder():
         presets, figures = _presets(options["profile"]), not options["no_figures"]
         files, beside = write_report(store.results, store.profile, presets, figures=figures)
     told = f"Beside published numbers:\n{beside}\n" if beside else "No paper has numbers for these."
@@ -340,7 +340,7 @@ def merge(options: dict, folders: tuple[Path, ...], **own) -> None:
     merged = join(store, folders)
     for problem in merged.problems:
         console.print(f"left: {problem}", markup=False, soft_wrap=True)
-    console.print(f"{merged.copied} records copied, {merged.there} already there.")
+    console.print(f"{merged.copied} records copied, {merged.existing} already there.")
     if store.records():
         _report(store, options)
     if merged.problems:
@@ -403,7 +403,7 @@ def gate(options: dict, fast: bool, against: str | None, update: bool, only: str
     Compares with the baseline of this kind of machine in RESULTS/gate, which is made where there is
     none. Exit status 1 if something is slower.
     """
-    from suite.gate.command import gate as run
+    from suite.gate.command import run_gate as run
 
     for name in ("threads", "processes"):
         if options[name]:

@@ -12,7 +12,7 @@ from suite.core import registry
 from suite.core.episodes import EpisodeContext, Episodes, Examples, OuterGradient
 from suite.core.streams import Stream
 from suite.engines.base import Engine
-from suite.models.base import build
+from suite.models.base import build_model
 
 IMAGE = (1, 20, 18)
 
@@ -32,11 +32,11 @@ class Problem:
         return 3 if self.loss == "cross_entropy" else 2
 
     def engine(self, name: str, dtype: torch.dtype = torch.float64) -> Engine:
-        model = build(self.model, self.options, self.input_shape, self.outputs, Stream("m"))
+        model = build_model(self.model, self.options, self.input_shape, self.outputs, Stream("m"))
         return registry.engines.get(name)(model, self.loss, loss_scale=self.loss_scale, dtype=dtype)
 
     def theta(self, dtype: torch.dtype = torch.float64, seed: int = 1) -> torch.Tensor:
-        model = build(self.model, self.options, self.input_shape, self.outputs, Stream("m"))
+        model = build_model(self.model, self.options, self.input_shape, self.outputs, Stream("m"))
         flat = torch.cat([p.detach().flatten() for p in model.parameters()]).to(dtype)
         noise = torch.randn(flat.shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
         return flat + 0.05 * noise  # off the symmetric start: scales of 1, offsets of 0

@@ -329,7 +329,7 @@ def test_plugin_that_raises_or_doubles_a_name(folder):
 def test_plugin_that_registers_no_component(folder):
     bad = folder / "bad.py"
     bad.write_text("from suite import registry\n@registry.algorithm('x')\nclass Other: pass\n")
-    refused(run(folder, "--plugin", bad), "no subclass of Algorithm")
+    refused(run(folder, "--plugin", bad), "not a subclass of Algorithm")
     bad.write_text(
         "from suite import registry\nfrom suite.tasks.base import Task\n"
         "@registry.task('y')\nclass Half(Task): kind = 'regression'"

@@ -128,7 +128,7 @@ from pathlib import Path
 from suite import registry
 from suite.core.episodes import EpisodeContext
 from suite.core.streams import Stream
-from suite.models.base import build
+from suite.models.base import build_model
 from suite.tasks.base import EpisodeShape
 for name in ("anil", "anil_fast", "lines"):
     registry.load_plugin(Path(f"{name}.py"))
@@ -138,7 +138,7 @@ episodes = task.load(None, torch.device("cpu")).sample(Stream("t"), 0, 3, shape,
 episodes = episodes.to(torch.device("cpu"), torch.float64)
 found = []
 for algorithm, engine in (("anil", "reference"), ("anil-fast", "explicit")):
-    model = build("mlp", {"hidden": (5,)}, (1,), 1, Stream("m"))
+    model = build_model("mlp", {"hidden": (5,)}, (1,), 1, Stream("m"))
     engine = registry.engines.get(engine)(model, "squared_error", dtype=torch.float64)
     algorithm = registry.algorithms.get(algorithm)(inner_rate=0.1, inner_steps=3)
     theta = engine.layout.flatten(engine.model)

@@ -184,7 +184,10 @@ def archives(tmp_path_factory):
         patch.setenv("FEWSHOT_SUITE_CACHE", str(folder / "cache"))
         for part in omniglot.TINY:
             omniglot.pack(folder / "data", part)
-        yield folder / "data", omniglot_data.decode(omniglot_data.find(folder / "data"), "nearest")
+        yield (
+            folder / "data",
+            omniglot_data.decode_drawings(omniglot_data.find_parts(folder / "data"), "nearest"),
+        )
 
 
 @LOOK
@@ -198,7 +201,7 @@ def test_archives(data, archives, tmp_path_factory):
     path = folder / f"{part}.zip"
     path.write_bytes(data.draw(spoilt(path.read_bytes())))
     try:
-        found = omniglot_data.decode(omniglot_data.find(folder), "nearest")
+        found = omniglot_data.decode_drawings(omniglot_data.find_parts(folder), "nearest")
     except UserError as error:
         assert str(folder) in str(error) or part in str(error)
     else:
@@ -218,7 +221,7 @@ def test_archives_with_members_of_other_names(name, content, part, archives, tmp
     with zipfile.ZipFile(folder / f"{part}.zip", "a") as archive:
         archive.writestr(name, content)
     with pytest.raises(UserError, match=part):
-        omniglot_data.decode(omniglot_data.find(folder), "nearest")
+        omniglot_data.decode_drawings(omniglot_data.find_parts(folder), "nearest")
     assert sorted(path.name for path in folder.iterdir()) == sorted(
         f"{p}.zip" for p in omniglot.TINY
     )

@@ -23,7 +23,7 @@ from suite.core.episodes import EpisodeContext
 from suite.core.errors import UserError
 from suite.records.checkpoint import Checkpoint
 from suite.records.files import Arrays, arrays_sha256
-from suite.records.provenance import provenance, source_sha256
+from suite.records.provenance import current_provenance, source_sha256
 from suite.records.schema import (
     ArrayNames,
     Curve,
@@ -76,7 +76,7 @@ def run_cell(
         UserError: the cell cannot be computed with these data on this device.
         Stopped: a signal came; the checkpoint is written, if one is requested.
     """
-    came_from = provenance(device, cell.numerics.threads)
+    came_from = current_provenance(device, cell.numerics.threads)
     setup = set_up(cell, data, device)
     with CellWorkers(setup) as workers:
         threads = cell.numerics.threads * len(workers)

@@ -25,7 +25,7 @@ from suite.core.errors import UserError
 from suite.core.streams import Stream
 from suite.engines import selection
 from suite.engines.base import Engine
-from suite.models.base import build
+from suite.models.base import build_model
 from suite.records.provenance import NO_REPLAY
 from suite.records.schema import EngineUse
 from suite.tasks.base import EpisodeShape, Sampler, Task
@@ -179,7 +179,7 @@ def _model(cell: Cell, task: Task, outputs: int) -> nn.Module:
     """Return the cell's model with a number of outputs, at its initial weights."""
     options = {k: v for k, v in cell.model.items() if k != "name"}
     stream = Stream("init", cell.seed)
-    return build(cell.model["name"], options, task.input_shape, outputs, stream)
+    return build_model(cell.model["name"], options, task.input_shape, outputs, stream)
 
 
 def _says_classes(

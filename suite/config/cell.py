@@ -124,11 +124,13 @@ class Protocol(Strict):
 
     @field_validator("evaluations")
     @classmethod
-    def _checked(cls, found: tuple[EvaluationProtocol, ...]) -> tuple[EvaluationProtocol, ...]:
-        names = [evaluation.name for evaluation in found]
+    def _checked(
+        cls, evaluations: tuple[EvaluationProtocol, ...]
+    ) -> tuple[EvaluationProtocol, ...]:
+        names = [evaluation.name for evaluation in evaluations]
         if len(set(names)) < len(names):
             raise ValueError("two evaluations have one name")
-        for evaluation in found:
+        for evaluation in evaluations:
             if evaluation.report_step > evaluation.steps:
                 raise ValueError(
                     f"report_step {evaluation.report_step} of {evaluation.name!r} is beyond its "
@@ -141,7 +143,7 @@ class Protocol(Strict):
                     f"scored of {evaluation.name!r} are different steps in order, from 0 to "
                     f"{evaluation.steps}, and its report_step {evaluation.headline} is one of them"
                 )
-        return found
+        return evaluations
 
 
 class Numerics(Strict):

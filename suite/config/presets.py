@@ -99,14 +99,14 @@ class Preset(Strict):
 
     def nested(self) -> dict[str, Any]:
         """Return the items as nested objects: task, model, algorithm, train, evaluations."""
-        found: dict[str, Any] = {}
+        nested: dict[str, Any] = {}
         for path, item in self.items.items():
             *parents, last = path.split(".")
-            place = found
+            place = nested
             for part in parents:
                 place = place.setdefault(part, {})
             place[last] = item.value
-        return found
+        return nested
 
     def as_experiment(self) -> dict[str, Any]:
         """Return the preset as an experiment of a profile with one algorithm."""
@@ -134,14 +134,14 @@ def load() -> dict[str, Preset]:
 def _preset(name: str, tables: dict[str, dict[str, Any]]) -> Preset:
     values: dict[str, Any] = {"name": name, "items": {}}
     also: dict[str, dict[str, Any]] = {}
-    for table in _line(name, tables):
+    for table in _lineage(name, tables):
         before = values["items"]
         if place := table.get("borrowed"):
             before = {path: _borrowed(path, item, place) for path, item in before.items()}
         items = before | table.get("items", {})
         also |= table.get("also", {})
-        own = {k: v for k, v in table.items() if k not in ("base", "borrowed", "also")}
-        values |= own | {"items": items}
+        values |= {k: v for k, v in table.items() if k not in ("base", "borrowed", "also")}
+        values["items"] = items
     for test, changes in also.items():
         values["items"] |= _another_test(test, changes, values["items"])
     return validated(Preset, json.dumps(values), f"protocol {name}", json=True)
@@ -157,25 +157,25 @@ def _another_test(
     test: str, changes: dict[str, Any], items: dict[str, list[Any]]
 ) -> dict[str, list[Any]]:
     """Return the items of a test like another one, with changes, on the suite's own tasks."""
-    own = dict(changes)
-    like, head = own.pop("like"), f"evaluations.{test}."
+    changes = dict(changes)
+    like, head = changes.pop("like"), f"evaluations.{test}."
     start = f"evaluations.{like}."
     same = {path.removeprefix(start): i[0] for path, i in items.items() if path.startswith(start)}
-    values = {key: value for key, value in same.items() if key != "tasks"} | own
+    values = {key: value for key, value in same.items() if key != "tasks"} | changes
     place = f"the suite's own test, like {like!r}"
     return {head + key: [value, "n/a", place] for key, value in values.items()}
 
 
-def _line(name: str, tables: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+def _lineage(name: str, tables: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the tables of which a preset is made, the first base first."""
-    line: list[dict[str, Any]] = []
-    at: str | None = name
-    while at is not None:
-        if at not in tables or len(line) > len(tables):
-            raise UserError(f"protocol {name}: there is no base {at!r}, or it is its own.")
-        line.insert(0, tables[at])
-        at = tables[at].get("base")
-    return line
+    lineage: list[dict[str, Any]] = []
+    base: str | None = name
+    while base is not None:
+        if base not in tables or len(lineage) > len(tables):
+            raise UserError(f"protocol {name}: there is no base {base!r}, or it is its own.")
+        lineage.insert(0, tables[base])
+        base = tables[base].get("base")
+    return lineage
 
 
 def get(name: str) -> Preset:
@@ -192,18 +192,18 @@ def matching(patterns: tuple[str, ...]) -> list[Preset]:
     Raises:
         UserError: a pattern matches no preset.
     """
-    found: dict[str, Preset] = {}
+    presets: dict[str, Preset] = {}
     for pattern in patterns:
         some = {name: p for name, p in load().items() if fnmatchcase(name, pattern)}
-        found |= some or {pattern: get(pattern)}
-    return list(found.values())
+        presets |= some or {pattern: get(pattern)}
+    return list(presets.values())
 
 
 def leaves(value: Any, path: str = "") -> dict[str, Any]:
     """Return the values inside nested objects by dotted path, without those that are None."""
     if not isinstance(value, dict):
         return {} if value is None else {path: value}
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for key, inner in value.items():
-        found |= leaves(inner, f"{path}.{key}" if path else key)
-    return found
+        values |= leaves(inner, f"{path}.{key}" if path else key)
+    return values

@@ -97,11 +97,11 @@ class Profile(Strict):
 
     @field_validator("experiments")
     @classmethod
-    def _names(cls, found: tuple[Experiment, ...]) -> tuple[Experiment, ...]:
-        names = [experiment.name for experiment in found]
+    def _names(cls, experiments: tuple[Experiment, ...]) -> tuple[Experiment, ...]:
+        names = [experiment.name for experiment in experiments]
         if len(set(names)) < len(names):
             raise ValueError("two experiments have one name")
-        return found
+        return experiments
 
     @model_validator(mode="after")
     def _something(self) -> Profile:
@@ -265,31 +265,36 @@ def _variants(
     for variant, settings in experiment.algorithms.items():
         where = f"experiment {experiment.name}, algorithm {variant}"
         reserved = {key: settings[key] for key in Overrides.model_fields if key in settings}
-        own = validated(Overrides, json.dumps(reserved), where, json=True)
+        overrides = validated(Overrides, json.dumps(reserved), where, json=True)
         parameters = {key: value for key, value in settings.items() if key not in reserved}
-        if "name" in parameters or "name" in own.grid or not re.fullmatch(r"[\w.+-]+", variant):
+        if (
+            "name" in parameters
+            or "name" in overrides.grid
+            or not re.fullmatch(r"[\w.+-]+", variant)
+        ):
             raise UserError(
                 f"{where}: the table's own name is the variant's, of letters, digits and . + - _; "
-                "write algorithm = ... where the algorithm's is another."
+                "write algorithm = ... if the algorithm's is another."
             )
         names = [str(e.get("name")) for e in experiment.evaluations]
-        for evaluation in own.evaluations:
+        for evaluation in overrides.evaluations:
             if evaluation not in names:
                 raise UserError(f"{where}: {unknown('evaluation', evaluation, names)}")
         values = {
-            "train": {**experiment.train, **own.train},
+            "train": {**experiment.train, **overrides.train},
             "evaluations": [
-                {**e, **own.evaluations.get(str(e.get("name")), {})} for e in experiment.evaluations
+                {**e, **overrides.evaluations.get(str(e.get("name")), {})}
+                for e in experiment.evaluations
             ],
             "curve_points": experiment.curve_points,
             "curve_episodes": experiment.curve_episodes,
         }
         protocol = validated(Protocol, json.dumps(values), where, json=True)
-        model = {**experiment.model, **own.model}
-        for point in itertools.product(*own.grid.values()):
-            chosen = dict(zip(own.grid, point, strict=True))
+        model = {**experiment.model, **overrides.model}
+        for point in itertools.product(*overrides.grid.values()):
+            chosen = dict(zip(overrides.grid, point, strict=True))
             label = ",".join(f"{key}={value}" for key, value in chosen.items())
-            identity = {"name": own.algorithm or variant, **parameters, **chosen}
+            identity = {"name": overrides.algorithm or variant, **parameters, **chosen}
             yield f"{variant}[{label}]" if label else variant, identity, model, protocol
 
 

@@ -24,23 +24,23 @@ def resolve(names: Sequence[str], cluster: Sequence[str] | None = None) -> list[
     Raises:
         UserError: a device is unknown or not available.
     """
-    there = available() if cluster is None else cluster
-    found: list[str] = []
+    kinds = available() if cluster is None else cluster
+    chosen: list[str] = []
     for name in names:
         if name == "all":
-            found += there
+            chosen += kinds
         elif name not in ("cpu", "cuda"):
             raise unknown("device", name, ["all", "cpu", "cuda"])
-        elif name not in there and cluster is not None:
+        elif name not in kinds and cluster is not None:
             raise UserError(
-                f"the device {name!r} was asked for, but the Ray cluster has {', '.join(there)} "
+                f"the device {name!r} was asked for, but the Ray cluster has {', '.join(kinds)} "
                 "only; leave --device out, or add a node with a GPU."
             )
-        elif name not in there:
+        elif name not in kinds:
             raise UserError(
-                f"the device {name!r} was asked for, but this machine has {', '.join(there)} "
+                f"the device {name!r} was asked for, but this machine has {', '.join(kinds)} "
                 "only; leave --device out, or install a torch that sees your GPU."
             )
         else:
-            found.append(name)
-    return list(dict.fromkeys(found))
+            chosen.append(name)
+    return list(dict.fromkeys(chosen))

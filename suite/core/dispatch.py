@@ -24,5 +24,5 @@ class Operations(TorchDispatchMode):
     ) -> Any:
         kwargs = kwargs or {}
         with self:  # inference mode does not split composite operations before this
-            found = op.decompose(*args, **kwargs)
-        return self.on_op(op, args, kwargs) if found is NotImplemented else found
+            result = op.decompose(*args, **kwargs)
+        return self.on_op(op, args, kwargs) if result is NotImplemented else result

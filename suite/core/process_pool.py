@@ -1,6 +1,6 @@
 """Processes that divide the episodes of one cell among themselves, one core each.
 
-Python dispatches operations from one thread at a time, and few-shot batches are too small to keep
+Python dispatches operations from one thread at a time, and few-shot portions are too small to keep
 the library's own threads busy. Processes therefore speed up work on episodes, and threads do not.
 The processes are forked from the one that has set the cell up, so they already hold its data,
 models and random streams. Only the choice of episodes, the weights and the results are sent. A
@@ -42,7 +42,7 @@ AWAKE = 1e-3
 Job = Callable[..., Any]
 
 
-def available() -> bool:
+def can_fork() -> bool:
     """Return whether this system can fork a process that computes."""
     return sys.platform == "linux"  # on other systems fork is missing or breaks libraries
 
@@ -74,7 +74,7 @@ class ForkPool:
     def __init__(self, jobs: Callable[[], Mapping[str, Job]], others: int = 0) -> None:
         self._members: list[tuple[Any, Connection]] = []
         with self._or_end():
-            for _ in range(others if available() else 0):
+            for _ in range(others if can_fork() else 0):
                 self._members.append(_forked(jobs))
             self._jobs = jobs()
 
@@ -88,25 +88,25 @@ class ForkPool:
             RuntimeError: another process ended, or its job raised an error; its traceback is in
                 the message.
         """
-        shares = [parts[run] for run in runs(len(parts), len(self))]
-        busy = [(c, s) for (_, c), s in zip(self._members, shares[1:], strict=True) if s]
+        portions = [parts[run] for run in runs(len(parts), len(self))]
+        busy = [(c, s) for (_, c), s in zip(self._members, portions[1:], strict=True) if s]
         with self._or_end():
-            for connection, share in busy:
-                _send(connection, (job, share, arguments))
-            found = [self._jobs[job](part, *arguments) for part in shares[0]]
+            for connection, portion in busy:
+                _send(connection, (job, portion, arguments))
+            results = [self._jobs[job](part, *arguments) for part in portions[0]]
             for connection, _ in busy:
-                found += _received(connection)
-        return found
+                results += _received(connection)
+        return results
 
     def broadcast(self, job: str) -> list[Any]:
         """Run ``job`` in all processes at the same time and return their results."""
         with self._or_end():
             for _, connection in self._members:
                 _send(connection, (job, [None], ()))
-            found = [self._jobs[job](None)]
+            results = [self._jobs[job](None)]
             for _, connection in self._members:
-                found += _received(connection)
-        return found
+                results += _received(connection)
+        return results
 
     @contextmanager
     def _or_end(self) -> Iterator[None]:
@@ -159,16 +159,16 @@ def _await(connection: Connection) -> None:
 def _received(connection: Connection) -> list[Any]:
     _await(connection)
     try:
-        how, found = connection.recv()
+        how, content = connection.recv()
     except (EOFError, OSError):
-        raise RuntimeError("a process of the cell ended before its share was done") from None
+        raise RuntimeError("a process of the cell ended before its work was done") from None
     if how == "refused":
-        raise UserError(found)
+        raise UserError(content)
     if how == "memory":
-        raise MemoryError(found)
+        raise MemoryError(content)
     if how == "failed":
-        raise RuntimeError(f"a process of the cell failed: {found}")
-    return found
+        raise RuntimeError(f"a process of the cell failed: {content}")
+    return content
 
 
 def _serve(
@@ -184,19 +184,19 @@ def _serve(
     while True:
         _await(connection)
         try:
-            job, share, arguments = connection.recv()
+            job, portion, arguments = connection.recv()
         except (EOFError, OSError):
             return
-        found: Any
+        answer: Any
         try:
-            how, found = "done", [mine[job](part, *arguments) for part in share]
+            how, answer = "done", [mine[job](part, *arguments) for part in portion]
         except UserError as error:
-            how, found = "refused", str(error)
+            how, answer = "refused", str(error)
         except MEMORY as error:
-            how, found = "memory", str(error)
+            how, answer = "memory", str(error)
         except Exception:
-            how, found = "failed", traceback.format_exc()
+            how, answer = "failed", traceback.format_exc()
         try:
-            connection.send((how, found))
+            connection.send((how, answer))
         except OSError:
             return

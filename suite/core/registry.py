@@ -50,7 +50,7 @@ class Registry:
                 )
             base = getattr(importlib.import_module(self._base[0]), self._base[1])
             if not (isinstance(item, type) and issubclass(item, base)):
-                raise UserError(f"the {self.kind} {name!r} is no subclass of {base.__name__}.")
+                raise UserError(f"the {self.kind} {name!r} is not a subclass of {base.__name__}.")
             if missing := sorted(getattr(item, "__abstractmethods__", ())):
                 raise UserError(f"the {self.kind} {name!r} does not define {missing[0]}.")
             item.name = name  # type: ignore[attr-defined]
@@ -67,7 +67,7 @@ class Registry:
         return self._items[name]
 
     def find(self, name: str) -> Any:
-        """Return the class filed under ``name``, or the base class if there is none."""
+        """Return the class registered under ``name``, or the base class if there is none."""
         self._load()
         base = getattr(importlib.import_module(self._base[0]), self._base[1])
         return self._items.get(name, base)

@@ -24,7 +24,9 @@ class Stopped(BaseException):
     """
 
     def __init__(
-        self, number: int, work: str = "what is done is kept, and the same command goes on"
+        self,
+        number: int,
+        work: str = "finished cells are kept, and the same command continues the run",
     ) -> None:
         super().__init__(signal.Signals(number).name)
         self.number, self.work = number, work
@@ -42,8 +44,8 @@ def listening() -> Iterator[None]:
     _requested, _twice = None, False
     before = {}
     if threading.current_thread() is threading.main_thread():  # others may not set handlers
-        heard = [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
-        before = {number: signal.signal(number, _hear) for number in heard}
+        handled = [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
+        before = {number: signal.signal(number, _handle) for number in handled}
     try:
         yield
     finally:
@@ -111,7 +113,7 @@ def ignore() -> None:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
 
-def _hear(number: int, _: FrameType | None) -> None:
+def _handle(number: int, _: FrameType | None) -> None:
     global _requested, _twice
     first, _requested = (
         _requested is None,

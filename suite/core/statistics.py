@@ -144,8 +144,8 @@ def median(scores: np.ndarray, *, higher_is_better: bool) -> float | None:
     # The average of the middle two is infinite if one of them is, and NaN if both are infinite with
     # different signs: both mean that the median diverged.
     with np.errstate(invalid="ignore"):
-        found = float(np.median(np.median(ranked, axis=1)))
-    return found if math.isfinite(found) else None
+        middle = float(np.median(np.median(ranked, axis=1)))
+    return middle if math.isfinite(middle) else None
 
 
 def summarise(scores: np.ndarray, *, higher_is_better: bool) -> Summary:

@@ -98,11 +98,11 @@ def choose(words: Words, n: int | Integers) -> Integers:
     taken, moved, drawn = (np.empty((k, rows), dtype=np.int64) for _ in range(3))
     for j in range(k):
         place = j + below(words[:, j], sizes - j)
-        there, here = place.copy(), np.full(rows, j)
+        at_place, at_j = place.copy(), np.full(rows, j)
         for i in range(j):
-            np.copyto(there, moved[i], where=taken[i] == place)
-            np.copyto(here, moved[i], where=taken[i] == j)
-        taken[j], moved[j], drawn[j] = place, here, there
+            np.copyto(at_place, moved[i], where=taken[i] == place)
+            np.copyto(at_j, moved[i], where=taken[i] == j)
+        taken[j], moved[j], drawn[j] = place, at_j, at_place
     return drawn.T
 
 

@@ -1,4 +1,4 @@
-"""The contract of executors: where cells come from and where their outcomes go.
+"""The contract of executors: the source of their cells and the receiver of their outcomes.
 
 An executor asks a `Queue` for cells that it has room for, computes each as `run_cell` does, and
 yields an `Outcome` when one finishes. It writes no records: its caller does, and then releases the
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from suite.config.cell import Cell
+from suite.core.errors import first_line
 from suite.core.process_pool import MEMORY
 from suite.records.checkpoint import Checkpoint
 from suite.records.files import Arrays
@@ -71,7 +72,7 @@ class RunWork:
 
 
 class Executor(Protocol):
-    """Computes cells: one after the other in this process, or in others, here or elsewhere."""
+    """Computes cells: in this process, or in other processes of this or another machine."""
 
     @property
     def lanes(self) -> Sequence[Collection[str]]:
@@ -100,7 +101,7 @@ class Executor(Protocol):
 
 def failure_of(error: Exception, details: str) -> Failure:
     """Return the `Failure` that describes an error to the user; ``details`` is its traceback."""
-    first = next(iter(str(error).strip().splitlines()), "no message")
+    first = first_line(error)
     if isinstance(error, MEMORY) or "allocate memory" in first:
         advice = "use --processes 1, or a smaller meta_batch in the profile"
         return Failure(f"out of memory; {advice} ({first})", details)

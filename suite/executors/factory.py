@@ -12,7 +12,7 @@ from suite.executors import NAMES
 from suite.executors.base import Executor
 from suite.executors.interleaved import LANES, Interleaved
 from suite.executors.local import Local
-from suite.executors.ray import Remote
+from suite.executors.ray import Ray
 from suite.executors.ray_cluster import Cluster
 from suite.executors.serial import Serial
 from suite.executors.slots import core_numbers, divide
@@ -67,7 +67,7 @@ def make_executor(
     if lanes or name == "interleaved":
         if workers or set(kinds) != {"cuda"}:
             raise UserError(
-                "--lanes and the executor interleaved are for cells on CUDA alone; use --device "
+                "--lanes and the executor interleaved are only for cells on CUDA; use --device "
                 "cuda, without --workers."
             )
         return Interleaved(lanes or LANES)
@@ -76,7 +76,7 @@ def make_executor(
             "--workers works only with the executor local; Ray takes all cores of the cluster."
         )
     if cluster:
-        return Remote(cluster, plugins, cores)
+        return Ray(cluster, plugins, cores)
     accelerators = torch.cuda.device_count() if "cuda" in kinds else 0
     if workers and name == "serial":
         raise UserError(

@@ -3,8 +3,8 @@
 The kernels of a few-shot outer step are too small to fill a GPU. Here several cells each have a
 CUDA stream, and take turns: one issues an outer step, and while the device computes it, the next
 one issues its own. The device computes the steps of different cells at the same time, and each cell
-has the bits that it has alone. Times and peak memory of a cell mean nothing then: timings are
-marked, and the peak is left out of the record.
+has the same bits as if it ran by itself. Times and peak memory of a cell mean nothing then: timings
+are marked, and the peak is left out of the record.
 
 Every lane is a thread, but only one runs at any moment, because neither torch's global state nor
 the recording of CUDA graphs admits two. A thread hands over after each outer step.
@@ -21,7 +21,7 @@ import torch
 from suite.config.cell import Cell
 from suite.core import signals
 from suite.executors.base import Outcome, Queue, RunWork
-from suite.executors.serial import KINDS, compute
+from suite.executors.serial import KINDS, compute_in_process
 from suite.executors.supervision import drive
 from suite.records.provenance import usable_cores
 from suite.records.schema import Memory
@@ -123,7 +123,7 @@ class _CellThread:
         try:
             with _stream(torch.device(self._cell.numerics.device)):
                 self.outcome = _without_peak(
-                    compute(self._cell, self._work, alone=False, pause=self._hand_over)
+                    compute_in_process(self._cell, self._work, alone=False, pause=self._hand_over)
                 )
         except BaseException as error:  # `advance` raises it in the thread of the executor
             self._error = error

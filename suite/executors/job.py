@@ -28,7 +28,7 @@ class CellJob(NamedTuple):
 
 
 def attempt(
-    task: CellJob,
+    job: CellJob,
     profile: str,
     data: Path | None,
     device: torch.device,
@@ -40,9 +40,9 @@ def attempt(
     The answer is one of ``("done", record, arrays)``, ``("failed", Failure)``, ``("stopped",)``,
     and, for a `UserError`, ``("refused", text)``.
     """
-    keeper = Checkpoint(task.path, every=task.every, keep=task.keep, note=note)
+    keeper = Checkpoint(job.path, every=job.every, keep=job.keep, note=note)
     try:
-        record, arrays = run_cell(task.cell, profile, data, device, report, task.alone, keeper)
+        record, arrays = run_cell(job.cell, profile, data, device, report, job.alone, keeper)
     except UserError as error:
         return "refused", str(error)
     except signals.Stopped:

@@ -53,11 +53,11 @@ class Local:
 
     def run(self, cells: Queue, work: RunWork) -> Generator[Outcome]:
         """Yield outcomes as workers finish; a first signal waits for their checkpoints."""
-        crowd = _LocalWorkers(self._slots, self._plugins, work)
+        workers = _LocalWorkers(self._slots, self._plugins, work)
         try:
-            yield from drive(crowd, cells)
+            yield from drive(workers, cells)
         finally:
-            crowd.end()
+            workers.end()
 
 
 class _Worker:
@@ -77,10 +77,10 @@ class _Worker:
             raise UserError(f"cannot start a worker ({error}); take fewer --workers.") from error
         theirs.close()
         self.cell: Cell | None = None
-        self.told = False
+        self.stopping = False
 
     def send(self, message: CellJob | str) -> None:
-        with suppress(OSError):  # it is dead, which `_hear` finds out
+        with suppress(OSError):  # it is dead, which `_read` finds out
             self.connection.send(message)
 
     def end(self) -> str:
@@ -99,7 +99,7 @@ class _LocalWorkers:
         self._slots, self._plugins, self._work = slots, plugins, work
         self._workers: dict[int, _Worker] = {}  # by the number of the slot
         self._deaths = CrashCounter(work.note, "if memory ran out, take fewer --workers")
-        if os.name == "posix":  # now, because a later start would let signals reach a worker
+        if os.name == "posix":  # a later start would let signals reach a worker
             resource_tracker.ensure_running()
 
     @property
@@ -124,27 +124,27 @@ class _LocalWorkers:
         worker = self._workers[number]
         worker.cell = cell
         keeper = work.checkpoint(cell)
-        alone = slot.alone and work.alone()
-        worker.send(CellJob(cell, alone, keeper.path, keeper.every, keeper.keep))
+        undisturbed = slot.exclusive and work.alone()
+        worker.send(CellJob(cell, undisturbed, keeper.path, keeper.every, keeper.keep))
 
     def stop(self) -> None:
         """Ask every worker to end as soon as its checkpoint is written."""
         for worker in self._workers.values():
-            if not worker.told:
+            if not worker.stopping:
                 worker.send(STOP)
-                worker.told = True
+                worker.stopping = True
 
     def outcomes(self) -> Iterator[Outcome]:
         """Wait a moment for messages of the workers, and yield the outcomes of finished cells."""
-        heard: dict[Any, int] = {}
+        slots: dict[Any, int] = {}
         for number, worker in self._workers.items():
-            heard |= {worker.connection: number, worker.process.sentinel: number}
-        for number in sorted({heard[ready] for ready in wait(list(heard), TICK)}):
-            outcome = self._hear(number)
+            slots |= {worker.connection: number, worker.process.sentinel: number}
+        for number in sorted({slots[ready] for ready in wait(list(slots), TICK)}):
+            outcome = self._read(number)
             if outcome is not None:
                 yield outcome
 
-    def _hear(self, number: int) -> Outcome | None:
+    def _read(self, number: int) -> Outcome | None:
         """Read a worker's messages up to the end of its cell, and check that it is alive."""
         worker = self._workers[number]
         alive = worker.process.is_alive()  # first: messages that it sent before it died count

@@ -39,35 +39,35 @@ def serve(
         os.sched_setaffinity(0, slot.cores)
     if slot.device.type == "cuda":
         torch.cuda.set_device(slot.device)  # for code that uses the current device
-    line = _LocalProgress(connection)
+    pipe = _Pipe(connection)
     try:
         for plugin in plugins:
             registry.load_plugin(plugin)
     except UserError as error:
-        line.say("refused", str(error))
+        pipe.send("refused", str(error))
 
     def report(done: int, steps: int, phase: str) -> None:
-        line.say("step", done, steps, phase)
+        pipe.send("step", done, steps, phase)
 
     def note(text: str) -> None:
-        line.say("note", text)
+        pipe.send("note", text)
 
     while True:
-        line.say(*attempt(line.tasks.get(), profile, data, slot.device, report, note))
+        pipe.send(*attempt(pipe.jobs.get(), profile, data, slot.device, report, note))
 
 
-class _LocalProgress:
+class _Pipe:
     """The pipe to the parent; a thread reads it while a cell is computed."""
 
     def __init__(self, connection: Connection) -> None:
-        self.tasks: queue.SimpleQueue[CellJob] = queue.SimpleQueue()
+        self.jobs: queue.SimpleQueue[CellJob] = queue.SimpleQueue()
         self._connection = connection
-        self._saying = threading.Lock()
+        self._sending = threading.Lock()
         threading.Thread(target=self._listen, daemon=True).start()
 
-    def say(self, *answer: Any) -> None:
+    def send(self, *answer: Any) -> None:
         try:
-            with self._saying:
+            with self._sending:
                 self._connection.send(answer)
         except OSError:
             os._exit(1)
@@ -79,7 +79,7 @@ class _LocalProgress:
             except (EOFError, OSError):
                 os._exit(1)  # the parent has ended; another run may hold its cells by now
             if message != STOP:
-                self.tasks.put(message)
+                self.jobs.put(message)
             elif not signals.request_stop(signal.SIGTERM):
-                with self._saying:  # an answer that is being sent is sent whole
+                with self._sending:  # if an answer is being sent, wait for its end
                     os._exit(0)

@@ -18,12 +18,12 @@ import torch
 from suite.cell import setup
 from suite.config.cell import Cell
 from suite.core import signals
-from suite.core.errors import UserError
+from suite.core.errors import UserError, first_line
 from suite.core.process_pool import MEMORY
 from suite.executors import ray_worker
 from suite.executors.base import Outcome, Queue, RunWork
 from suite.executors.job import CellJob
-from suite.executors.ray_cluster import PATIENCE, Cluster, Share, first_line, share
+from suite.executors.ray_cluster import PATIENCE, Cluster, Resources, resources_of
 from suite.executors.ray_progress import ProgressActor
 from suite.executors.supervision import TICK, CrashCounter, drive, outcome_of
 from suite.records.files import temporary_beside, write_atomically
@@ -38,7 +38,7 @@ HOW = {
 }
 
 
-class Remote:
+class Ray:
     """Executor that computes cells on a Ray cluster; see `suite.executors.base`.
 
     Args:
@@ -52,19 +52,19 @@ class Remote:
     cores = 1
 
     def __init__(self, cluster: Cluster, plugins: Sequence[Path] = (), cores: int = 1) -> None:
-        self._cluster, self._plugins, self._share = cluster, plugins, Share(cores, 0)
+        self._cluster, self._plugins, self._cpu_resources = cluster, plugins, Resources(cores, 0)
 
     @property
     def lanes(self) -> list[tuple[str]]:
         """Kind of device of each cell that a free cluster computes at the same time."""
         room = self._cluster.room
         # At least one lane is for the CPU: if no node takes such cells, the run reports it.
-        return [("cuda",)] * room(Share(1, 1)) + [("cpu",)] * max(1, room(self._share))
+        return [("cuda",)] * room(Resources(1, 1)) + [("cpu",)] * max(1, room(self._cpu_resources))
 
     @property
     def sees_files(self) -> bool:
         """Whether workers see this machine's files."""
-        return self._cluster.own
+        return self._cluster.is_local
 
     def run(self, cells: Queue, work: RunWork) -> Generator[Outcome]:
         """Yield outcomes as tasks finish; a first signal waits for checkpoints, if there are any.
@@ -73,15 +73,15 @@ class Remote:
             UserError: no living node can compute a cell; also as in `suite.executors.base`.
         """
         try:
-            crowd = _RayWorkers(self._cluster, self._plugins, work)
+            workers = _RayWorkers(self._cluster, self._plugins, work)
             try:
-                yield from drive(crowd, cells)
+                yield from drive(workers, cells)
             finally:
-                crowd.end()
+                workers.end()
         except self._cluster.errors as error:
             raise UserError(
-                f"the Ray cluster fails ({first_line(error)}); what is done is kept, and the same "
-                "command goes on."
+                f"the Ray cluster fails ({first_line(error)}); finished cells are kept, and the "
+                "same command continues the run."
             ) from error
         finally:
             self._cluster.close()
@@ -106,18 +106,18 @@ class _RayWorkers:
         # has begun to use a GPU cannot change to another one, so it computes only one cell.
         always = {"max_retries": 0, "scheduling_strategy": "SPREAD"}
         self._compute = {
-            "cpu": ray.remote(**always)(ray_worker.compute),
-            "cuda": ray.remote(num_gpus=1, max_calls=1, **always)(ray_worker.compute),
+            "cpu": ray.remote(**always)(ray_worker.compute_on_node),
+            "cuda": ray.remote(num_gpus=1, max_calls=1, **always)(ray_worker.compute_on_node),
         }
         self._running: dict[Any, Cell] = {}  # by the reference to the task's answer
-        self._shares = {"cpu": Share(1, 0), "cuda": Share(1, 1)}
-        self._data: dict[str, Any] = {}  # references to samplers, by the task's identity
+        self._resources = {"cpu": Resources(1, 0), "cuda": Resources(1, 1)}
+        self._data: dict[str, Any] = {}  # references to samplers, by `Cell.data_key`
         self._deaths = CrashCounter(
             work.note, "if memory ran out, let a node take fewer at a time: give it fewer cores"
         )
         self._begun: set[str] = set()  # labels of cells whose tasks have started
         self._marks: set[Path] = set()
-        self._told = False
+        self._stopping = False
         ray.get(
             self._progress.open.remote()
         )  # before any cell, so that every task can be told to stop
@@ -129,16 +129,16 @@ class _RayWorkers:
     def begin(self, cells: Queue) -> None:
         """Start as many tasks as the nodes have room for; more would only wait there."""
         for kind in KINDS:
-            while self._count(kind) < self._cluster.room(self._shares[kind]):
+            while self._count(kind) < self._cluster.room(self._resources[kind]):
                 cell = cells.take((kind,))
                 if cell is None:
                     break
-                self._shares[kind] = share(cell)
+                self._resources[kind] = resources_of(cell)
                 self._give(cell)
-        if any(self._cluster.room(share(cell)) for cell in self._running.values()):
+        if any(self._cluster.room(resources_of(cell)) for cell in self._running.values()):
             return
         left = None if self._running else cells.take(KINDS)
-        if left is not None and self._cluster.room(share(left)):
+        if left is not None and self._cluster.room(resources_of(left)):
             self._give(left)  # another run has just released it
         else:
             self._lost(left or next(iter(self._running.values()), None))
@@ -147,24 +147,24 @@ class _RayWorkers:
         return sum(cell.numerics.device == kind for cell in self._running.values())
 
     def _lost(self, cell: Cell | None) -> None:
-        """Raise `UserError` if there is a cell that no node can compute."""
+        """Raise `UserError` if there is a cell, because no node can compute it."""
         if cell is not None:
-            cores, accelerators = share(cell)
+            cores, accelerators = resources_of(cell)
             raise UserError(
-                f"no node of the cluster has what {cell.label} takes ({cores} cores, "
+                f"no node of the cluster has the resources of {cell.label} ({cores} cores, "
                 f"{accelerators} GPUs); add one, or take a smaller --processes or another --device."
             )
 
     def _give(self, cell: Cell) -> None:
-        wanted, work = share(cell), self._work
+        wanted, work = resources_of(cell), self._work
         keeper = work.checkpoint(cell)
         path = None if keeper.path is None else keeper.path.resolve()
         # Other cells may be on a CPU cell's node, and it is not pinned to cores of its own.
-        alone = wanted.accelerators > 0 and work.alone()
-        task = CellJob(cell, alone, path, keeper.every, keeper.keep)
+        undisturbed = wanted.accelerators > 0 and work.alone()
+        job = CellJob(cell, undisturbed, path, keeper.every, keeper.keep)
         compute = self._compute[cell.numerics.device].options(num_cpus=wanted.cores)
         mark = None if path is None else self._marked(path.parent)
-        answer = compute.remote(task, self._common, self._sent(cell), self._progress, mark)
+        answer = compute.remote(job, self._common, self._sent(cell), self._progress, mark)
         self._running[answer] = cell
 
     def _marked(self, folder: Path) -> Path:
@@ -179,24 +179,24 @@ class _RayWorkers:
         """Return a reference to the data of a cell, if any; all cells of a task use the same."""
         if not cell.make_task().reads_data:
             return []
-        task = cell.data_key()
-        if task not in self._data:
+        key = cell.data_key()
+        if key not in self._data:
             sampler = setup.load(cell, self._work.data, torch.device("cpu"))
             try:
-                self._data[task] = self._ray.put(sampler)
+                self._data[key] = self._ray.put(sampler)
             except Exception as error:  # pickling can raise any error
                 raise UserError(
                     f"the data of {cell.label} cannot be sent to other machines "
                     f"({first_line(error)}); take another executor, or fix the sampler."
                 ) from error
             setup.forget()
-        return [self._data[task]]
+        return [self._data[key]]
 
     def stop(self) -> None:
         """Ask tasks to stop at a checkpoint; cancel at once those that have none to write."""
-        if self._told:
+        if self._stopping:
             return
-        self._told = True
+        self._stopping = True
         self._progress.stop.remote()
         for answer, cell in list(self._running.items()):
             if self._work.checkpoint(cell).path is None or cell.label not in self._begun:
@@ -208,11 +208,11 @@ class _RayWorkers:
         ready, _ = self._ray.wait([*self._running, self._updates], num_returns=1, timeout=TICK)
         for reference in ready:
             if reference == self._updates:
-                self._hear()
+                self._read_updates()
             elif outcome := self._finished(reference):
                 yield outcome
 
-    def _hear(self) -> None:
+    def _read_updates(self) -> None:
         labels = {cell.label for cell in self._running.values()}
         for label, step, notes in self._ray.get(self._updates):
             for note in notes:

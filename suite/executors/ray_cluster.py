@@ -18,7 +18,7 @@ import torch
 from suite.config.cell import Cell
 from suite.core import devices
 from suite.core.allocator import SETTINGS
-from suite.core.errors import UserError
+from suite.core.errors import UserError, first_line
 from suite.records.provenance import VARIABLES, usable_cores
 
 #: Seconds within which a cluster must answer, and cancelled tasks must end.
@@ -27,28 +27,28 @@ PATIENCE = 5.0
 FRESH = 1.0
 
 
-class Share(NamedTuple):
+class Resources(NamedTuple):
     """Resources of a node that one cell takes."""
 
     cores: int
     accelerators: int
 
-    def of(self, resources: dict[str, float]) -> int:
+    def fit(self, node: dict[str, float]) -> int:
         """Return how many such cells fit on a node with these resources (keys are Ray's names)."""
-        times = resources.get("CPU", 0) // self.cores
+        times = node.get("CPU", 0) // self.cores
         if self.accelerators:
-            times = min(times, resources.get("GPU", 0) // self.accelerators)
+            times = min(times, node.get("GPU", 0) // self.accelerators)
         return int(times)
 
 
-def share(cell: Cell) -> Share:
+def resources_of(cell: Cell) -> Resources:
     """Return one core for each thread of each process, or one core and a whole CUDA device.
 
     The core of a CUDA cell is for the process that feeds the device.
     """
     if cell.numerics.device == "cuda":
-        return Share(1, 1)
-    return Share(cell.numerics.threads * cell.numerics.shards, 0)
+        return Resources(1, 1)
+    return Resources(cell.numerics.threads * cell.numerics.shards, 0)
 
 
 class Cluster:
@@ -63,11 +63,11 @@ class Cluster:
     """
 
     def __init__(self, address: str | None = None) -> None:
-        self.own = address is None
+        self.is_local = address is None
         self._ray = _imported()
         self._address = address
         self._known: tuple[float, list[dict[str, float]]] = (float("-inf"), [])
-        if not self.own:
+        if not self.is_local:
             self.connect()
 
     @property
@@ -80,21 +80,21 @@ class Cluster:
         """Kinds of device of the cluster's nodes, ``cpu`` first."""
         if not self._ray.is_initialized():
             return devices.available()
-        return ["cpu", *(["cuda"] if self.room(Share(1, 1)) else [])]
+        return ["cpu", *(["cuda"] if self.room(Resources(1, 1)) else [])]
 
-    def room(self, share: Share) -> int:
+    def room(self, resources: Resources) -> int:
         """Return how many cells with these resources fit on all living nodes if they are free.
 
         A local cluster that is not started yet counts with the resources that it will have.
         """
         if not self._ray.is_initialized():
             here = {"CPU": usable_cores(), "GPU": torch.cuda.device_count()}
-            return share.of({name: float(count) for name, count in here.items()})
+            return resources.fit({name: float(count) for name, count in here.items()})
         since, nodes = self._known
         if time.monotonic() - since > FRESH:
             nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
             self._known = time.monotonic(), nodes
-        return sum(share.of(node) for node in nodes)
+        return sum(resources.fit(node) for node in nodes)
 
     def forget(self) -> None:
         """Forget the list of nodes, because one may have died; it is read again when needed."""
@@ -107,13 +107,13 @@ class Cluster:
         """
         if self._ray.is_initialized():
             return self._ray
-        own = {name: os.environ[name] for name in VARIABLES if name in os.environ}
+        variables = {name: os.environ[name] for name in VARIABLES if name in os.environ}
         options: dict[str, Any] = {
-            "runtime_env": {"env_vars": {**SETTINGS, **own}},
+            "runtime_env": {"env_vars": {**SETTINGS, **variables}},
             "log_to_driver": False,
             "logging_level": logging.CRITICAL,
         }
-        if self.own:
+        if self.is_local:
             options |= {
                 "address": "local",
                 "num_cpus": usable_cores(),
@@ -137,7 +137,7 @@ class Cluster:
 
     def _trouble(self, error: Exception) -> str:
         first = first_line(error).rstrip(".")
-        if self.own:
+        if self.is_local:
             return f"Ray cannot be started here ({first})."
         return (
             f"no Ray cluster can be joined at {self._address!r} ({first}); start one with `ray "
@@ -182,8 +182,3 @@ def _probe(address: str) -> None:
             f"no Ray cluster answers at {address!r} ({error}); start one with `ray start --head`, "
             "or correct --address."
         ) from error
-
-
-def first_line(error: BaseException) -> str:
-    """Return the first line of an error."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -51,13 +51,13 @@ class Common(NamedTuple):
     plugins: tuple[Plugin, ...]
 
 
-def compute(
-    task: CellJob, common: Common, data: list[Any], progress: Any, mark: Path | None = None
+def compute_on_node(
+    job: CellJob, common: Common, data: list[Any], progress: Any, mark: Path | None = None
 ) -> tuple[Any, ...]:
     """Compute a cell and return the answer of `suite.executors.job.attempt`.
 
     Args:
-        task: the cell.
+        job: the cell.
         common: values that all cells of the run have in common.
         data: list with a reference to the sampler if the task reads data, else empty. It is a list
             because Ray would fetch a bare reference before plug-ins are loaded.
@@ -74,10 +74,10 @@ def compute(
             _load(plugin)
     except UserError as error:
         return "refused", str(error)
-    _fetch(task, data, ray.get)
-    device = torch.device("cuda", 0) if task.cell.numerics.device == "cuda" else torch.device("cpu")
-    with _RayProgress(task.cell.label, progress, ray.get).open() as line:
-        return attempt(task, common.profile, None, device, line.report, line.note)
+    _fetch(job, data, ray.get)
+    device = torch.device("cuda", 0) if job.cell.numerics.device == "cuda" else torch.device("cpu")
+    with _RayProgress(job.cell.label, progress, ray.get).open() as sender:
+        return attempt(job, common.profile, None, device, sender.report, sender.note)
 
 
 @functools.cache
@@ -126,11 +126,11 @@ def _load(plugin: Plugin) -> None:
 _fetched: set[str] = set()
 
 
-def _fetch(task: CellJob, data: list[Any], get: Any) -> None:
+def _fetch(job: CellJob, data: list[Any], get: Any) -> None:
     """Fetch the data of a cell, only once in this process."""
     for reference in data:
         if reference.hex() not in _fetched:
-            setup.give(task.cell, get(reference))
+            setup.give(job.cell, get(reference))
             _fetched.add(reference.hex())
 
 
@@ -160,7 +160,7 @@ class _RayProgress:
     @contextmanager
     def open(self) -> Iterator[_RayProgress]:
         """Send messages while the block runs."""
-        thread = threading.Thread(target=self._talk, daemon=True)
+        thread = threading.Thread(target=self._send_repeatedly, daemon=True)
         thread.start()
         try:
             yield self
@@ -168,15 +168,19 @@ class _RayProgress:
             self._over.set()
             thread.join()
 
-    def _talk(self) -> None:
+    def _send_repeatedly(self) -> None:
         over = False
         while not over:
-            if self._say() and not self._over.is_set() and not signals.request_stop(signal.SIGTERM):
+            if (
+                self._send()
+                and not self._over.is_set()
+                and not signals.request_stop(signal.SIGTERM)
+            ):
                 os._exit(0)  # there is nothing to save
             over = self._over.wait(EVERY)
-        self._say()
+        self._send()
 
-    def _say(self) -> bool:
+    def _send(self) -> bool:
         step, self._step = self._step, None
         notes, self._notes = self._notes, []
         return bool(

@@ -38,10 +38,10 @@ class Serial:
             if cell is None:
                 cells.wait()
             else:
-                yield compute(cell, work, work.alone())
+                yield compute_in_process(cell, work, work.alone())
 
 
-def compute(
+def compute_in_process(
     cell: Cell, work: RunWork, alone: bool, pause: Callable[[], None] = lambda: None
 ) -> Outcome:
     """Compute a cell in this process; ``alone`` and ``pause`` are those of `run_cell`."""

@@ -19,8 +19,8 @@ class Slot:
     device: torch.device
     cores: tuple[int, ...]
     """Cores that the worker is pinned to, if the system supports it; it may use all if empty."""
-    alone: bool
-    """Whether no other slot is on the device."""
+    exclusive: bool
+    """Whether the device has no other slot."""
 
 
 def core_numbers() -> list[int]:
@@ -50,18 +50,18 @@ def divide(
     """
     devices = [torch.device("cuda", i) for i in range(accelerators if "cuda" in kinds else 0)]
     if "cpu" not in kinds:
-        return [Slot(device, (), alone=True) for device in devices]
+        return [Slot(device, (), exclusive=True) for device in devices]
     if workers > len(cores):
         raise UserError(
             f"{workers} workers cannot share the {len(cores)} cores that this run may use; take a "
             "smaller --workers."
         )
-    apart = len(devices) if len(cores) >= len(devices) + workers else 0
-    own: list[tuple[int, ...]] = [(c,) for c in cores[:apart]] or [()] * len(devices)
-    shared = cores[apart:]
+    separate = len(devices) if len(cores) >= len(devices) + workers else 0
+    cuda_cores: list[tuple[int, ...]] = [(c,) for c in cores[:separate]] or [()] * len(devices)
+    shared = cores[separate:]
     size = len(shared) // workers
     return [
-        *(Slot(device, core, alone=True) for device, core in zip(devices, own, strict=True)),
+        *(Slot(d, c, exclusive=True) for d, c in zip(devices, cuda_cores, strict=True)),
         *(
             Slot(torch.device("cpu"), tuple(shared[i * size : (i + 1) * size]), workers == 1)
             for i in range(workers)

@@ -33,17 +33,17 @@ class WorkerGroup(Protocol):
         """Wait a moment for messages, and yield the outcomes of finished cells."""
 
 
-def drive(crowd: WorkerGroup, cells: Queue) -> Generator[Outcome]:
+def drive(workers: WorkerGroup, cells: Queue) -> Generator[Outcome]:
     """Yield outcomes until no cell is left; a first signal waits for the checkpoints."""
     with signals.deferring():
         while True:
             signals.raise_if_requested_twice()
             if signals.stop_requested():
-                crowd.stop()
+                workers.stop()
             else:
-                crowd.begin(cells)
-            if crowd.busy:
-                yield from crowd.outcomes()
+                workers.begin(cells)
+            if workers.busy:
+                yield from workers.outcomes()
             elif signals.stop_requested() or not cells.left():
                 break
             else:

@@ -32,7 +32,7 @@ SECONDS = 120
 _TOTAL = re.compile(r"^(?:totals|summary): (\d+)", re.MULTILINE)
 
 
-def available() -> bool:
+def is_installed() -> bool:
     """Return whether valgrind is installed and torch can switch it."""
     tools = shutil.which("valgrind") and shutil.which("callgrind_control")
     return bool(tools) and torch._C._valgrind_supported_platform()
@@ -41,22 +41,22 @@ def available() -> bool:
 def instructions(tree: Path, setting: WorkerSetting, processes: int) -> dict[str, int]:
     """Return the instructions, by name, of each case of a tree that could be counted."""
     # Neighbouring cases have similar costs: every process gets some of each kind.
-    shares = [setting.plans[which::processes] for which in range(processes)]
+    portions = [setting.plans[i::processes] for i in range(processes)]
     until = time.monotonic() + SECONDS
-    found: dict[str, int] = {}
+    counts: dict[str, int] = {}
     # If the disk is full, the other cases are judged without instructions.
     with suppress(OSError), ExitStack() as stack:
         counting = [
-            stack.enter_context(_counting(tree, setting._replace(plans=share)))
-            for share in shares
-            if share
+            stack.enter_context(_counting(tree, setting._replace(plans=portion)))
+            for portion in portions
+            if portion
         ]
         for process, folder in counting:
             # An old valgrind may not support this processor: the cases are then judged without it.
             with suppress(subprocess.TimeoutExpired):
                 process.wait(max(0.0, until - time.monotonic()))
-            found |= _read(folder)
-    return found
+            counts |= _read(folder)
+    return counts
 
 
 @contextmanager
@@ -83,13 +83,13 @@ def _counting(tree: Path, setting: WorkerSetting) -> Iterator[tuple[subprocess.P
 
 
 def _read(folder: Path) -> dict[str, int]:
-    found = {}
+    counts = {}
     with suppress(OSError):
         for number, name in enumerate((folder / "names").read_text().splitlines(), start=1):
             total = _TOTAL.search((folder / f"out.{number}").read_text(errors="replace"))
             if total and int(total[1]):
-                found[name] = int(total[1])
-    return found
+                counts[name] = int(total[1])
+    return counts
 
 
 def _main(names: Path, switches: Any = torch._C) -> None:

@@ -68,7 +68,7 @@ def plans(cells: Sequence[Cell]) -> list[Plan]:
     homes: dict[tuple[str, str], str] = {}
     for cell in cells:
         homes.setdefault((cell.task["name"], cell.numerics.device), cell.experiment)
-    found: dict[str, Plan] = {}
+    plans_by_name: dict[str, Plan] = {}
     seen: set[tuple[str, str, bool]] = set()
     for cell in ordered:
         device, rule = cell.numerics.device, cell.make_algorithm()
@@ -87,9 +87,9 @@ def plans(cells: Sequence[Cell]) -> list[Plan]:
             parts["training and test"] = False
         for part, fast in parts.items():
             name = _name(cell, part)
-            if name not in found:  # otherwise it is another seed of the same part
-                found[name] = Plan(name, part, one_process(cell).model_dump_json(), fast)
-    return [*found.values(), Plan(START, START, "", False)]
+            if name not in plans_by_name:  # otherwise it is another seed of the same part
+                plans_by_name[name] = Plan(name, part, one_process(cell).model_dump_json(), fast)
+    return [*plans_by_name.values(), Plan(START, START, "", False)]
 
 
 def _name(cell: Cell, part: str) -> str:
@@ -106,8 +106,8 @@ def _ordered(cells: Iterable[Cell]) -> list[Cell]:
 
 def one_process(cell: Cell) -> Cell:
     """Return the cell with one process and one thread."""
-    alone = cell.numerics.model_copy(update={"threads": 1, "shards": 1})
-    return cell.model_copy(update={"numerics": alone})
+    numerics = cell.numerics.model_copy(update={"threads": 1, "shards": 1})
+    return cell.model_copy(update={"numerics": numerics})
 
 
 @cache
@@ -116,7 +116,7 @@ def _setup(text: str, data: Path | None) -> CellSetup:
     return set_up(cell, data, torch.device(cell.numerics.device))
 
 
-def build(plan: Plan, data: Path | None) -> Case:
+def build_case(plan: Plan, data: Path | None) -> Case:
     """Set up the case of a plan.
 
     Raises:

@@ -18,7 +18,7 @@ from suite.gate.run import GateOutcome, against_baseline, against_commit
 from suite.gate.worker import WorkerSetting
 
 
-def gate(
+def run_gate(
     cells: Sequence[Cell],
     data: Path | None,
     plugins: Sequence[Path],
@@ -77,7 +77,7 @@ def gate(
                     outcome = against_commit(tree, folder.name, setting, effort, say)
             else:
                 outcome = against_baseline(folder, setting, effort, say, update)
-            text = show.markdown(outcome)
+            text = show.gate_markdown(outcome)
             folder.report(show.machine_readable(outcome), text)
             show.draw(folder.add(show.line(outcome)), folder.path / "history.png")
     except Timeout:

@@ -43,15 +43,15 @@ class _Counter(Operations):
         self.operators = self.synchronisations = 0
 
     def on_op(self, op: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        found = op(*args, **kwargs)
+        result = op(*args, **kwargs)
         packet = op.overloadpacket
         self.operators += 1
         self.synchronisations += (
             packet in WAITING
             or (packet is _ATEN.index and _masked(args))
-            or (packet in _COPIES and _to_host(args, found))
+            or (packet in _COPIES and _to_host(args, result))
         )
-        return found
+        return result
 
 
 def _masked(args: tuple[Any, ...]) -> bool:
@@ -59,11 +59,11 @@ def _masked(args: tuple[Any, ...]) -> bool:
     return any(index is not None and index.dtype == torch.bool for index in args[1])
 
 
-def _to_host(args: tuple[Any, ...], found: Any) -> bool:
+def _to_host(args: tuple[Any, ...], result: Any) -> bool:
     """Return whether a copy moves values from a device to the host."""
     tensors = [value for value in args if isinstance(value, torch.Tensor)]
     source = tensors[-1] if tensors else None
-    return source is not None and source.device.type != "cpu" and found.device.type == "cpu"
+    return source is not None and source.device.type != "cpu" and result.device.type == "cpu"
 
 
 def count(work: TimedWork, device: torch.device) -> Counts:
@@ -96,9 +96,9 @@ def _on_cpu(work: TimedWork) -> int:
     """Return the peak bytes of the library's allocator, from its record of every allocation."""
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
         work()
-    found = recorded.profiler.kineto_results  # type: ignore[union-attr]
+    trace = recorded.profiler.kineto_results  # type: ignore[union-attr]
     events = sorted(
-        (event.start_ns(), event.nbytes()) for event in found.events() if event.name() == "[memory]"
+        (event.start_ns(), event.nbytes()) for event in trace.events() if event.name() == "[memory]"
     )
     total = most = 0
     for _, size in events:

@@ -81,7 +81,7 @@ def noise(*sides: np.ndarray) -> tuple[float, int]:
     return math.sqrt(squares / degrees), degrees
 
 
-def judge(before: Blocks, now: Blocks) -> Time:
+def judge_time(before: Blocks, now: Blocks) -> Time:
     """Compare the times of a case before and now.
 
     Args:
@@ -114,11 +114,11 @@ def _rank(before: Blocks, now: Blocks, change: float) -> float:
         np.array([work / calibration for block in side for work, calibration in block])
         for side in (before, now)
     )
-    way: Literal["greater", "less"] = "greater" if change > 0 else "less"
-    return float(stats.mannwhitneyu(new, old, alternative=way).pvalue)
+    alternative: Literal["greater", "less"] = "greater" if change > 0 else "less"
+    return float(stats.mannwhitneyu(new, old, alternative=alternative).pvalue)
 
 
-def compare(name: str, before: int, now: int) -> Count:
+def compare_count(name: str, before: int, now: int) -> Count:
     """Compare a count; ``name`` is one of `TOLERATED`."""
     share, absolute = TOLERATED[name]
     room = max(share * before, absolute)

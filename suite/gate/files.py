@@ -104,7 +104,7 @@ class Folder:
             text = path.read_bytes()
             if _format(text) == 1:  # format 1 stored ratios of pairs, not pairs
                 return None
-            found = Measurement.model_validate_json(text)
+            baseline = Measurement.model_validate_json(text)
         except FileNotFoundError:
             return None
         except (OSError, ValidationError) as error:
@@ -112,15 +112,15 @@ class Folder:
                 f"{str(path)!r} is not a baseline ({type(error).__name__}); delete it, or make "
                 "a new one with gate --update."
             ) from error
-        return found if found.plain_sha256 == plain.sha256() else None
+        return baseline if baseline.plain_sha256 == plain.sha256() else None
 
     def keep(self, baseline: Measurement) -> None:
         """Write the baseline; raise `UserError` if it cannot be written."""
         write_atomically(self.baseline_path, _text(baseline.model_dump(mode="json")))
 
-    def report(self, told: dict[str, Any], markdown: str) -> None:
+    def report(self, result: dict[str, Any], markdown: str) -> None:
         """Write the result of the last run as JSON and as Markdown."""
-        write_atomically(self.path / "last.json", _text(told))
+        write_atomically(self.path / "last.json", _text(result))
         write_atomically(self.path / "last.md", markdown.encode())
 
     def add(self, line: HistoryLine) -> list[HistoryLine]:
@@ -129,13 +129,13 @@ class Folder:
         before = path.read_text(errors="replace").splitlines() if path.is_file() else []
         lines = [*before, line.model_dump_json()]
         write_atomically(path, "".join(f"{text}\n" for text in lines).encode())
-        found = []
+        entries = []
         for text in lines:
             try:
-                found.append(HistoryLine.model_validate_json(text))
+                entries.append(HistoryLine.model_validate_json(text))
             except ValidationError:
                 continue
-        return found
+        return entries
 
 
 def _format(text: bytes) -> Any:

@@ -108,7 +108,7 @@ def _median_work(blocks: list[list[Sample]]) -> float:
     return float(np.median([work for block in blocks for work, _ in block]))
 
 
-class _Lane:
+class _TimedProcess:
     """A process and the place for its samples: one block for each case."""
 
     def __init__(self, samples: Samples, into: Sampled, worker: Worker) -> None:
@@ -142,7 +142,7 @@ class _Lane:
             self.samples.failed[name] = str(error)
 
 
-def measure(
+def measure_trees(
     trees: Sequence[Path], setting: WorkerSetting, effort: Effort, say: Say
 ) -> list[Samples]:
     """Measure the cases with the code of each tree, in alternating turns.
@@ -151,79 +151,79 @@ def measure(
         The samples of each tree.
     """
     cells = {plan.name: plan.cell for plan in setting.plans}
-    found = [Samples(cells) for _ in trees]
+    measured = [Samples(cells) for _ in trees]
     began = time.monotonic()
     for wave in range(effort.waves):
         say(f"measuring, {wave + 1} of {effort.waves}")
         started = time.monotonic()
-        into = [samples.blocks for samples in found]
-        with _lanes(trees, setting, found, into, effort.at_once) as lanes:
+        into = [samples.blocks for samples in measured]
+        with _timed_processes(trees, setting, measured, into, effort.at_once) as timed:
             start = time.monotonic() - started
             if wave == 0:
-                for lane in lanes[: len(trees)]:
-                    for name in _left(setting, found):
+                for process in timed[: len(trees)]:
+                    for name in _left(setting, measured):
                         if name != START:  # the start case runs in other processes
-                            lane.count(name)
+                            process.count(name)
             later = (effort.waves - 1 - wave) * start
             left = effort.seconds - (time.monotonic() - began) - later
-            share = left / (effort.waves - wave) / max(1, len(setting.plans)) / len(lanes)
+            share = left / (effort.waves - wave) / max(1, len(setting.plans)) / len(timed)
             turns = dict.fromkeys(cells, effort.first_turns) | {START: 1}
-            _sample(lanes, setting, found, max(LEAST, share), turns)
-    if effort.instructions and callgrind.available():
-        for tree, samples in zip(trees, found, strict=True):
+            _sample(timed, setting, measured, max(LEAST, share), turns)
+    if effort.instructions and callgrind.is_installed():
+        for tree, samples in zip(trees, measured, strict=True):
             say("counting instructions")
             _count_instructions(tree, setting, samples, effort.at_once)
-    return found
+    return measured
 
 
 def look_again(
     trees: Sequence[Path],
     setting: WorkerSetting,
     effort: Effort,
-    found: Sequence[Samples],
+    measured: Sequence[Samples],
     say: Say,
 ) -> None:
-    """Measure the setting's cases in further processes and add the samples to ``found``."""
+    """Measure the setting's cases in further processes and add the samples to ``measured``."""
     say(f"{len(setting.plans)} look slower: measured again")
-    into = [samples.again for samples in found]
-    with _lanes(trees, setting, found, into, effort.more) as lanes:
+    into = [samples.again for samples in measured]
+    with _timed_processes(trees, setting, measured, into, effort.more) as timed:
         turns = dict.fromkeys([plan.name for plan in setting.plans], effort.first_turns)
-        _sample(lanes, setting, found, effort.second_look, turns)
+        _sample(timed, setting, measured, effort.second_look, turns)
 
 
 @contextmanager
-def _lanes(
+def _timed_processes(
     trees: Sequence[Path],
     setting: WorkerSetting,
-    found: Sequence[Samples],
+    measured: Sequence[Samples],
     into: Sequence[Sampled],
     count: int,
-) -> Iterator[list[_Lane]]:
+) -> Iterator[list[_TimedProcess]]:
     """Start processes for each tree, and yield them when all are ready.
 
     They prepare at the same time; later, while one is measuring, the others sleep.
     """
     with ExitStack() as stack:
-        lanes = [
-            _Lane(samples, blocks, stack.enter_context(Worker(tree, setting)))
+        timed = [
+            _TimedProcess(samples, blocks, stack.enter_context(Worker(tree, setting)))
             for _ in range(count)
-            for tree, samples, blocks in zip(trees, found, into, strict=True)
+            for tree, samples, blocks in zip(trees, measured, into, strict=True)
         ]
-        for lane in lanes:
-            lane.worker.begin()
-        for lane in lanes:
+        for process in timed:
+            process.worker.begin()
+        for process in timed:
             try:
-                lane.samples.failed |= lane.worker.ready()
+                process.samples.failed |= process.worker.ready()
             except Failed as error:
                 every = [plan.name for plan in setting.plans]
-                lane.samples.failed |= dict.fromkeys(every, str(error))
-        yield lanes
+                process.samples.failed |= dict.fromkeys(every, str(error))
+        yield timed
 
 
 def _sample(
-    lanes: Sequence[_Lane],
+    timed: Sequence[_TimedProcess],
     setting: WorkerSetting,
-    found: Sequence[Samples],
+    measured: Sequence[Samples],
     seconds: float,
     first_turns: dict[str, int],
 ) -> None:
@@ -232,14 +232,14 @@ def _sample(
     A case whose samples take longer than its turn has fewer turns, but at least ``first_turns``.
     """
     for turn in range(TURNS):
-        for name in _left(setting, found):
-            for lane in lanes:
-                lane.sample(name, seconds * (turn + 1) / TURNS, turn < first_turns[name])
+        for name in _left(setting, measured):
+            for process in timed:
+                process.sample(name, seconds * (turn + 1) / TURNS, turn < first_turns[name])
 
 
-def _left(setting: WorkerSetting, found: Sequence[Samples]) -> list[str]:
+def _left(setting: WorkerSetting, measured: Sequence[Samples]) -> list[str]:
     """Return the cases that no tree has failed."""
-    return [p.name for p in setting.plans if not any(p.name in one.failed for one in found)]
+    return [p.name for p in setting.plans if not any(p.name in one.failed for one in measured)]
 
 
 def _count_instructions(

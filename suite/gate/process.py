@@ -102,12 +102,12 @@ class Worker:
         answer = json.loads(line)
         if "failed" in answer:
             raise Failed(answer["failed"])
-        return answer["found"]
+        return answer["result"]
 
     def _died(self) -> Failed:
         self._process.wait()
         self._errors.seek(0)
-        last = (self._errors.read().strip().splitlines() or ["it said nothing"])[-1]
+        last = (self._errors.read().strip().splitlines() or ["it printed nothing"])[-1]
         return Failed(f"the process that measures died: {last}")
 
 
@@ -157,9 +157,9 @@ def _git(*words: str) -> bytes:
     except OSError as error:
         raise UserError(f"--against needs git ({error}).") from error
     except subprocess.CalledProcessError as error:
-        said = (error.stderr.decode(errors="replace").strip().splitlines() or ["nothing"])[-1]
+        message = (error.stderr.decode(errors="replace").strip().splitlines() or ["nothing"])[-1]
         wanted = words[-1].removesuffix("^{commit}")
         raise UserError(
-            f"--against: git says of {wanted!r}: {said}; name a commit of the checkout that the "
+            f"--against: git says of {wanted!r}: {message}; name a commit of the checkout that the "
             "suite runs from."
         ) from error

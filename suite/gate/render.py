@@ -22,7 +22,7 @@ _ORDER = ("slower", "unknown", "faster", "same")
 _COLOURS = {"slower": "#d55e00", "faster": "#009e73", "same": "#0072b2", "unknown": "#8c8c8c"}
 
 
-def markdown(outcome: GateOutcome) -> str:
+def gate_markdown(outcome: GateOutcome) -> str:
     """Return a heading, the table of all cases with the worst first, and further remarks."""
     rows = [
         _row(result)
@@ -32,12 +32,12 @@ def markdown(outcome: GateOutcome) -> str:
     measured = outcome.measurement
     state = " with changes" if measured.dirty else ""
     lines = [
-        f"### Performance: {headline(outcome)}",
+        f"### Performance: {gate_headline(outcome)}",
         "",
         table,
         "",
-        "Ratio: time over that of plain work of the same kind beside it. Change: of the ratio, "
-        f"against {_other(outcome)}. Beyond the threshold it is no longer noise. Counts: operators "
+        "Ratio: time over that of plain work of the same kind beside it. Change: change of the "
+        f"ratio against {_other(outcome)}; it is not noise beyond the threshold. Counts: operators "
         "dispatched, synchronisations, peak of allocated memory, instructions.",
         "",
         f"fewshot-suite {measured.suite_version}, commit {measured.commit or 'none'}{state}, on "
@@ -48,7 +48,7 @@ def markdown(outcome: GateOutcome) -> str:
     return "\n".join(lines) + "\n"
 
 
-def headline(outcome: GateOutcome) -> str:
+def gate_headline(outcome: GateOutcome) -> str:
     """Return the number of cases with each verdict, in words."""
     if outcome.made:
         return f"a baseline of {len(outcome.measurement.cases)} cases was made, nothing is judged"
@@ -101,7 +101,7 @@ def machine_readable(outcome: GateOutcome) -> dict[str, Any]:
         for r in outcome.results
     }
     return {
-        "verdict": headline(outcome),
+        "verdict": gate_headline(outcome),
         "slower": any(r.verdict == "slower" for r in outcome.results),
         "against": outcome.against,
         "baseline_made": outcome.made,

@@ -12,21 +12,21 @@ from suite.gate.decision import (
     Count,
     SpeedVerdict,
     Time,
-    compare,
+    compare_count,
     confirmed,
-    judge,
+    judge_time,
     overall,
     ratios,
 )
 from suite.gate.files import Folder, MeasuredCase, Measurement
-from suite.gate.measure import Effort, Samples, Say, look_again, measure
+from suite.gate.measure import Effort, Samples, Say, look_again, measure_trees
 from suite.gate.process import HERE
 from suite.gate.worker import WorkerSetting
 from suite.records.provenance import commit_of
 
 #: Maximum number of cases that are measured again; the slowest ones, because time is short.
 LOOKS = 4
-ONCE = "slower in one moment alone"
+ONCE = "slower only at one moment"
 
 
 class CaseResult(NamedTuple):
@@ -66,16 +66,16 @@ def results(
         failed: reasons of the cases that fail now, by name.
         had: names of cases that could be measured before.
     """
-    found = []
+    case_results = []
     for name, measured in now.cases.items():
         base = before.cases.get(name) if before else None
         ratio = math.exp(float(ratios(measured.all_blocks).mean()))
         numbers = ratio, measured.milliseconds
         if base is None or base.cell_sha256 != measured.cell_sha256:
             why = "no baseline yet" if base is None else "another cell than the baseline's"
-            found.append(CaseResult(name, "unknown", *numbers, None, {}, why))
+            case_results.append(CaseResult(name, "unknown", *numbers, None, {}, why))
             continue
-        spent = judge(base.all_blocks, measured.all_blocks)
+        spent = judge_time(base.all_blocks, measured.all_blocks)
         once = (
             spent.verdict == "slower"
             and measured.again
@@ -84,19 +84,19 @@ def results(
         if once:
             spent = spent._replace(verdict="unknown")
         counts = {
-            key: compare(key, base.counts[key], value)
+            key: compare_count(key, base.counts[key], value)
             for key, value in measured.counts.items()
             if key in base.counts
         }
         verdict = overall([spent.verdict, *(count.verdict for count in counts.values())])
         why = ONCE if once else "too noisy"
         reason = why if verdict == "unknown" else _reason(verdict, spent, counts)
-        found.append(CaseResult(name, verdict, *numbers, spent, counts, reason))
+        case_results.append(CaseResult(name, verdict, *numbers, spent, counts, reason))
     for name, why in failed.items():
         # A case that could be measured before and fails now must not pass.
         broken: SpeedVerdict = "slower" if name in had else "unknown"
-        found.append(CaseResult(name, broken, 0.0, 0.0, None, {}, f"not measured: {why}"))
-    return found
+        case_results.append(CaseResult(name, broken, 0.0, 0.0, None, {}, f"not measured: {why}"))
+    return case_results
 
 
 def _reason(verdict: SpeedVerdict, spent: Time, counts: dict[str, Count]) -> str:
@@ -115,22 +115,22 @@ def against_baseline(
     baseline = None if update else folder.baseline()
     commit = commit_of(HERE)
     if baseline is None:
-        [samples] = measure([HERE], setting, effort.of_baseline(), say)
+        [samples] = measure_trees([HERE], setting, effort.of_baseline(), say)
         now = samples.measurement(folder.name, commit)
-        found = _something(results(None, now, samples.failed))
+        case_results = _something(results(None, now, samples.failed))
         folder.keep(now.model_copy(update={"cases": _kept(folder, update) | now.cases}))
-        return GateOutcome(found, now, True, [], "baseline")
+        return GateOutcome(case_results, now, True, [], "baseline")
 
-    def told(found: Sequence[Samples]) -> tuple[list[CaseResult], Measurement]:
-        now = found[0].measurement(folder.name, commit)
-        return results(baseline, now, found[0].failed, baseline.cases), now
+    def compare(samples: Sequence[Samples]) -> tuple[list[CaseResult], Measurement]:
+        now = samples[0].measurement(folder.name, commit)
+        return results(baseline, now, samples[0].failed, baseline.cases), now
 
-    found, now = _twice([HERE], setting, effort, say, told)
-    slower = {result.name for result in found if result.verdict == "slower"}
+    case_results, now = _twice([HERE], setting, effort, say, compare)
+    slower = {result.name for result in case_results if result.verdict == "slower"}
     fresh, counted = _joined(baseline, now, slower)
     if fresh or counted:
         folder.keep(baseline.model_copy(update={"cases": baseline.cases | fresh | counted}))
-    return GateOutcome(found, now, False, list(fresh), "baseline")
+    return GateOutcome(case_results, now, False, list(fresh), "baseline")
 
 
 def against_commit(
@@ -143,19 +143,19 @@ def against_commit(
     """
     tree, commit = other
 
-    def told(found: Sequence[Samples]) -> tuple[list[CaseResult], Measurement]:
-        there, here = found
-        old = there.measurement(machine, (commit, False))
-        now = here.measurement(machine, commit_of(HERE))
-        lost = {name: f"in {commit[:9]}: {why}" for name, why in there.failed.items()}
+    def compare(samples: Sequence[Samples]) -> tuple[list[CaseResult], Measurement]:
+        theirs, ours = samples
+        old = theirs.measurement(machine, (commit, False))
+        now = ours.measurement(machine, commit_of(HERE))
+        lost = {name: f"in {commit[:9]}: {why}" for name, why in theirs.failed.items()}
         now = now.model_copy(
             update={"cases": {name: now.cases[name] for name in now.cases if name not in lost}}
         )
         had = [plan.name for plan in setting.plans if plan.name not in lost]
-        return results(old, now, lost | here.failed, had), now
+        return results(old, now, lost | ours.failed, had), now
 
-    found, now = _twice([tree, HERE], setting, effort, say, told)
-    return GateOutcome(found, now, False, [], commit)
+    case_results, now = _twice([tree, HERE], setting, effort, say, compare)
+    return GateOutcome(case_results, now, False, [], commit)
 
 
 def _twice(
@@ -163,32 +163,34 @@ def _twice(
     setting: WorkerSetting,
     effort: Effort,
     say: Say,
-    told: Callable[[Sequence[Samples]], tuple[list[CaseResult], Measurement]],
+    compare: Callable[[Sequence[Samples]], tuple[list[CaseResult], Measurement]],
 ) -> tuple[list[CaseResult], Measurement]:
-    """Measure, then measure again the cases that look slower; return what ``told`` makes of it."""
-    samples = measure(trees, setting, effort, say)
-    found = _something(told(samples)[0])
-    names = _suspects(found)
+    """Measure, then measure again the cases that look slower; return the results of ``compare``."""
+    samples = measure_trees(trees, setting, effort, say)
+    case_results = _something(compare(samples)[0])
+    names = _suspects(case_results)
     if names:
         suspects = [plan for plan in setting.plans if plan.name in names]
         look_again(trees, setting._replace(plans=suspects), effort, samples, say)
-    found, now = told(samples)
-    if names and not any(r.name in names and r.verdict == "slower" for r in found):
+    case_results, now = compare(samples)
+    if names and not any(r.name in names and r.verdict == "slower" for r in case_results):
         # No second look confirmed a slowdown, so a passing disturbance caused the first results.
         # The cases that there was no time to measure again are then not called slower either.
-        found = [r._replace(verdict="unknown", reason=ONCE) if _by_time(r) else r for r in found]
-    return found, now
+        case_results = [
+            r._replace(verdict="unknown", reason=ONCE) if _by_time(r) else r for r in case_results
+        ]
+    return case_results, now
 
 
-def _suspects(found: Sequence[CaseResult]) -> list[str]:
+def _suspects(case_results: Sequence[CaseResult]) -> list[str]:
     """Return the cases whose time looks slower; none if an exact count has already grown."""
-    if any(count.verdict == "slower" for r in found for count in r.counts.values()):
+    if any(count.verdict == "slower" for r in case_results for count in r.counts.values()):
         return []
     # These changes exceed their thresholds, even if the samples are too few to be sure; the cases
     # that are surely slower come first.
     looks = [
         (r.verdict != "slower", -r.time.change, r.name)
-        for r in found
+        for r in case_results
         if r.time is not None and r.time.change > r.time.threshold
     ]
     return [name for *_, name in sorted(looks)][:LOOKS]
@@ -199,12 +201,12 @@ def _by_time(result: CaseResult) -> bool:
     return result.time is not None and result.verdict == result.time.verdict == "slower"
 
 
-def _something(found: list[CaseResult]) -> list[CaseResult]:
+def _something(case_results: list[CaseResult]) -> list[CaseResult]:
     """Return the results; raise `UserError` if no case was measured."""
-    if not any(result.milliseconds > 0 for result in found):
-        why = next((result.reason for result in found), "the profile has no case")
+    if not any(result.milliseconds > 0 for result in case_results):
+        why = next((result.reason for result in case_results), "the profile has no case")
         raise UserError(f"the gate measured nothing: {why.removeprefix('not measured: ')}.")
-    return found
+    return case_results
 
 
 def _kept(folder: Folder, update: bool) -> dict[str, MeasuredCase]:

@@ -38,20 +38,20 @@ class TimeSampler:
         The order within a pair changes with every pair, so that a drift of the clock cancels. A
         case whose samples take seconds has one pair.
         """
-        found: list[tuple[float, float]] = []
+        pairs: list[tuple[float, float]] = []
         if self._case.long:
             least, seconds = 1, 0.0
         began = time.perf_counter()
         with _without_collector():
-            while len(found) < least or time.perf_counter() - began < seconds:
+            while len(pairs) < least or time.perf_counter() - began < seconds:
                 pair = [0.0, 0.0]
                 for which in (1, 0) if self._turn else (0, 1):
                     pair[which] = _seconds(
                         self._works[which], self._repeats[which], self._case.device
                     )
                 self._turn = not self._turn
-                found.append((pair[0], pair[1]))
-        return found
+                pairs.append((pair[0], pair[1]))
+        return pairs
 
 
 def _seconds(work: TimedWork, repetitions: int, device: torch.device) -> float:

@@ -3,7 +3,7 @@
 Questions and answers are lines of JSON. The first line is a `WorkerSetting`. The questions are
 ``["ready"]``, answered by the cases that cannot be measured, ``["pairs", name, seconds]``, answered
 by pairs of seconds, and ``["counts", name]``, answered by `Counts`. An answer is
-``{"found": ...}``, or ``{"failed": text}`` if a case fails.
+``{"result": ...}``, or ``{"failed": text}`` if a case fails.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, TextIO
 
 from suite.core import registry
 from suite.core.errors import UserError
-from suite.gate.cases import Case, Plan, build
+from suite.gate.cases import Case, Plan, build_case
 from suite.gate.counts import count
 from suite.gate.sampling import TimeSampler
 
@@ -44,7 +44,7 @@ class Measurer:
     def case(self, name: str) -> Case:
         """Return a case, which is built once."""
         if name not in self._cases:
-            self._cases[name] = build(self._plans[name], self._data)
+            self._cases[name] = build_case(self._plans[name], self._data)
         return self._cases[name]
 
     def ready(self) -> dict[str, str]:
@@ -71,7 +71,7 @@ class Measurer:
 
 def _answer(measurer: Measurer, question: list[Any]) -> dict[str, Any]:
     try:
-        return {"found": getattr(measurer, question[0])(*question[1:])}
+        return {"result": getattr(measurer, question[0])(*question[1:])}
     except Exception as error:
         return {"failed": _sentence(error)}
 

@@ -10,7 +10,7 @@ import torch
 from suite.cell.timing import count_flops
 from suite.config.cell import Cell
 from suite.core.streams import Stream
-from suite.models.base import build
+from suite.models.base import build_model
 
 #: Cost of one gradient in forward passes, and the factor that second order adds to a gradient.
 GRADIENT, SECOND_ORDER = 3, 2
@@ -48,7 +48,7 @@ def _forward_flops(model: str, input_shape: tuple[int, ...], outputs: int) -> in
     """Return the FLOP of a model's forward pass for one example."""
     options = json.loads(model)
     try:
-        built = build(options.pop("name"), options, input_shape, outputs, Stream("cost"))
+        built = build_model(options.pop("name"), options, input_shape, outputs, Stream("cost"))
         two = torch.zeros(2, *input_shape)  # batch norm needs two examples
         return (count_flops(lambda: built(two)) or 0) // 2
     except Exception:  # the model's cells fail, too, and report the reason

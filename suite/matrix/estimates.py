@@ -45,8 +45,8 @@ class Estimates:
 
     def known(self, cell: Cell) -> float | None:
         """Return the seconds of cells with records that differ from this one only by the seed."""
-        found = self._seconds.get(self._kind(cell))
-        return None if found is None else median(found)
+        seconds = self._seconds.get(self._kind(cell))
+        return None if seconds is None else median(seconds)
 
     def seconds(self, cell: Cell) -> float | None:
         """Return the known seconds, else a guess from the most similar records of the device.
@@ -72,14 +72,14 @@ class Estimates:
             if self._like[other].numerics.device == cell.numerics.device
         }
         nearest = min(distances.values(), default=0)
-        own = cost(cell) / cell.numerics.shards
-        found = []
-        for other, distance in distances.items():
-            if distance == nearest:
-                like = self._like[other]
-                theirs = cost(like) / like.numerics.shards
-                found.append(median(self._seconds[other]) * own / max(theirs, 1))
-        return mean(found) if found else None
+        guesses = [
+            median(self._seconds[other])
+            * _process_cost(cell)
+            / max(_process_cost(self._like[other]), 1)
+            for other, distance in distances.items()
+            if distance == nearest
+        ]
+        return mean(guesses) if guesses else None
 
     def _kind(self, cell: Cell) -> str:
         kind = kind_of(cell)
@@ -87,6 +87,11 @@ class Estimates:
             self._like[kind] = cell
             self._items[kind] = frozenset(_items(cell.description() | {"seed": 0}))
         return kind
+
+
+def _process_cost(cell: Cell) -> float:
+    """Return the cost of a cell for each of its processes."""
+    return cost(cell) / cell.numerics.shards
 
 
 def kind_of(cell: Cell) -> str:

@@ -19,7 +19,7 @@ from suite.core import registry
 from suite.core.episodes import EpisodeContext
 from suite.core.errors import UserError
 from suite.matrix.estimates import Estimates, kind_of
-from suite.matrix.progress import duration
+from suite.matrix.progress import in_words
 from suite.matrix.schedule import makespan
 from suite.records.schema import Record
 from suite.records.store import Store
@@ -28,7 +28,7 @@ from suite.records.store import Store
 LONG = 2.0
 
 
-def show(
+def show_cells(
     cells: Sequence[Cell],
     store: Store,
     data: Path | None,
@@ -45,24 +45,24 @@ def show(
     if not details:
         for cell in cells:
             seconds = estimates.known(cell)
-            print(cell.label if seconds is None else f"{cell.label}  {duration(seconds)}")
+            print(cell.label if seconds is None else f"{cell.label}  {in_words(seconds)}")
         return
     trials = _Trials(data, estimates)
-    rows, left, done, untold = [], [], 0, 0
+    rows, left, done, unknown = [], [], 0, 0
     for cell in cells:
         record = store.find(cell)
         seconds, why = trials.seconds(cell)
-        untold += seconds is None
+        unknown += seconds is None
         done += record is not None
         if record is None and seconds is not None:
             left.append((cell.numerics.device, seconds))
-        told = why if seconds is None else duration(seconds)
-        rows.append([cell.label, _parameters(cell), _state(record), told])
+        shown = why if seconds is None else in_words(seconds)
+        rows.append([cell.label, _parameters(cell), _state(record), shown])
     headers = ["cell", "parameters", "state", "time"]
     console.print(tabulate(rows, headers, tablefmt="simple"), markup=False, soft_wrap=True)
-    others = f", and {untold} cells of unknown time" if untold else ""
+    others = f", and {unknown} cells of unknown time" if unknown else ""
     left.sort(key=lambda cell: cell[1], reverse=True)
-    whole = duration(makespan(left, lanes))
+    whole = in_words(makespan(left, lanes))
     console.print(f"{len(cells)} cells, {done} done; about {whole} to go{others}.")
 
 
@@ -131,6 +131,6 @@ def _state(record: Record | None) -> str:
 
 def _parameters(cell: Cell) -> str:
     train = cell.protocol.train
-    own = ", ".join(f"{k}={v}" for k, v in cell.algorithm.items() if k != "name")
+    parameters = ", ".join(f"{k}={v}" for k, v in cell.algorithm.items() if k != "name")
     size = f"{train.ways}-way {train.shots}-shot"
-    return f"{size}, {train.steps} x {train.meta_batch} episodes; {own}"
+    return f"{size}, {train.steps} x {train.meta_batch} episodes; {parameters}"

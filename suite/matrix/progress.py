@@ -1,4 +1,4 @@
-"""Progress display of a matrix: bars on a terminal, plain lines elsewhere."""
+"""Progress display of a matrix: bars on a terminal, plain lines if there is none."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ class _Left(TimeRemainingColumn):
         """Return the time until the given end, or else until the end at the current rate."""
         if (end := task.fields.get("end")) is None:
             return super().render(task)
-        return Text(duration(max(0.0, end - time.monotonic())), style="progress.remaining")
+        return Text(in_words(max(0.0, end - time.monotonic())), style="progress.remaining")
 
 
-def duration(seconds: float) -> str:
+def in_words(seconds: float) -> str:
     """Return a duration in the largest unit of which it has at least two."""
     for unit, size in (("days", 86400), ("hours", 3600), ("minutes", 60)):
         if seconds >= 2 * size:
@@ -60,7 +60,7 @@ class Progress:
     def __init__(self, console: Console) -> None:
         self.console = console
         self._at, self._total = 0, 0
-        self._said: dict[str, float] = {}  # time of the last plain line about a cell, or a wait
+        self._printed: dict[str, float] = {}  # time of the last line; "" is a wait
         self._bars: Bars | None = None
         self._shown: dict[str, TaskID] = {}
         self._free: list[TaskID] = []
@@ -73,9 +73,9 @@ class Progress:
     def over(self, total: int, skipped: int, left: float | None = None) -> Iterator[None]:
         """Show progress while the block runs over ``total`` cells, ``left`` seconds in all."""
         self._at, self._total = 0, total
-        self._said = {"": time.monotonic()}
+        self._printed = {"": time.monotonic()}
         if skipped:
-            about = f", about {duration(left)}" if left else ""
+            about = f", about {in_words(left)}" if left else ""
             self.note(f"{skipped} cells are done already; {total} to do{about}.")
         if not self.console.is_terminal:
             yield
@@ -99,7 +99,7 @@ class Progress:
 
     def begin(self, label: str) -> None:
         """Show that a cell begins."""
-        self._said[label] = time.monotonic()
+        self._printed[label] = time.monotonic()
         if self._bars is not None:
             new = not self._free
             bar = self._bars.add_task(label, total=None, rate=True) if new else self._free.pop()
@@ -135,17 +135,17 @@ class Progress:
                 self._bars.update(bar, visible=False)
                 self._free.append(bar)
             self._bars.update(self._matrix, advance=1, end=_end(left))
-        more = f" (about {duration(left)} to go)" if left else ""
+        more = f" (about {in_words(left)} to go)" if left else ""
         self.note(f"[{self._at}/{self._total}] {label}: {outcome}{more}")
-        self._said.pop(label, None)
-        self._said[""] = time.monotonic()
+        self._printed.pop(label, None)
+        self._printed[""] = time.monotonic()
 
-    def _due(self, what: str) -> bool:
-        """Return whether it is time for another plain line about ``what``."""
+    def _due(self, label: str) -> bool:
+        """Return whether it is time for another plain line about ``label``."""
         now = time.monotonic()
-        if now - self._said[what] <= LINE_EVERY:
+        if now - self._printed[label] <= LINE_EVERY:
             return False
-        self._said[what] = now
+        self._printed[label] = now
         return True
 
 

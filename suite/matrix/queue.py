@@ -22,7 +22,7 @@ POLL = 0.5
 class _Held(NamedTuple):
     cell: Cell
     since: float
-    claim: ExitStack
+    lock: ExitStack
 
 
 class CellQueue:
@@ -46,7 +46,7 @@ class CellQueue:
         self._sort()
         self._looked: dict[frozenset[str], float] = {}
         #: Records of cells that another run has done in the meantime.
-        self.found: list[Record] = []
+        self.done_by_others: list[Record] = []
         #: Whether another run holds or held cells: it may have slowed down the timed work.
         self.met_others = False
 
@@ -58,7 +58,7 @@ class CellQueue:
         trace: TracebackType | None,
     ) -> None:  # fmt: skip
         for held in self._held.values():
-            held.claim.close()
+            held.lock.close()
 
     def left(self) -> bool:
         """Return whether there are cells that are neither done nor taken by this run."""
@@ -70,8 +70,8 @@ class CellQueue:
         if time.monotonic() - self._looked.get(kinds, float("-inf")) < POLL:
             return None  # other runs rarely release cells, and each check takes a lock
         for cell in [cell for cell in self._waiting if cell.numerics.device in kinds]:
-            with ExitStack() as held:
-                if not held.enter_context(self._store.claim(cell)):
+            with ExitStack() as lock:
+                if not lock.enter_context(self._store.lock(cell)):
                     self.met_others = True
                     self._looked[kinds] = time.monotonic()
                     continue
@@ -80,17 +80,17 @@ class CellQueue:
                 if record is None:
                     for path in self._store.make_room(cell):
                         self._progress.note(f"invalid record, set aside: {path}")
-                    self._held[cell.label] = _Held(cell, time.monotonic(), held.pop_all())
+                    self._held[cell.label] = _Held(cell, time.monotonic(), lock.pop_all())
                     self._progress.begin(cell.label)
                     return cell
-                self.found.append(record)
+                self.done_by_others.append(record)
                 self._estimates.learn(record)
                 self._progress.finished(cell.label, "done by another run")
         return None
 
     def release(self, cell: Cell, record: Record | None) -> None:
         """Release a cell whose outcome is kept, and use its record for the estimates of others."""
-        self._held.pop(cell.label).claim.close()
+        self._held.pop(cell.label).lock.close()
         if record is not None:
             self._estimates.learn(record)
             self._sort()

@@ -86,55 +86,55 @@ def run_matrix(
         )
     paths = None if folder is None else Store(folder, store.profile)
     store.check_writable()
-    with store.to_itself():
+    with store.lock_folder():
         store.tidy()
         if paths:
             paths.tidy()
         for name in store.set_aside(cells):
             progress.note(f"set aside, of another description: {name}")
     summary, start = RunSummary(), time.perf_counter()
-    there, todo = [], []
+    existing, todo = [], []
     for cell in cells:
         record = store.find(cell)
         if record is None:
             todo.append(cell)
         else:
-            there.append(record)
+            existing.append(record)
 
     def checkpoint(cell: Cell) -> Checkpoint:
         path = paths.checkpoint(cell, keep_weights) if paths else None
         return Checkpoint(path, every=checkpoint_every, keep=keep_weights, note=progress.note)
 
-    for record in there:  # a run may have been killed just before it did this
+    for record in existing:  # a run may have been killed just before it did this
         Checkpoint(paths.checkpoint(record.cell) if paths else None).remove()
     for cell in todo:  # check all input first: an invalid last cell must not fail after hours
         _check(cell, data, executor.elsewhere)
     if executor.elsewhere:
         forget()
-    summary.skipped = len(there)
-    summary.diverged = [record.cell.label for record in there if record.status == "diverged"]
-    _warn(there, progress)
-    claims, lanes = CellQueue(todo, store, progress, Estimates(store.records())), executor.lanes
-    left = claims.seconds_left(lanes)
-    with claims, progress.over(len(todo), summary.skipped, left):
+    summary.skipped = len(existing)
+    summary.diverged = [record.cell.label for record in existing if record.status == "diverged"]
+    _warn(existing, progress)
+    queue, lanes = CellQueue(todo, store, progress, Estimates(store.records())), executor.lanes
+    left = queue.seconds_left(lanes)
+    with queue, progress.over(len(todo), summary.skipped, left):
         work = RunWork(
             store.profile,
             data,
-            alone=lambda: alone and not claims.met_others,
+            alone=lambda: alone and not queue.met_others,
             checkpoint=checkpoint,
             step=progress.step,
             note=progress.note,
         )
-        with closing(executor.run(claims, work)) as outcomes:
+        with closing(executor.run(queue, work)) as outcomes:
             for outcome in outcomes:
-                said = _keep(outcome, store, summary)
+                message = _keep(outcome, store, summary)
                 if outcome.record is not None:
                     checkpoint(outcome.cell).remove()
-                claims.release(outcome.cell, outcome.record)
-                progress.finished(outcome.cell.label, said, claims.seconds_left(lanes))
+                queue.release(outcome.cell, outcome.record)
+                progress.finished(outcome.cell.label, message, queue.seconds_left(lanes))
         signals.raise_if_requested()
-    summary.skipped += len(claims.found)
-    summary.diverged += [r.cell.label for r in claims.found if r.status == "diverged"]
+    summary.skipped += len(queue.done_by_others)
+    summary.diverged += [r.cell.label for r in queue.done_by_others if r.status == "diverged"]
     summary.seconds = time.perf_counter() - start
     return summary
 

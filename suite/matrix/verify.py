@@ -16,7 +16,7 @@ from suite.core import devices
 from suite.core.episodes import draws_sha256
 from suite.core.errors import UserError
 from suite.records.files import Arrays
-from suite.records.provenance import provenance
+from suite.records.provenance import current_provenance
 from suite.records.schema import ArrayNames, Record
 from suite.records.store import Store, file_stem
 
@@ -45,12 +45,12 @@ def verify(
     drawn: dict[str, str] = {}
     for record in records:
         name = file_stem(record.cell)
-        problems += [f"{name}: {what}" for what in _of_arrays(store, record)]
-        problems += [f"{name}: {what}" for what in _of_episodes(record, data, drawn)]
+        problems += [f"{name}: {problem}" for problem in _array_problems(store, record)]
+        problems += [f"{name}: {problem}" for problem in _episode_problems(record, data, drawn)]
     problems += [f"{name}: arrays without a record" for name in _orphans(store)]
     say(f"{len(records)} records read, {len(drawn)} sets of test episodes drawn again.")
     for label in rerun:
-        problems += _of_results(by_label[label], data, say)
+        problems += _result_problems(by_label[label], data, say)
     return problems
 
 
@@ -62,7 +62,7 @@ def _orphans(store: Store) -> list[str]:
     ]
 
 
-def _of_arrays(store: Store, record: Record) -> Iterator[str]:
+def _array_problems(store: Store, record: Record) -> Iterator[str]:
     if (record.results is None) != (record.status == "diverged"):
         yield f"it says {record.status} and has {'no ' if record.results is None else ''}results"
     if record.results is None:
@@ -73,13 +73,13 @@ def _of_arrays(store: Store, record: Record) -> Iterator[str]:
         yield str(error)
         return
     for protocol in record.cell.protocol.evaluations:
-        told = record.results.evaluations.get(protocol.name)
+        result = record.results.evaluations.get(protocol.name)
         scores = arrays.get(ArrayNames.SCORES + protocol.name)
-        if told is None or scores is None:
+        if result is None or scores is None:
             yield f"its evaluation {protocol.name!r} is missing"
         elif scores.shape != (protocol.episodes, len(protocol.scored_steps)):
             yield f"its scores of {protocol.name!r} have the shape {scores.shape}"
-        elif told != summarise(told.metric, protocol, scores, told.episodes_sha256):
+        elif result != summarise(result.metric, protocol, scores, result.episodes_sha256):
             yield f"its summary of {protocol.name!r} is not that of its scores"
         elif protocol.by_class and not _hits_match(arrays, protocol, scores):
             yield f"its hits by class of {protocol.name!r} are not those of its scores"
@@ -90,15 +90,15 @@ def _hits_match(arrays: Arrays, protocol: EvaluationProtocol, scores: np.ndarray
     hits = arrays.get(f"{ArrayNames.BY_CLASS}{protocol.name}/hits")
     if hits is None:
         return False
-    of_episodes = np.nan_to_num(scores.astype(np.float64)).sum(0) * protocol.query_size
-    return np.array_equal(hits.sum(0), of_episodes.round())
+    total = np.nan_to_num(scores.astype(np.float64)).sum(0) * protocol.query_size
+    return np.array_equal(hits.sum(0), total.round())
 
 
-def _of_episodes(record: Record, data: Path | None, drawn: dict[str, str]) -> Iterator[str]:
+def _episode_problems(record: Record, data: Path | None, drawn: dict[str, str]) -> Iterator[str]:
     if record.results is None:
         return
     for protocol in record.cell.protocol.evaluations:
-        told = record.results.evaluations.get(protocol.name)
+        result = record.results.evaluations.get(protocol.name)
         spec = protocol.model_dump(mode="json", exclude={"name", "steps", "report_step"})
         key = json.dumps([record.cell.data_key(), spec], sort_keys=True)
         if key not in drawn:
@@ -107,7 +107,7 @@ def _of_episodes(record: Record, data: Path | None, drawn: dict[str, str]) -> It
             except UserError as error:
                 yield f"its test episodes cannot be drawn again: {error}"
                 continue
-        if told is not None and told.episodes_sha256 != drawn[key]:
+        if result is not None and result.episodes_sha256 != drawn[key]:
             yield f"its test episodes of {protocol.name!r} are not those that it describes"
 
 
@@ -125,7 +125,9 @@ def _episodes_sha256(cell: Cell, protocol: EvaluationProtocol, data: Path | None
     return draws_sha256(np.concatenate(draw_ids))
 
 
-def _of_results(record: Record, data: Path | None, say: Callable[[str], None]) -> Iterator[str]:
+def _result_problems(
+    record: Record, data: Path | None, say: Callable[[str], None]
+) -> Iterator[str]:
     cell = record.cell
     devices.resolve([cell.numerics.device])
     device = torch.device(cell.numerics.device)
@@ -139,15 +141,11 @@ def _of_results(record: Record, data: Path | None, say: Callable[[str], None]) -
     if again.result_sha256 == record.result_sha256:
         say(f"{cell.label}: computed again, equal to the bit.")
         return
-    here, there = provenance(device, 1), record.provenance
-    other = [
-        f"{what} {then!r} then, {now!r} now"
-        for what, then, now in (
-            ("processor", there.processor, here.processor),
-            ("accelerator", there.accelerator, here.accelerator),
-            ("versions", there.versions, here.versions),
-        )
-        if then != now
+    then, now = record.provenance, current_provenance(device, 1)
+    differences = [
+        f"{name} {getattr(then, name)!r} then, {getattr(now, name)!r} now"
+        for name in ("processor", "accelerator", "versions")
+        if getattr(then, name) != getattr(now, name)
     ]
-    because = f" ({'; '.join(other)})" if other else ""
+    because = f" ({'; '.join(differences)})" if differences else ""
     yield f"{file_stem(cell)}: computed again, its results differ{because}"

@@ -47,7 +47,7 @@ def check_options(name: str, options: dict[str, Any]) -> dict[str, Any]:
     return validated(options_of(name), options, f"model {name}").model_dump(mode="json")
 
 
-def build(
+def build_model(
     name: str,
     options: dict[str, Any],
     input_shape: tuple[int, ...],

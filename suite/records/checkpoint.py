@@ -74,26 +74,26 @@ class Checkpoint:
         if self.path is None or not self.path.is_file():
             return None
         try:
-            content = self.path.read_bytes()
+            file_content = self.path.read_bytes()
         except OSError as error:
             raise UserError(
                 f"the checkpoint {str(self.path)!r} cannot be read: {error.strerror or error}; "
                 "make it readable, or move it away to start again."
             ) from error
         try:
-            with np.load(io.BytesIO(content), allow_pickle=False) as file:
+            with np.load(io.BytesIO(file_content), allow_pickle=False) as file:
                 arrays = {name: file[name] for name in file.files}
             checksum = str(arrays.pop(_CHECKSUM))
             if checksum != arrays_sha256(arrays):
                 raise ValueError("its checksum is not that of its contents")
-            found = json.loads(str(arrays.pop(_TEXT)))
+            content = json.loads(str(arrays.pop(_TEXT)))
         except Exception as error:  # a damaged zip can raise almost any error
             self._set_aside(f"it is damaged ({error})")
             return None
-        if other := self._other(found["identity"]):
+        if other := self._other(content["identity"]):
             self._set_aside(f"it is of another {', '.join(other)}")
             return None
-        return found["state"], arrays
+        return content["state"], arrays
 
     def _other(self, identity: dict[str, Any]) -> list[str]:
         """Return the names of the values that differ from this run's identity."""

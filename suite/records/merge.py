@@ -16,7 +16,7 @@ class Merged:
     """Result of a merge."""
 
     copied: int = 0
-    there: int = 0
+    existing: int = 0
     """Number of records whose results existed already."""
     problems: list[str] = field(default_factory=list)
     """Files that were not copied, each with the reason."""
@@ -38,9 +38,9 @@ def merge(into: Store, folders: Sequence[Path]) -> Merged:
     """
     into.check_writable()
     merged, todo = Merged(), []
-    with into.to_itself():
+    with into.lock_folder():
         into.tidy()
-        seen = {r.cell.label: (into, r) for r in _whole(into, Merged())}
+        seen = {r.cell.label: (into, r) for r in _complete(into, Merged())}
         for folder in folders:
             store = Store(folder, into.profile)
             if not store.folder.is_dir():
@@ -48,21 +48,21 @@ def merge(into: Store, folders: Sequence[Path]) -> Merged:
                     f"there are no records of profile {into.profile!r} in {str(folder)!r}; name "
                     "results folders, as in --results."
                 )
-            for record in _whole(store, merged):
+            for record in _complete(store, merged):
                 old, first = seen.setdefault(record.cell.label, (store, record))
                 if first is record:
                     todo.append((store, record))
                     continue
                 _same(old, first, store, record)
-                merged.there += 1
+                merged.existing += 1
         for store, record in todo:
             _copy(store, record, into, merged)
     return merged
 
 
-def _whole(store: Store, merged: Merged) -> list[Record]:
+def _complete(store: Store, merged: Merged) -> list[Record]:
     """Return the records of a store whose arrays are also complete."""
-    found = []
+    records = []
     for record in store.records():
         try:
             if record.results is not None:
@@ -70,9 +70,9 @@ def _whole(store: Store, merged: Merged) -> list[Record]:
         except UserError as error:
             merged.problems.append(str(error))
         else:
-            found.append(record)
+            records.append(record)
     merged.problems += [f"{store.folder}: {problem}" for problem in store.problems]
-    return found
+    return records
 
 
 def _same(old: Store, first: Record, new: Store, second: Record) -> None:
@@ -92,10 +92,11 @@ def _place(store: Store, record: Record) -> str:
 
 
 def _copy(store: Store, record: Record, into: Store, merged: Merged) -> None:
-    with into.claim(record.cell) as mine:
-        if not mine:
+    with into.lock(record.cell) as held:
+        if not held:
             merged.problems.append(
-                f"{_place(store, record)} is left: a run computes its cell in {str(into.results)!r}"
+                f"{_place(store, record)} is not copied: a run computes its cell in "
+                f"{str(into.results)!r}"
             )
             return
         into.make_room(record.cell)  # an incomplete record may be in the way

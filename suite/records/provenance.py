@@ -37,7 +37,7 @@ COMPUTING = ("algorithms", "cell", "config", "core", "engines", "models", "tasks
 _ROOT = Path(__file__).resolve().parents[2]
 
 
-def provenance(device: torch.device, threads: int) -> Provenance:
+def current_provenance(device: torch.device, threads: int) -> Provenance:
     """Return the provenance of a cell that starts now on ``device``."""
     commit, dirty = commit_of(_ROOT)
     cuda = device.type == "cuda"
@@ -58,14 +58,14 @@ def provenance(device: torch.device, threads: int) -> Provenance:
 
 @functools.cache
 def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
+    versions = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
-            found[package] = metadata.version(package)
+            versions[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
-            found[package] = "none"
-    found["cuda"] = torch.version.cuda or "none"
-    return found
+            versions[package] = "none"
+    versions["cuda"] = torch.version.cuda or "none"
+    return versions
 
 
 def usable_cores() -> int:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from suite.config.cell import Cell, digest
 from suite.core.component import Strict
 
-#: Version of the schema: 2 added a hash of the whole record, 3 how the outer gradient was computed.
+#: Version of the schema: 2 added a hash of the whole record, 3 the mode of the outer gradient.
 #: Older records can still be read.
 SCHEMA: Literal[3] = 3
 READ = (1, 2, 3)
@@ -193,8 +193,8 @@ class Record(Strict):
         record = cls.model_validate_json(content)
         if record.sha256 != record.cell.sha256():
             raise ValueError("its hash is not that of its cell's description")
-        found = None if record.results is None else digest(values["results"])
-        if record.result_sha256 != found:
+        expected = None if record.results is None else digest(values["results"])
+        if record.result_sha256 != expected:
             raise ValueError("its result_sha256 is not that of its results")
         return record.model_copy(update={"record_sha256": ""})
 

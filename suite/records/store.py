@@ -21,7 +21,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from suite.config.cell import Cell, digest, results_versions
-from suite.core.errors import UserError
+from suite.core.errors import UserError, first_line
 from suite.records.files import (
     Arrays,
     arrays_sha256,
@@ -93,30 +93,30 @@ class Store:
         return self.results / "checkpoints" / self.profile / f"{file_stem(cell)}.npz"
 
     @contextmanager
-    def claim(self, cell: Cell) -> Iterator[bool]:
+    def lock(self, cell: Cell) -> Iterator[bool]:
         """Lock a cell while the block runs; yield False if another run holds it.
 
         The system releases the lock when this process ends, even if it is killed.
         """
-        lock = self._lock(_file_label(cell.label))
-        mine = _acquired(lock, 0)
+        lock = self._file_lock(_file_label(cell.label))
+        held = _acquired(lock, 0)
         try:
-            yield mine
+            yield held
         finally:
-            if mine:
+            if held:
                 lock.release()
 
     @contextmanager
-    def to_itself(self) -> Iterator[None]:
+    def lock_folder(self) -> Iterator[None]:
         """Prevent other runs from moving files or writing reports while the block runs."""
-        lock = self._lock("folder")
+        lock = self._file_lock("folder")
         _acquired(lock, -1)
         try:
             yield
         finally:
             lock.release()
 
-    def _lock(self, name: str) -> FileLock:
+    def _file_lock(self, name: str) -> FileLock:
         return FileLock(self.results / "locks" / self.profile / f"{name}.lock")
 
     def tidy(self) -> None:
@@ -139,9 +139,9 @@ class Store:
         An edited profile makes different cells with the old names, and old and new cells must not
         appear in one table. Nothing is deleted.
         """
-        there: dict[str, list[Path]] = {}
+        by_label: dict[str, list[Path]] = {}
         for path in sorted(self.folder.glob("*.json")):
-            there.setdefault(path.stem.rpartition("--")[0], []).append(path)
+            by_label.setdefault(path.stem.rpartition("--")[0], []).append(path)
         moved = []
         for cell in cells:
             stem = file_stem(cell)
@@ -150,7 +150,7 @@ class Store:
                 for path in (old.with_suffix(".npz"), old):  # this cell's own record comes back
                     if path.exists():
                         moved_aside(path, "..")
-            for path in there.get(_file_label(cell.label), []):
+            for path in by_label.get(_file_label(cell.label), []):
                 if path.stem != stem and not self._alike(path, cell):
                     name = f"{path.name}{self._why_other(path, cell)}"
                     for file in (path.with_suffix(".npz"), path):
@@ -214,8 +214,8 @@ class Store:
 
     def records(self) -> list[Record]:
         """Return every complete record, in the order of the file names."""
-        found = [self._read(path) for path in sorted(self.folder.glob("*.json"))]
-        return [record for record in found if record is not None]
+        paths = sorted(self.folder.glob("*.json"))
+        return [record for path in paths if (record := self._read(path)) is not None]
 
     def arrays(self, record: Record) -> Arrays:
         """Return a record's arrays, checked against the hash in the record.
@@ -247,8 +247,7 @@ class Store:
             if record.results is not None and not path.with_suffix(".npz").is_file():
                 raise ValueError("its arrays are missing")
         except (ValueError, OSError, RecursionError, MemoryError) as error:
-            reason = next(iter(str(error).splitlines()), type(error).__name__)
-            self._problem(f"{path.name} is not a valid record ({reason})")
+            self._problem(f"{path.name} is not a valid record ({first_line(error)})")
             return None
         return record
 

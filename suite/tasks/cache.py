@@ -24,8 +24,8 @@ _CONTENT = "content_sha256"
 
 def folder() -> Path:
     """Return the cache folder: ``$FEWSHOT_SUITE_CACHE``, or ``fewshot-suite`` in the user's."""
-    if own := os.environ.get("FEWSHOT_SUITE_CACHE"):
-        return Path(own)
+    if chosen := os.environ.get("FEWSHOT_SUITE_CACHE"):
+        return Path(chosen)
     if user := os.environ.get("XDG_CACHE_HOME"):
         return Path(user) / "fewshot-suite"
     return Path(os.path.expanduser("~")) / ".cache" / "fewshot-suite"  # noqa: PTH111 (never raises)

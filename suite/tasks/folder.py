@@ -82,7 +82,7 @@ class ImageFolder(ImageTask):
                 f"{str(root)!r} is not a folder; pass --data FOLDER, or correct the task's folder."
             )
         look = folder_data.ImageFormat(self.size, self.channels, self.resize, self.jpeg)
-        arrays = folder_data.read(root, look)
+        arrays = folder_data.read_folder(root, look)
         shared = arrays["shared"].tolist()
         if shared and self.shared_images == "refuse":
             one, two = (str(root / path) for path in shared[0])

@@ -34,7 +34,7 @@ class ImageFormat(NamedTuple):
     jpeg: bool
 
 
-def read(root: Path, look: ImageFormat) -> cache.CachedArrays:
+def read_folder(root: Path, look: ImageFormat) -> cache.CachedArrays:
     """Return all images below the ``root`` of a data set.
 
     Returns:
@@ -43,16 +43,17 @@ def read(root: Path, look: ImageFormat) -> cache.CachedArrays:
         pictures that are the same to the bit in two splits.
 
     Raises:
-        UserError: if the data are missing, invalid or contradictory; see `folder_lists.find`.
+        UserError: if the data are missing, invalid or contradictory; see
+            `folder_lists.class_files`.
     """
-    classes = folder_lists.find(root)
+    classes = folder_lists.class_files(root)
     key = {
         "code": CODE,
         "files": fingerprint(root, classes),
         "look": look._asdict(),
         "pillow": PIL.__version__,
     }
-    return cache.cached("folder", key, lambda: decode(root, classes, look))
+    return cache.cached("folder", key, lambda: decode_folder(root, classes, look))
 
 
 def fingerprint(root: Path, classes: Labels) -> str:
@@ -74,7 +75,7 @@ def fingerprint(root: Path, classes: Labels) -> str:
     return digest.hexdigest()
 
 
-def decode(root: Path, classes: Labels, look: ImageFormat) -> cache.CachedArrays:
+def decode_folder(root: Path, classes: Labels, look: ImageFormat) -> cache.CachedArrays:
     """Decode every image into one array; record pictures that are in two splits."""
     names = sorted(classes)
     counts = np.array([len(classes[name]) for name in names])

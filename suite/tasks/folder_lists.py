@@ -50,16 +50,16 @@ class File(NamedTuple):
 Labels = dict[str, list[File]]
 
 
-def find(root: Path) -> Labels:
+def class_files(root: Path) -> Labels:
     """Return the images of each class, ``"train/n01532829"`` and so on, in order of file name.
 
     Raises:
         UserError: if there are no splits, if a list is invalid, or if a class or file is missing or
             in two places.
     """
-    found = _pick(root, ("",), is_dir)
-    if "train" in found and "test" in found:
-        return _joined(root, {split: _class_folders(root, path) for split, path in found.items()})
+    folders = _pick(root, ("",), is_dir)
+    if "train" in folders and "test" in folders:
+        return _joined(root, {split: _class_folders(root, path) for split, path in folders.items()})
     lists = _lists(root)
     base = next(folder for folder in IMAGE_FOLDERS if is_dir(root / folder))
     return _joined(root, {split: _listed(root, base, path) for split, path in lists.items()})
@@ -68,7 +68,7 @@ def find(root: Path) -> Labels:
 def safe(name: str) -> str:
     """Return a relative name; raise `ValueError` if it could leave the folder."""
     if {"", ".", ".."} & set(name.split("/")) or "\\" in name or "\0" in name or name[1:2] == ":":
-        raise ValueError(f"{name!r} is no plain name below a folder; write FOLDER/NAME")
+        raise ValueError(f"{name!r} is not a plain name below a folder; write FOLDER/NAME")
     return name
 
 
@@ -98,38 +98,38 @@ def _joined(root: Path, splits: dict[Split, Labels]) -> Labels:
     return classes
 
 
-def _pick(folder: Path, endings: tuple[str, ...], there: Callable) -> dict[Split, Path]:
+def _pick(folder: Path, endings: tuple[str, ...], exists: Callable) -> dict[Split, Path]:
     """Return the path in ``folder`` of each split that has one; see `SPLITS`."""
-    found: dict[Split, Path] = {}
+    chosen: dict[Split, Path] = {}
     for split, names in SPLITS.items():
         paths = [
-            path for n in names for ending in endings if there(path := folder / f"{n}{ending}")
+            path for n in names for ending in endings if exists(path := folder / f"{n}{ending}")
         ]
         if len(paths) > 1:
             raise UserError(
                 f"{str(folder)!r} has {paths[0].name} and {paths[1].name} for one split; leave one."
             )
         if paths:
-            found[split] = paths[0]
-    return found
+            chosen[split] = paths[0]
+    return chosen
 
 
 def _lists(root: Path) -> dict[Split, Path]:
-    """Return the list of each split; see the module for where they may lie."""
+    """Return the list of each split; see the module for the places that are searched."""
     splits = root / "splits"
     for place in ([root], [splits], [splits / name for name in _names(splits)]):
-        sets = {folder: found for folder in place if (found := _pick(folder, LISTS, is_file))}
+        sets = {folder: lists for folder in place if (lists := _pick(folder, LISTS, is_file))}
         if len(sets) > 1:
             one, two, *_ = sets
             raise UserError(
                 f"{str(one)!r} and {str(two)!r} both hold split lists; "
                 f"put those that you want into {str(splits)!r}."
             )
-        for folder, found in sets.items():
+        for folder, lists in sets.items():
             for needed in ("train", "test"):
-                if needed not in found:
+                if needed not in lists:
                     raise UserError(f"{str(folder)!r} has no {needed}.csv or .txt; add it.")
-            return found
+            return lists
     raise UserError(
         f"{str(root)!r} has no splits; put class folders into train/, val/ and test/ there, or "
         "lists train.csv, val.csv and test.csv (filename,label) or .txt (a class folder a line) "
@@ -191,7 +191,7 @@ def _csv_lines(path: Path) -> Iterator[tuple[int, str | None, str]]:
             yield reader.line_num, row[0], row[1]
     except csv.Error as error:
         raise UserError(
-            f"{str(path)!r}, line {reader.line_num} is no CSV ({error}); write FILENAME,LABEL."
+            f"{str(path)!r}, line {reader.line_num} is not CSV ({error}); write FILENAME,LABEL."
         ) from error
 
 
@@ -233,10 +233,10 @@ def _images(root: Path, folder: str) -> list[File]:
 def _file(root: Path, path: str) -> File | None:
     """Return a regular file, or None if there is none."""
     try:
-        found = (root / path).stat()
+        status = (root / path).stat()
     except (OSError, ValueError):  # an impossible name raises ValueError
         return None
-    return File(path, found.st_size, found.st_mtime_ns) if stat.S_ISREG(found.st_mode) else None
+    return File(path, status.st_size, status.st_mtime_ns) if stat.S_ISREG(status.st_mode) else None
 
 
 def _names(folder: Path) -> list[str]:

@@ -35,7 +35,7 @@ class Glyphs(ImageTask):
 
     def load(self, data: Path | None, device: torch.device) -> ImageSampler:
         """Return the sampler; ``data`` is not used. The first call makes the glyphs (seconds)."""
-        arrays = glyphs_data.read(self.distortion)
+        arrays = glyphs_data.read_glyphs(self.distortion)
         splits = {
             split: (arrays["split"] == i).nonzero()[0] for i, split in enumerate(glyphs_data.SPLITS)
         }

@@ -53,7 +53,7 @@ MIN_DRAWINGS = 10  # with 5 shots there are 5 queries left, as in MAML's tests
 ROTATION, SCALE, SHEAR, SHIFT = 12.0, (0.85, 1.1), 0.15, 1.5  # degrees; factor; slope; pixels
 
 
-def read(distortion: float) -> CachedArrays:
+def read_glyphs(distortion: float) -> CachedArrays:
     """Return the glyphs from the cache, or make them, which takes some seconds.
 
     Returns:
@@ -69,10 +69,10 @@ def read(distortion: float) -> CachedArrays:
         "unicode": unicodedata.unidata_version,
         "distortion": distortion,
     }
-    return cached("glyphs", key, lambda: build(fonts, distortion))
+    return cached("glyphs", key, lambda: make_glyphs(fonts, distortion))
 
 
-def build(fonts: Sequence[Path], distortion: float) -> CachedArrays:
+def make_glyphs(fonts: Sequence[Path], distortion: float) -> CachedArrays:
     """Render every character that all ``fonts`` have and make classes of them."""
     characters = sorted(
         (c for c in map(chr, _common(fonts)) if unicodedata.category(c)[0] not in "MZC"),

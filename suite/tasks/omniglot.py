@@ -67,8 +67,8 @@ class Omniglot(ImageTask):
         """Return the task with the split of a cell's seed."""
         if not self.split_by_seed:
             return self
-        own = {"split_seed": self.split_seed + seed, "split_by_seed": False}
-        return self.model_copy(update=own)
+        split = {"split_seed": self.split_seed + seed, "split_by_seed": False}
+        return self.model_copy(update=split)
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -86,7 +86,7 @@ class Omniglot(ImageTask):
         ``data`` may be (or hold, as ``omniglot`` or torchvision's ``omniglot-py``) a folder with
         ``images_background`` and ``images_evaluation``, each a zip archive or unpacked.
         """
-        arrays = omniglot_data.read(data, self.resize)
+        arrays = omniglot_data.read_omniglot(data, self.resize)
         names = tuple(arrays["names"].tolist())
         drawn = arrays["images"]
         images = torch.from_numpy(255 - drawn if self.ink else drawn)[:, None]

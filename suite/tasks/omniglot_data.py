@@ -39,7 +39,7 @@ _MEMBER = re.compile(r"(?P<part>[^/]+)/(?P<name>[^/]+/character\d+)/[^/]+\.png")
 _BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError, OSError)
 
 
-def read(data: Path | None, resize: OmniglotResize) -> cache.CachedArrays:
+def read_omniglot(data: Path | None, resize: OmniglotResize) -> cache.CachedArrays:
     """Return the drawings, 28x28, from the user's folder or, if ``data`` is None, the network.
 
     Returns:
@@ -49,7 +49,7 @@ def read(data: Path | None, resize: OmniglotResize) -> cache.CachedArrays:
     Raises:
         UserError: if the data are missing, invalid or not the whole of Omniglot.
     """
-    sources = find(download() if data is None else data)
+    sources = find_parts(download() if data is None else data)
     key = {
         "code": CODE,
         "sources": {part: _fingerprint(path) for part, path in sources.items()},
@@ -57,24 +57,24 @@ def read(data: Path | None, resize: OmniglotResize) -> cache.CachedArrays:
         "resize": resize,
         "pillow": PIL.__version__,
     }
-    return cache.cached("omniglot", key, lambda: decode(sources, resize))
+    return cache.cached("omniglot", key, lambda: decode_drawings(sources, resize))
 
 
-def find(data: Path) -> dict[str, Path]:
+def find_parts(data: Path) -> dict[str, Path]:
     """Return the archive or folder of each part under the user's folder ``data``."""
     if not data.is_dir():
         raise UserError(f"{str(data)!r} is not a folder; pass --data FOLDER.")
     for layout in LAYOUTS:
-        found = {
+        sources = {
             part: path
             for part in PARTS
             for path in (data / layout / part, data / layout / f"{part}.zip")
             if path.exists()  # an archive is preferred; a folder may be incomplete
         }
-        if len(found) == len(PARTS):
-            return found
-        if found:
-            missing = next(part for part in PARTS if part not in found)
+        if len(sources) == len(PARTS):
+            return sources
+        if sources:
+            missing = next(part for part in PARTS if part not in sources)
             where = str(data / layout)
             raise UserError(
                 f"{missing}.zip (or a folder {missing}) is missing in {where!r}; add it."
@@ -83,7 +83,7 @@ def find(data: Path) -> dict[str, Path]:
     raise UserError(f"no Omniglot in {str(data)!r}; put {archives} there.")
 
 
-def decode(sources: Mapping[str, Path], resize: OmniglotResize) -> cache.CachedArrays:
+def decode_drawings(sources: Mapping[str, Path], resize: OmniglotResize) -> cache.CachedArrays:
     """Decode and resize every drawing of every part; check that none is missing."""
     drawings: dict[str, list[tuple[str, np.ndarray]]] = {}
     for part, path in sources.items():
@@ -93,10 +93,10 @@ def decode(sources: Mapping[str, Path], resize: OmniglotResize) -> cache.CachedA
                 raise UserError(f"{str(path)!r} holds {member!r}, not {part}/ALPHABET/characterNN.")
             picture = _picture(content, f"{path}: {member}", resize)
             drawings.setdefault(f"{part}/{match['name']}", []).append((member, picture))
-        found = sum(name.startswith(f"{part}/") for name in drawings)
-        if found != PARTS[part]:
+        characters = sum(name.startswith(f"{part}/") for name in drawings)
+        if characters != PARTS[part]:
             raise UserError(
-                f"{str(path)!r} holds {found} characters where Omniglot has {PARTS[part]}; "
+                f"{str(path)!r} holds {characters} characters, but Omniglot has {PARTS[part]}; "
                 "get it again."
             )
     for name, pictures in drawings.items():

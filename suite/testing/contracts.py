@@ -19,7 +19,7 @@ from suite.core.errors import UserError
 from suite.core.streams import Stream
 from suite.engines import selection
 from suite.engines.base import Engine
-from suite.models.base import build, check_options
+from suite.models.base import build_model, check_options
 from suite.tasks.base import EpisodeShape, Sampler, Task
 
 Check = Callable[[str], None]
@@ -92,7 +92,7 @@ class _DataMissing(Exception):
 
 
 def _engine(name: str = "reference") -> Engine:
-    model = build("mlp", {"hidden": (6,), "norm": "layer"}, (4,), _WAYS, Stream("contract"))
+    model = build_model("mlp", {"hidden": (6,), "norm": "layer"}, (4,), _WAYS, Stream("contract"))
     return registry.engines.get(name)(model, "cross_entropy", dtype=torch.float64)
 
 
@@ -326,7 +326,7 @@ _IMAGE = (1, 28, 28)
 
 
 def _model(name: str, stream: Stream) -> Any:
-    return build(name, {}, _IMAGE, _WAYS, stream)
+    return build_model(name, {}, _IMAGE, _WAYS, stream)
 
 
 @_check("model")

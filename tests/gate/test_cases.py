@@ -11,7 +11,7 @@ import torch
 from suite.cell.setup import set_up
 from suite.config.profile import expand, load_profile
 from suite.gate import calibration as plain
-from suite.gate.cases import PARTS, START, build, outer_step, plans
+from suite.gate.cases import PARTS, START, build_case, outer_step, plans
 from suite.gate.counts import count
 from suite.gate.sampling import TimeSampler
 from tests.matrix.test_cell import make
@@ -49,7 +49,7 @@ def test_a_profile_without_second_order_has_a_small_set_too():
 
 @pytest.mark.parametrize("plan", plans([make("maml"), make("sgd")])[:-1], ids=lambda p: p.name)
 def test_cases_can_be_sampled_and_counted_alike(plan):
-    case = build(plan, None)
+    case = build_case(plan, None)
     pairs = TimeSampler(case).pairs(0.0, least=2)
     assert len(pairs) == 2
     assert all(work > 0 and calibration > 0 for work, calibration in pairs)

@@ -29,15 +29,15 @@ def blocks(
     ("level", "verdict"), [(0.0, "same"), (0.02, "same"), (0.12, "slower"), (-0.12, "faster")]
 )
 def test_a_change_is_seen_beyond_the_threshold(level, verdict):
-    found = decide.judge(blocks(9, seed=1), blocks(3, level, seed=2))
+    found = decide.judge_time(blocks(9, seed=1), blocks(3, level, seed=2))
     assert found.verdict == verdict
     assert found.change == pytest.approx(math.expm1(level), abs=0.01)
     assert decide.FLOOR <= found.threshold < 0.08
 
 
 def test_noise_between_processes_raises_the_threshold_until_nothing_is_known():
-    quiet = decide.judge(blocks(9, between=0.005), blocks(3, between=0.005, seed=1))
-    loud = decide.judge(blocks(9, between=0.1), blocks(3, between=0.1, seed=1))
+    quiet = decide.judge_time(blocks(9, between=0.005), blocks(3, between=0.005, seed=1))
+    loud = decide.judge_time(blocks(9, between=0.1), blocks(3, between=0.1, seed=1))
     assert quiet.threshold < loud.threshold
     assert (quiet.verdict, loud.verdict) == ("same", "unknown")
 
@@ -45,20 +45,20 @@ def test_noise_between_processes_raises_the_threshold_until_nothing_is_known():
 def test_a_slow_process_among_quiet_ones_is_noise():
     now = blocks(3, seed=1)
     now[1] = [(1.28 * work, calibration) for work, calibration in now[1]]
-    assert decide.judge(blocks(9), now).verdict != "slower"
+    assert decide.judge_time(blocks(9), now).verdict != "slower"
 
 
 def test_small_changes_are_nobodys_business_however_sure():
     steady = [pairs(0.0 + 1e-4 * i for i in range(30)) for _ in range(40)]
     moved = [pairs(0.025 + 1e-4 * i for i in range(30)) for _ in range(40)]
-    found = decide.judge(steady, moved)
+    found = decide.judge_time(steady, moved)
     assert found.p < 1e-9
     assert found.verdict == "same"
     assert found.threshold == pytest.approx(math.expm1(decide.FLOOR))
 
 
 def test_too_few_samples_accuse_nobody():
-    assert decide.judge([pairs([0.0])] * 2, [pairs([1.0])] * 2).verdict == "unknown"
+    assert decide.judge_time([pairs([0.0])] * 2, [pairs([1.0])] * 2).verdict == "unknown"
 
 
 def test_hiccups_in_a_third_of_the_samples_change_nothing():
@@ -67,7 +67,7 @@ def test_hiccups_in_a_third_of_the_samples_change_nothing():
     disturbed = [
         [tuple(np.array(pair) * (1 + (draws.random(2) < 0.35))) for pair in block] for block in now
     ]
-    calm, found = decide.judge(blocks(9), now), decide.judge(blocks(9), disturbed)
+    calm, found = decide.judge_time(blocks(9), now), decide.judge_time(blocks(9), disturbed)
     assert found.verdict == "same"
     assert found.change == pytest.approx(calm.change, abs=0.02)
 
@@ -76,9 +76,10 @@ def test_unchanged_code_is_rarely_accused_and_a_tenth_is_seen():
     accused = seen = 0
     for seed in range(200):
         before = blocks(9, between=0.02, seed=3 * seed)
-        accused += decide.judge(before, blocks(3, 0, 0.02, 3 * seed + 1)).verdict == "slower"
+        accused += decide.judge_time(before, blocks(3, 0, 0.02, 3 * seed + 1)).verdict == "slower"
         seen += (
-            decide.judge(before, blocks(3, math.log(1.12), 0.02, 3 * seed + 2)).verdict == "slower"
+            decide.judge_time(before, blocks(3, math.log(1.12), 0.02, 3 * seed + 2)).verdict
+            == "slower"
         )
     assert accused <= 2
     assert seen >= 180
@@ -110,7 +111,7 @@ def test_the_spread_is_about_each_sides_own_mean():
     ],
 )
 def test_counts(name, before, now, verdict):
-    assert decide.compare(name, before, now).verdict == verdict
+    assert decide.compare_count(name, before, now).verdict == verdict
 
 
 @pytest.mark.parametrize(

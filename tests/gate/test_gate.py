@@ -135,7 +135,9 @@ def test_a_plugin_that_does_not_load_is_said(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not callgrind.available(), reason="no valgrind, or no torch that it can count")
+@pytest.mark.skipif(
+    not callgrind.is_installed(), reason="no valgrind, or no torch that it can count"
+)
 def test_instructions_are_counted_and_nearly_the_same_every_time():
     [plan] = ONE.plans
     twice = ONE._replace(plans=[plan._replace(name="first"), plan._replace(name="again")])
@@ -147,4 +149,4 @@ def test_instructions_are_counted_and_nearly_the_same_every_time():
 
 def test_without_valgrind_nothing_is_counted(monkeypatch):
     monkeypatch.setattr(callgrind.shutil, "which", lambda _: None)
-    assert not callgrind.available()
+    assert not callgrind.is_installed()

@@ -94,7 +94,7 @@ def test_a_missing_baseline_is_made_said_and_no_failure(fake, tmp_path):
     outcome = gate.against_baseline(folder, SETTING, EFFORT, lambda _: None)
     assert outcome.made
     assert fake.started == FIRST
-    assert "baseline of 2 cases was made" in show.markdown(outcome)
+    assert "baseline of 2 cases was made" in show.gate_markdown(outcome)
     assert len(folder.baseline().cases["a"].blocks) == FIRST
     assert set(verdicts(outcome).values()) == {"unknown"}
 
@@ -141,7 +141,7 @@ def test_exact_counts_need_no_second_look(fake, tmp_path):
     assert verdicts(outcome) == {"a": "slower", "b": "slower"}
     assert {r.reason for r in outcome.results} == {"synchronisations"}
     assert fake.started == FIRST + 3
-    assert "1 → 2" in show.markdown(outcome)
+    assert "1 → 2" in show.gate_markdown(outcome)
 
 
 def test_a_new_case_joins_the_baseline_and_the_old_ones_stay(fake, tmp_path):
@@ -201,7 +201,7 @@ def test_a_case_that_breaks_costs_the_others_nothing(fake, tmp_path):
     fake.broken = {"a": "no such data"}
     outcome = gate.against_baseline(folder, SETTING, EFFORT, lambda _: None)
     assert set(folder.baseline().cases) == {"b"}
-    assert "not measured: no such data" in show.markdown(outcome)
+    assert "not measured: no such data" in show.gate_markdown(outcome)
 
 
 def test_a_gate_that_measured_nothing_fails(fake, tmp_path):
@@ -248,7 +248,7 @@ def test_another_commit_is_measured_in_turn(fake, tmp_path):
     outcome = gate.against_commit(other, "m", SETTING, EFFORT, lambda _: None)
     assert verdicts(outcome) == {"a": "same", "b": "slower"}
     assert fake.started == 2 * (3 + 1)
-    assert "against commit 000000000" in show.markdown(outcome)
+    assert "against commit 000000000" in show.gate_markdown(outcome)
     assert not Folder(tmp_path, "m").path.exists()
 
 
@@ -266,7 +266,7 @@ def test_time_is_shared_among_what_is_measured(fake, tmp_path, monkeypatch):
     )
     effort = EFFORT._replace(seconds=24.0)
     began = time.monotonic()
-    measure.measure([HERE], SETTING, effort, lambda _: None)
+    measure.measure_trees([HERE], SETTING, effort, lambda _: None)
     assert time.monotonic() - began < 2
     assert sum(seconds for _, seconds in asked) == pytest.approx(24.0, rel=0.01)
     assert len(asked) == 3 * 2 * measure.TURNS
@@ -283,6 +283,6 @@ def test_a_case_that_takes_longer_than_its_turn_has_fewer(fake, monkeypatch):
 
     monkeypatch.setattr(fake, "pairs", pairs)
     monkeypatch.setattr(measure, "LEAST", 0.15)
-    measure.measure([HERE], SETTING, EFFORT, lambda _: None)
+    measure.measure_trees([HERE], SETTING, EFFORT, lambda _: None)
     assert asked.count("a") == 3 * measure.TURNS
     assert asked.count("b") == 3 * EFFORT.first_turns

@@ -22,7 +22,7 @@ OUTCOME = GateOutcome(
 
 
 def test_the_worst_comes_first_and_says_why():
-    text = show.markdown(OUTCOME)
+    text = show.gate_markdown(OUTCOME)
     rows = [row.split("|")[1].strip() for row in text.splitlines() if row.startswith("| ")]
     assert rows == ["Case", "b", "c", "a"]
     assert "### Performance: 1 slower, 1 unknown, 1 same" in text

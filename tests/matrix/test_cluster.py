@@ -25,8 +25,8 @@ from suite.core.streams import Stream
 from suite.executors import factory
 from suite.executors import ray_worker as node
 from suite.executors.job import CellJob
-from suite.executors.ray import Remote
-from suite.executors.ray_cluster import Cluster, Share, share
+from suite.executors.ray import Ray
+from suite.executors.ray_cluster import Cluster, Resources, resources_of
 from suite.matrix import progress
 from suite.records.store import Store
 from suite.tasks.base import EpisodeShape
@@ -120,7 +120,7 @@ def two_nodes():
 
 
 def remote(machines, *plugins):
-    return Remote(Cluster(machines.address), plugins)
+    return Ray(Cluster(machines.address), plugins)
 
 
 def test_all_cells_are_done_though_a_node_dies_in_the_middle(tmp_path, truth, two_nodes):
@@ -272,7 +272,7 @@ def test_a_signal_waits_for_checkpoints_and_ends_the_local_ray(tmp_path, truth):
     assert len(run.all) > 4
     assert run.end(signal.SIGINT) == 130
     text = run.log.read_text()
-    assert "the same command goes on" in text
+    assert "the same command continues the run" in text
     assert "Traceback" not in text
     assert "task_manager" not in text  # Ray's own errors
     assert "(raylet)" not in text
@@ -324,10 +324,10 @@ def test_words_that_do_not_work_are_refused(words, told, tmp_path):
 
 def test_a_cell_has_a_core_for_each_thread_of_each_process(tmp_path):
     cells = expand(load_profile(str(processes.profile(tmp_path))), ["cpu", "cuda"], shards=3)
-    assert {share(cell) for cell in cells} == {Share(3, 0), Share(1, 1)}
-    assert Share(3, 0).of({"CPU": 8.0}) == 2
-    assert Share(1, 1).of({"CPU": 8.0, "GPU": 4.0}) == 4
-    assert Share(1, 1).of({"CPU": 8.0}) == 0
+    assert {resources_of(cell) for cell in cells} == {Resources(3, 0), Resources(1, 1)}
+    assert Resources(3, 0).fit({"CPU": 8.0}) == 2
+    assert Resources(1, 1).fit({"CPU": 8.0, "GPU": 4.0}) == 4
+    assert Resources(1, 1).fit({"CPU": 8.0}) == 0
 
 
 def test_another_version_of_the_code_is_refused(tmp_path):

@@ -95,7 +95,7 @@ def test_a_signal_stops_with_a_checkpoint_and_the_same_command_goes_on(
     process.join(60)
     text = (tmp_path / "log").read_text()
     assert process.exitcode == 128 + number, text
-    assert "the same command goes on" in text
+    assert "the same command continues the run" in text
     assert "Traceback" not in text
     assert processes.leftovers(tmp_path / "out")  # the checkpoint
     finish(words, tmp_path / "log")
@@ -127,7 +127,7 @@ def test_a_run_waits_for_a_cell_that_another_holds_and_takes_it_over(tmp_path, t
     path = processes.profile(tmp_path)
     cell = expand(load_profile(str(path)), ["cpu"])[0]
     words = processes.words(path, tmp_path / "out")
-    with Store(tmp_path / "out", "small").claim(cell) as mine:
+    with Store(tmp_path / "out", "small").lock(cell) as mine:
         assert mine
         process = processes.start(words, tmp_path / "log")
         while len(processes.results(tmp_path / "out")) < 7:

@@ -118,5 +118,5 @@ def test_they_are_for_cuda_alone():
     with pytest.raises(UserError, match="leave out --executor local"):
         make_executor("local", ["cuda"], None, [], lanes=3)
     for kinds, workers in ((["cpu"], None), (["cpu", "cuda"], None), (["cuda"], 2)):
-        with pytest.raises(UserError, match="cells on CUDA alone"):
+        with pytest.raises(UserError, match="only for cells on CUDA"):
             make_executor(None, kinds, workers, [], lanes=3)

@@ -133,7 +133,7 @@ def test_a_signal_waits_for_the_checkpoints_of_all_workers(tmp_path, truth):
         os.kill(process, signal.SIGINT)
     assert run.end(signal.SIGINT) == 130
     text = run.log.read_text()
-    assert "the same command goes on" in text
+    assert "the same command continues the run" in text
     assert "Traceback" not in text
     assert len(processes.leftovers(run.out)) == 2
     assert processes.run(run.words, run.log) == 0, run.log.read_text()

@@ -6,7 +6,7 @@ import io
 
 from rich.console import Console
 
-from suite.matrix.progress import Progress, duration
+from suite.matrix.progress import Progress, in_words
 
 
 def test_a_terminal_has_a_bar_for_every_cell_that_runs():
@@ -62,5 +62,5 @@ def test_the_time_left_is_said_where_it_is_known():
         "[2/3] b: done",
         "[3/3] c: done",
     ]
-    assert duration(100.0) == "100 s"
-    assert duration(3 * 86400.0) == "3.0 days"
+    assert in_words(100.0) == "100 s"
+    assert in_words(3 * 86400.0) == "3.0 days"

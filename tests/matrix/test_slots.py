@@ -13,7 +13,7 @@ from suite.executors.slots import divide
 
 
 def shape(slots):
-    return [(str(slot.device), slot.cores, slot.alone) for slot in slots]
+    return [(str(slot.device), slot.cores, slot.exclusive) for slot in slots]
 
 
 def test_workers_share_the_cores_evenly_and_are_not_alone():

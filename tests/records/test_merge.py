@@ -37,7 +37,7 @@ def test_records_are_copied_as_they_are_and_once(tmp_path, parts):
     before = [files(part) for part in parts]
     into = Store(tmp_path / "all", "demo")
     merged = merge(into, parts)
-    assert (merged.copied, merged.there, merged.problems) == (4, 1, [])
+    assert (merged.copied, merged.existing, merged.problems) == (4, 1, [])
     assert [files(part) for part in parts] == before
     labels = [f"{r.cell.variant} {r.cell.seed} {r.status}" for r in into.records()]
     assert labels == ["maml 0 done", "maml 1 done", "reptile 0 done", "sgd 0 diverged"]
@@ -116,7 +116,7 @@ def test_what_is_damaged_here_makes_room_for_what_is_whole(tmp_path, parts):
 
 def test_a_cell_that_a_run_computes_here_is_left(tmp_path, parts):
     into = Store(tmp_path / "all", "demo")
-    with into.claim(cell("maml", 0)):
+    with into.lock(cell("maml", 0)):
         merged = merge(into, [parts[0]])
     assert merged.copied == 1
     assert "a run computes its cell" in merged.problems[0]

@@ -371,18 +371,18 @@ CHANGES = {
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_change_is_noticed(change, root):
-    before = folder_data.fingerprint(root, folder_lists.find(root))
-    assert folder_data.fingerprint(root, folder_lists.find(root)) == before
+    before = folder_data.fingerprint(root, folder_lists.class_files(root))
+    assert folder_data.fingerprint(root, folder_lists.class_files(root)) == before
     CHANGES[change](root)
-    assert folder_data.fingerprint(root, folder_lists.find(root)) != before
+    assert folder_data.fingerprint(root, folder_lists.class_files(root)) != before
 
 
 def test_another_label_alone_is_noticed(tmp_path):
     flat(tmp_path)
-    before = folder_data.fingerprint(tmp_path, folder_lists.find(tmp_path))
+    before = folder_data.fingerprint(tmp_path, folder_lists.class_files(tmp_path))
     path = tmp_path / "train.csv"
     path.write_text(path.read_text().replace(",bee", ",bug"))
-    assert folder_data.fingerprint(tmp_path, folder_lists.find(tmp_path)) != before
+    assert folder_data.fingerprint(tmp_path, folder_lists.class_files(tmp_path)) != before
 
 
 def test_a_changed_picture_and_another_look_are_decoded_anew(root):
@@ -417,7 +417,7 @@ FLAT = {
     "last line empty": (lambda r: swap(r / "train.csv", "ant\n", "ant\n\n"), "line 3 is ''"),
     "no label": (lambda r: swap(r / "train.csv", "ant0.png,ant", "ant0.png,"), "'ant0.png,'"),
     "three": (lambda r: swap(r / "train.csv", "ant0.png", "1,ant0.png"), "'1,ant0.png,ant'"),
-    "quote": (lambda r: swap(r / "train.csv", "ant0.png", '"ant0.png'), "is no CSV"),
+    "quote": (lambda r: swap(r / "train.csv", "ant0.png", '"ant0.png'), "is not CSV"),
     "bytes": (lambda r: put(r / "train.csv", b"filename,label\n\xff,a\n"), "not UTF-8"),
     "missing": (lambda r: (r / "images/bee1.png").unlink(), "'bee1.png' is missing"),
     "no images": (lambda r: (r / "images").rename(r / "pictures"), "'ant0.png' is missing"),
@@ -631,7 +631,7 @@ def test_the_draws_do_not_depend_on_pixels_or_place():
 @pytest.mark.parametrize(
     ("values", "offender"),
     [
-        ({"folder": "../other"}, "folder: '../other' is no plain name"),
+        ({"folder": "../other"}, "folder: '../other' is not a plain name"),
         ({"folder": "/etc"}, "folder"),
         ({"folder": "x/"}, "folder"),
         ({"size": 0}, "size"),
@@ -692,7 +692,7 @@ def test_spoilt_lists(data, sets):
     content = "\n".join(lines).encode("utf-8", "surrogatepass")
     path.write_bytes(content)
     try:
-        classes = folder_lists.find(root)
+        classes = folder_lists.class_files(root)
     except UserError as error:
         assert str(root) in str(error)
         assert str(error).endswith(".")

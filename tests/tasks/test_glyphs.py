@@ -84,21 +84,21 @@ def test_nearest_neighbour_is_neither_blind_nor_perfect(sampler):
 def test_a_second_load_reads_the_cache_and_a_torn_file_is_made_again(sampler, folder, monkeypatch):
     (path,) = folder.glob("glyphs-*.npz")
     whole = path.read_bytes()
-    monkeypatch.setattr(glyphs_data, "build", lambda *_: pytest.fail("built again"))
+    monkeypatch.setattr(glyphs_data, "make_glyphs", lambda *_: pytest.fail("built again"))
     assert Glyphs().load(None, CPU).data_sha256 == sampler.data_sha256
-    monkeypatch.setattr(glyphs_data, "build", lambda *_: {"built": np.arange(3)})
+    monkeypatch.setattr(glyphs_data, "make_glyphs", lambda *_: {"built": np.arange(3)})
     path.write_bytes(whole[: len(whole) // 2])
-    assert glyphs_data.read(1.0)["built"].tolist() == [0, 1, 2]
+    assert glyphs_data.read_glyphs(1.0)["built"].tolist() == [0, 1, 2]
     path.write_bytes(whole)
 
 
 def test_key_covers_rasteriser_and_distortion(monkeypatch):
     keys = []
     monkeypatch.setattr(glyphs_data, "cached", lambda name, key, build: keys.append(repr(key)))
-    glyphs_data.read(1.0)
-    glyphs_data.read(0.5)
+    glyphs_data.read_glyphs(1.0)
+    glyphs_data.read_glyphs(0.5)
     monkeypatch.setattr(glyphs_data.features, "version", lambda feature: "0.0")
-    glyphs_data.read(1.0)
+    glyphs_data.read_glyphs(1.0)
     assert len(set(keys)) == 3
 
 

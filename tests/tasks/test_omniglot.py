@@ -120,7 +120,7 @@ def test_every_packing_is_the_same_data(data, tmp_path):
 
 def test_the_second_load_does_not_decode(data, monkeypatch):
     first = load(data).data_sha256
-    monkeypatch.setattr(omniglot_data, "decode", lambda *_: pytest.fail("decoded again"))
+    monkeypatch.setattr(omniglot_data, "decode_drawings", lambda *_: pytest.fail("decoded again"))
     assert load(data).data_sha256 == first
 
 
@@ -139,7 +139,7 @@ BOMB = {"images_background/Tiny_b/character01/bomb.png": bytes(2**21)}
         (b"<!DOCTYPE html><html>not found</html>", "is an HTML page"),
         (b"PK\x03\x04 torn", "is a damaged zip archive"),
         (b"what?", "is not a zip archive"),
-        ({}, "0 characters where Omniglot has 3"),
+        ({}, "0 characters, but Omniglot has 3"),
         ({k: v for k, v in FILES[BACKGROUND].items() if "r02" not in k}, "2 characters"),
         ({k: v for k, v in FILES[BACKGROUND].items() if k != FIRST}, "has 19 drawings"),
         (FILES[BACKGROUND] | {FIRST: png(0, side=28)}, "is 28x28, not 105x105"),
