@@ -37,9 +37,7 @@ def test_no_records(tmp_path):
 def test_results_versions_are_not_mixed(tmp_path):
     old = record(cell("maml", 0, results_version="0.1"), SCORES)
     new = record(cell("sgd", 0, results_version="0.2"), SCORES)
-    with pytest.raises(
-        UserError, match=r"versions 0\.1 .* and 0\.2 .*make them again"
-    ):
+    with pytest.raises(UserError, match=r"versions 0\.1 .* and 0\.2 .*make them again"):
         collect(write(tmp_path, old, new))
 
 
