@@ -11,7 +11,6 @@ from suite.config.cell import make_task
 from suite.core import registry
 from suite.core.errors import UserError
 from suite.core.version import __version__
-from suite.published.bibliography import Paper
 from suite.published.compare import Row
 from suite.published.counterpart import items_of
 from suite.published.numbers import load
@@ -35,18 +34,6 @@ _LAKE = """\
   year = {2015},
 }
 """
-_VINYALS = Paper(
-    key="vinyals2016",
-    title="Matching Networks for One Shot Learning",
-    authors=(
-        *("Oriol Vinyals", "Charles Blundell", "Timothy Lillicrap", "Koray Kavukcuoglu"),
-        "Daan Wierstra",
-    ),
-    venue="Advances in Neural Information Processing Systems",
-    year=2016,
-    arxiv="1606.04080",
-    url="https://arxiv.org/abs/1606.04080",
-)
 
 
 def citation(collection: Collection | None, rows: Sequence[Row] = ()) -> str:
@@ -187,6 +174,4 @@ def _suite(version: str, year: str = "", note: str = "") -> str:
 
 
 def _bibtex(key: str) -> str:
-    if key == "lake2015":
-        return _LAKE
-    return _VINYALS.bibtex() if key == _VINYALS.key else load().papers[key].bibtex()
+    return _LAKE if key == "lake2015" else load().papers[key].bibtex()
