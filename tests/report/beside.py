@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from dataclasses import dataclass
 from functools import cache
 
@@ -11,6 +12,7 @@ from suite.config import presets as protocols
 from suite.config.cell import Cell, EvaluationProtocol
 from suite.config.profile import expand, load_profile, profile_names
 from suite.config.profile import shortened as shorten
+from suite.published.margins import FIXED
 from suite.report.collect import collect
 from suite.report.tables.comparison import rows
 from tests.report.builder import record, write
@@ -75,12 +77,17 @@ def collected(folder, *made, profile="demo"):
 
 @dataclass
 class Scored:
-    """Scores without records, for what reads rows alone."""
+    """Scores without records, for code that reads only rows."""
 
     cell: Cell
     evaluation: EvaluationProtocol
     scores: np.ndarray
     diverged_seeds: int = 0
+    began: datetime.datetime = FIXED
+    over_classes: float | None = None
+
+    def class_interval(self, step):
+        return self.over_classes
 
     def after(self, step):
         return self.scores[:, :, step]

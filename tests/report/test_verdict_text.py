@@ -1,0 +1,216 @@
+"""Verdicts in words, on made-up judgements."""
+
+from __future__ import annotations
+
+import datetime
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from suite.config import presets as protocols
+from suite.published.compare import Row
+from suite.published.margins import FIXED
+from suite.published.numbers import load
+from suite.published.verdicts import Judgement, Verdict, not_run
+from suite.report.verdict_text import (
+    MARKS,
+    MEANINGS,
+    SIGNS,
+    difference,
+    expected_matches,
+    headline,
+    legend,
+    sentence,
+    size,
+    with_interval,
+)
+from tests.report.beside import Scored, cells
+
+ACCURACY = ("omniglot-5w1s/maml", 0)
+ERROR = ("sinusoid/maml", 0)
+LATER = FIXED + datetime.timedelta(days=1)
+
+
+def judgement(d, half=0.3, **more):
+    values = {
+        "interval": (d - half, d + half),
+        "inner": (d - 0.8 * half, d + 0.8 * half),
+        "floor": 2.1,
+        "reach": abs(d) + half,
+        "chance": 0.25,
+        "spread": math.inf,
+        "needs": None,
+    }
+    return Judgement(**{**values, **more})
+
+
+def row(kind, d=0.1, *, of=ACCURACY, reason="", assuming=(), seeds=5, began=LATER, **more):
+    """Return a row with a made-up verdict; without a difference it is not judged."""
+    name, place = of
+    preset, cell = protocols.load()[name], cells()[name]
+    result, test = preset.results[place], cell.protocol.evaluations[0]
+    scores = np.full((seeds, 20, test.steps + 1), 0.5)
+    judged = None if d is None else judgement(d, **more)
+    verdict = Verdict(kind, d, 1.0, reason, assuming, judged)
+    tested = Scored(cell, test, scores, began=began)
+    return Row(preset, result, load().number(result.number), tested, verdict)
+
+
+@pytest.mark.parametrize(
+    ("made", "told"),
+    [
+        (row("matches"), "matches: a gap of at most 0.4 is possible"),
+        (
+            row("matches", 0.5, reason="though not equal"),
+            "matches, though not equal: a gap of at most 0.8 is possible",
+        ),
+        (row("above", 2.0), "above by at least 1.7"),
+        (
+            row("below", -2.0, spread=4.04),
+            "below by at least 1.7, unless their trainings spread 4.0 times as wide as ours",
+        ),
+        (
+            row("differs", -0.5, spread=2.0),
+            "differs by 0.2 to 0.8, unless their trainings spread 2.0 times as wide as ours",
+        ),
+        (row("consistent", -0.1), "consistent, but a gap of up to 0.4 is possible"),
+        (
+            row("undecidable"),
+            "undecidable: unlimited seeds leave an interval of 2.1 on either side",
+        ),
+        (row("inconclusive", needs=11), "inconclusive: 5 of 11 seeds that would decide"),
+        (
+            row("above", math.log(1.5), of=ERROR, half=math.log(1.2)),
+            "above by at least ×1.25",
+        ),
+        (
+            row("differs", math.log(0.8), of=ERROR, half=math.log(1.1)),
+            "differs by ×1.14 to ×1.38",
+        ),
+        (row("shortened", None, reason="2 of 3 outer steps"), "shortened (2 of 3 outer steps)"),
+        (row("inconclusive", None, reason="one seed of 4"), "inconclusive (one seed of 4)"),
+        (row("diverged", None), "diverged"),
+    ],
+)
+def test_each_verdict_says_what_it_tells(made, told):
+    assert sentence(made) == told
+
+
+def test_an_inconclusive_verdict_says_what_would_decide():
+    made = row("inconclusive", needs=11)
+    assert sentence(made, hours=2.5) == (
+        "inconclusive: 5 of 11 seeds, 15.0 h here, that would decide"
+    )
+    assert "less than 0.1 h here" in sentence(made, hours=0.001)
+
+
+def test_a_redrawn_verdict_says_so():
+    found = Verdict("consistent", 3.0, 0.2, "one task carries the mean", redrawn=0.07)
+    told = "consistent (means drawn again: 93 % above the published; one task carries the mean)"
+    assert sentence(replace(row("consistent"), verdict=found)) == told
+
+
+def test_marks_stand_beside_the_verdicts_that_need_them():
+    assumed = ("task.split",)
+    early = FIXED - datetime.timedelta(days=1)
+    for kind in ("matches", "above", "below", "differs", "consistent", "undecidable"):
+        assert sentence(row(kind, assuming=assumed)).endswith(" *")
+        assert sentence(row(kind, began=early)).endswith(" °")
+        assert sentence(row(kind, assuming=assumed, began=early)).endswith(" * °")
+    assert not sentence(row("inconclusive", assuming=assumed, needs=9)).endswith("*")
+    assert sentence(row("inconclusive", began=early, needs=9)).endswith(" °")
+    unjudged = row("shortened", None, assuming=assumed, began=early)
+    assert sentence(unjudged) == "shortened"
+    redrawn = Verdict("above", 3.0, 0.2, "x", assumed, redrawn=0.0)
+    assert sentence(replace(row("above", began=early), verdict=redrawn)).endswith(") * °")
+
+
+def test_differences_have_signs_and_ratios_have_none():
+    assert difference(-0.5, "accuracy_pct") == "−0.50"
+    assert difference(0.5, "accuracy_pct") == "+0.50"
+    assert difference(-0.0001, "accuracy_pct") == "+0.00", "no minus before a zero"
+    assert difference(math.log(1.5), "mse") == "×1.50"
+    assert difference(math.log(250), "mse") == "×250"
+    assert difference(math.log(0.001), "mse") == "×0.001"
+    assert size(math.log(1.25), "mse") == "×1.25"
+    assert size(0.325, "accuracy_pct") == "0.325"
+    found = Verdict("matches", 0.1, 1.0, judgement=judgement(0.1))
+    assert with_interval(found, "accuracy_pct") == "+0.10 [−0.20, +0.40]"
+    assert with_interval(Verdict("shortened", 0.1, 1.0), "accuracy_pct") == "+0.10"
+    assert with_interval(Verdict("diverged", None, 1.0), "accuracy_pct") == ""
+
+
+def test_an_interval_beyond_the_largest_float_is_written():
+    assert difference(800.0, "mse") == size(800.0, "mse") == "×inf"
+    assert difference(-800.0, "mse") == "×0"
+
+
+def test_the_legend_explains_what_is_used_and_nothing_else():
+    for kind, mark in SIGNS.items():
+        told = legend([row(kind)])
+        assert told.startswith(f"Verdicts: {mark} {kind} ({MEANINGS[kind]}); – not run. ")
+        assert not any(sign in told for sign in set(SIGNS.values()) - {mark})
+    told = legend([row("below"), row("above"), row("matches")])
+    assert told.startswith("Verdicts: = matches (the 90 % interval lies within the margin); ↑/↓ ")
+    assert "↑/↓ above or below (the 95 % interval lies beyond the margin); – not run" in told
+    nothing = replace(row("above"), verdict=not_run(load().number(ACCURACY_ID)))
+    assert legend([nothing]).startswith("Verdicts: – not run. Margins")
+
+
+ACCURACY_ID = "maml.table1.omniglot-5w1s.maml"
+_ACCURACIES = "accuracy: a quarter of what is missing to 100, from 0.2 to 1"
+_ERRORS = "mean squared error: a ratio between 0.8 and 1.25"
+
+
+def test_the_legend_has_the_margins_of_the_metrics_and_the_marks():
+    assert f"Margins (rule 2), {_ACCURACIES}." in legend([row("matches")])
+    assert legend([row("matches", of=ERROR), row("above")]).endswith(
+        f"Margins (rule 2), {_ERRORS}; {_ACCURACIES}."
+    )
+    assert MARKS["*"] in legend([row("matches", assuming=("task.split",))])
+    assert MARKS["*"] not in legend([row("shortened", None, assuming=("task.split",))])
+    early = row("matches", began=FIXED - datetime.timedelta(days=1))
+    assert legend([early]).endswith(f" ° {MARKS['°']}.")
+
+
+def outcome():
+    """Return a row of each verdict, on numbers of two trainings, and rows that do not count."""
+    of = [("omniglot-5w1s/reptile", 0), ("omniglot-5w1s/reptile", 1)]
+    return [
+        row("matches", chance=0.5),
+        row("matches", of=ERROR, chance=0.25),
+        row("consistent", of=of[0], chance=0.125),
+        row("consistent", of=of[1], chance=0.0),
+        row("consistent", of=("omniglot-5w5s/maml", 0)),
+        row("above", of=("omniglot-20w1s/maml", 0), chance=1.0),
+        row("below", of=("omniglot-20w5s/maml", 0), chance=1.0),
+        row("differs", of=("sinusoid/maml", 1), chance=1.0),
+        row("undecidable", of=("omniglot-5w1s/fomaml", 0), chance=0.0),
+        row("inconclusive", of=("omniglot-5w5s/fomaml", 0), chance=0.0, needs=9),
+        row("inconclusive", of=("omniglot-20w1s/fomaml", 0), seeds=3, needs=4),
+        row("shortened", None, of=("omniglot-20w5s/fomaml", 0)),
+        row("diverged", None, of=("sinusoid/maml", 2)),
+        replace(row("matches"), number=None, verdict=Verdict("no published value", None, None)),
+    ]
+
+
+def test_the_outcome_in_one_sentence():
+    found = outcome()
+    assert expected_matches(found) == 0.5 + 0.25 + 0.125 + 0.25 + 3
+    assert headline(found) == (
+        "Of 13 published numbers, 10 were run in their protocol with at least 4 trainings "
+        "(10 verdicts on 8 sets of trainings): 2 match within the margin (4.1 would be expected "
+        "if all were right), 3 cannot be told apart, 3 differ (2 beyond the margin), 1 are too "
+        "coarse to test, 1 await more seeds. 3 were not run, or not so."
+    )
+
+
+def test_what_is_only_consistent_never_counts_as_a_match():
+    consistent = [one for one in outcome() if one.verdict.kind == "consistent"]
+    assert ": 0 match within the margin" in headline(consistent)
+    assert "3 cannot be told apart, 0 differ" in headline(consistent)
+    told = headline(outcome())
+    assert "5" not in told, "the two kinds are never added up"
+    assert "%" not in told
