@@ -14,6 +14,7 @@ from suite.published.compare import Row
 from suite.published.margins import FIXED
 from suite.published.numbers import load
 from suite.published.verdicts import Judgement, Verdict, not_run
+from suite.report.render import latex_escape
 from suite.report.verdict_text import (
     MARKS,
     MEANINGS,
@@ -27,6 +28,7 @@ from suite.report.verdict_text import (
     with_interval,
 )
 from tests.report.beside import Scored, cells
+from tests.report.typeset import compiles, needs_pdflatex
 
 ACCURACY = ("omniglot-5w1s/maml", 0)
 ERROR = ("sinusoid/maml", 0)
@@ -214,3 +216,15 @@ def test_what_is_only_consistent_never_counts_as_a_match():
     told = headline(outcome())
     assert "5" not in told, "the two kinds are never added up"
     assert "%" not in told
+
+
+def test_every_sign_is_one_that_latex_has():
+    for sign in (*SIGNS.values(), *MARKS):
+        assert "?" not in latex_escape(sign), sign
+
+
+@needs_pdflatex
+def test_signs_and_sentences_compile(tmp_path):
+    found = [*(row(kind, assuming=("x",), needs=9) for kind in SIGNS), row("above", of=ERROR)]
+    texts = [*map(sentence, found), legend(found), headline(outcome()), *SIGNS.values(), *MARKS]
+    compiles(tmp_path, r"\par ".join(map(latex_escape, texts)))
