@@ -52,6 +52,8 @@ def difference(value: float, metric: str) -> str:
     """Write ours minus published, or their ratio if the metric is compared by it."""
     if published_metric(metric).by_ratio:
         ratio = _ratio(value)
+        if not 0.001 <= ratio < 1000:
+            return f"×{ratio:.0e}"  # as far out as that, only its order of magnitude is read
         return f"×{ratio:.2f}" if 0.1 <= ratio < 100 else f"×{ratio:.3g}"
     text = written(abs(value), metric)
     return f"{'−' if value < 0 and float(text) else '+'}{text}"
