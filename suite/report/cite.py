@@ -13,12 +13,14 @@ from suite.core.errors import UserError
 from suite.core.version import __version__
 from suite.published.compare import Row
 from suite.published.counterpart import items_of
+from suite.published.margins import RULE
 from suite.published.numbers import load
 from suite.report.format import listed
 from suite.report.groups import Collection
-from suite.report.matched import UNLIKE, own_results
+from suite.report.matched import UNLIKE, Own, own_results
 from suite.report.notes import splits, stamp
 from suite.report.render import latex_escape
+from suite.report.verdict_text import SIGNS, headline, size
 
 SUITE = "fewshot-suite"
 _TITLE = "a benchmark and reproducibility suite for gradient-based few-shot meta-learning"
@@ -58,7 +60,7 @@ def citation(collection: Collection | None, rows: Sequence[Row] = ()) -> str:
         described = [items_of(runs.cell) for runs in collection.runs]
         papers = [row.preset.paper for row in rows]
         papers += [row.number.paper for row in rows if row.number is not None]
-        text = " ".join((_made(collection), _used(described), *_compared(rows)))
+        text = " ".join((_made(collection), _used(described), *_compared(rows), *verdicts(rows)))
         heading, entry = "For the methods section, in LaTeX", _suite_of(collection)
     papers += [key for _, keys in (*_algorithms(described), *_data(described)) for key in keys]
     entries = [entry, *(_bibtex(key) for key in dict.fromkeys(papers))]
@@ -116,6 +118,31 @@ def _compared(rows: Sequence[Row]) -> list[str]:
         told = _sources(unlike["not comparable"])
         found.append(f"In other protocols, hence not comparable: {told}.")
     return found
+
+
+def verdicts(rows: Sequence[Row]) -> list[str]:
+    """Name the results of each verdict in one sentence, and add the outcome in another."""
+    by_kind: dict[str, list[str]] = {kind: [] for kind in SIGNS if kind not in UNLIKE}
+    for own in own_results(rows):
+        if own.verdict.kind in by_kind:
+            by_kind[own.verdict.kind].append(f"{own.name_and_step}{_margin(own)}")
+    told = [f"{kind}: {_and(names)}" for kind, names in by_kind.items() if names]
+    if not told:
+        return []
+    text = (
+        f"Verdicts on published numbers (margin rule {RULE}; chance: of a match with these errors "
+        f"and seeds, if there were no difference): {'; '.join(told)}."
+    )
+    return [latex_escape(text), latex_escape(headline(rows))]
+
+
+def _margin(own: Own) -> str:
+    """Write the margin of a result and its chance of a match; '' if it has none."""
+    found = own.verdict
+    if found.margin is None:
+        return ""
+    chance = f", chance {100 * found.judgement.chance:.0f} %" if found.judgement else ""
+    return f" (margin {size(found.margin, own.number.metric)}{chance})"
 
 
 def _unpublished(row: Row) -> str:

@@ -10,7 +10,7 @@ from suite.report.format import listed
 from suite.report.groups import Collection
 from suite.report.matched import MARKS, Own
 from suite.report.notes import provenance
-from suite.report.verdict_text import SIGNS, legend
+from suite.report.verdict_text import SIGNS, legend, marks
 
 KINDS = {
     "tasks": "a 95 % interval over the test tasks of one training",
@@ -29,8 +29,8 @@ def reference(key: str) -> str:
 
 
 def sign(own: Own) -> str:
-    """Return the sign of a result's verdict."""
-    return SIGNS[own.verdict.kind]
+    """Return the sign of a result's verdict, with its marks."""
+    return "".join((SIGNS[own.verdict.kind], *marks(own.row)))
 
 
 def notes(
@@ -66,11 +66,16 @@ def _reading(paper: str, table: str, numbers: Sequence[Number], found: Sequence[
     told = [f"{MARKS[k]} {text}".strip() for k, text in KINDS.items() if k in kinds]
     text = f"Published ±: {'; '.join(told)}. " if told else "The paper gives no ±. "
     text += (
-        "Ours: mean, and ours minus published (for errors the ratio) with the 95 % interval that "
-        f"the verdict uses, from at least {HEADLINE_SEEDS} seeds."
+        "Ours: mean, and ours minus published (for errors the ratio) with its 95 % interval. A "
+        f"verdict takes at least {HEADLINE_SEEDS} seeds."
     )
     if any(own.summary.diverged for own in found):
         text += " Where a test episode diverged: how many did, and the median over all."
+    if any(own.verdict.redrawn is not None for own in found):
+        text += (
+            " Where a mean has a verdict but no interval, one task carries it: the published "
+            "number is compared with means of our tasks drawn again, and the median is given."
+        )
     if any(own.row.class_interval is not None for own in found):
         text += " ± data: 1.96 standard errors over the classes of one training."
     quoted: dict[str, None] = {}

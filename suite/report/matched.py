@@ -59,6 +59,11 @@ class Own:
         named = [f"{cell.experiment}/{cell.variant}", "" if test == "test" else test, self.device]
         return " ".join(filter(None, named))
 
+    @property
+    def name_and_step(self) -> str:
+        """`name` with the inner step of the comparison."""
+        return f"{self.name}, step {self.result.step}"
+
 
 def own_results(rows: Sequence[Row]) -> list[Own]:
     """Return the rows that have both a published number and one of our results, in order."""

@@ -12,6 +12,7 @@ from suite.published.compare import Row
 from suite.published.errors import INNER
 from suite.published.margins import RULE, limits
 from suite.published.verdicts import DECIDED, Verdict
+from suite.report.format import NONE
 from suite.report.matched import written
 
 SIGNS = {
@@ -39,8 +40,11 @@ MEANINGS = {
     "shortened": "fewer outer steps, not judged",
     "not comparable": "another protocol, not judged",
 }
-#: Verdicts with more than one name in a legend.
-_BOTH = {"above": "above or below", "below": "above or below"}
+#: Meaning of each mark beside a verdict.
+MARKS = {
+    "*": "assumes what paper and code leave open",
+    "°": "the scores are older than the rule of the margins",
+}
 #: Factor of a spread beyond which a verdict does not depend on it.
 _ANY = 100
 
@@ -48,10 +52,20 @@ _ANY = 100
 def difference(value: float, metric: str) -> str:
     """Write ours minus published, or their ratio if the metric is compared by it."""
     if published_metric(metric).by_ratio:
-        ratio = math.exp(value)
+        ratio = _ratio(value)
+        if not 0.001 <= ratio < 1000:
+            return f"×{ratio:.0e}"  # as far out as that, only its order of magnitude is read
         return f"×{ratio:.2f}" if 0.1 <= ratio < 100 else f"×{ratio:.3g}"
     text = written(abs(value), metric)
     return f"{'−' if value < 0 and float(text) else '+'}{text}"
+
+
+def _ratio(logarithm: float) -> float:
+    """Return a ratio; it is infinite beyond the largest float, as an end of an interval may be."""
+    try:
+        return math.exp(logarithm)
+    except OverflowError:
+        return math.inf
 
 
 def with_interval(verdict: Verdict, metric: str) -> str:
@@ -67,7 +81,7 @@ def with_interval(verdict: Verdict, metric: str) -> str:
 def size(value: float, metric: str) -> str:
     """Write a margin or another size of a difference, without a sign."""
     if published_metric(metric).by_ratio:
-        return f"×{math.exp(value):.3g}"
+        return f"×{_ratio(value):.3g}"
     return f"{value:.3g}"
 
 
@@ -95,13 +109,18 @@ def sentence(row: Row, hours: float | None = None) -> str:
         case "consistent":
             told = f"consistent, but a gap of up to {gap} is possible"
         case "undecidable":
-            told = (
-                f"undecidable: unlimited seeds leave an interval of ± {size(judged.floor, metric)}"
-            )
+            floor = size(judged.floor, metric)
+            told = f"undecidable: unlimited seeds leave an interval of {floor} on either side"
         case _:
             told = f"inconclusive: {_needs(row, hours)}"
+    return " ".join((told, *marks(row)))
+
+
+def marks(row: Row) -> list[str]:
+    """Return the marks of a verdict, see `MARKS`."""
+    found = row.verdict
     leans = found.kind in (*DECIDED, "undecidable") and found.assuming
-    return f"{told}{' *' if leans else ''}{' °' if row.known_before else ''}"
+    return ["*"] * bool(leans) + ["°"] * row.known_before
 
 
 def _spread(ratio: float) -> str:
@@ -115,8 +134,12 @@ def _needs(row: Row, hours: float | None) -> str:
     needs, seeds = row.verdict.judgement.needs, row.summary.seeds
     if needs is None:
         return row.verdict.reason
-    time = f", {hours * (needs - seeds):.1f} h here," if hours is not None else ""
+    time = "" if hours is None else f", {_time(hours * (needs - seeds))} here,"
     return f"{seeds} of {needs} seeds{time} that would decide"
+
+
+def _time(hours: float) -> str:
+    return f"{hours:.1f} h" if hours >= 0.1 else "less than 0.1 h"
 
 
 def _unjudged(row: Row) -> str:
@@ -126,39 +149,34 @@ def _unjudged(row: Row) -> str:
         told = (
             f"{found.kind} (means drawn again: {above:.0f} % above the published; {found.reason})"
         )
-        return f"{told}{' *' if found.assuming else ''}{' °' if row.known_before else ''}"
+        return " ".join((told, *marks(row)))
     return f"{found.kind}{f' ({found.reason})' if found.reason else ''}"
 
 
 def legend(rows: Sequence[Row]) -> str:
-    """Explain the signs of some verdicts, and their margins."""
-    kinds = list(dict.fromkeys(row.verdict.kind for row in rows))
-    told = {
-        f"{'/'.join(SIGNS[k] for k in kinds if MEANINGS.get(k) == MEANINGS[kind])} "
-        f"{_BOTH.get(kind, kind)} ({MEANINGS[kind]})": None
-        for kind in SIGNS
-        if kind in kinds
-    }
-    metrics = dict.fromkeys(row.metric for row in rows)
-    margins = " and ".join(
-        f"{published_metric(metric).heading.lower()}: {text}"
-        for metric in metrics
-        if (text := limits(published_metric(metric)))
-    )
-    marks = "; ".join(
-        text
-        for text, used in {
-            "* assumes what paper and code leave open": any(r.verdict.assuming for r in rows),
-            "° the scores are older than the rule of the margins": any(
-                r.known_before for r in rows
-            ),
-        }.items()
-        if used
-    )
-    return (
-        f"Verdicts: {'; '.join(told)}; – not run. Margin (rule {RULE}) of {margins}."
-        f"{f' {marks}.' if marks else ''}"
-    )
+    """Explain the signs and marks of some verdicts, and their margins."""
+    metrics = dict.fromkeys(published_metric(row.metric) for row in rows)
+    rules = [f"{kind.heading.lower()}: {text}" for kind in metrics if (text := limits(kind))]
+    used = {mark for row in rows for mark in marks(row)}
+    notes = "; ".join(f"{mark} {text}" for mark, text in MARKS.items() if mark in used)
+    told = [f"Verdicts: {'; '.join(_explained(rows))}", notes]
+    if rules:
+        told.insert(1, f"Margins (rule {RULE}), {'; '.join(rules)}")
+    return " ".join(f"{text}." for text in told if text)
+
+
+def _explained(rows: Sequence[Row]) -> list[str]:
+    """Explain the signs of the verdicts; those with one meaning are explained together."""
+    kinds = {row.verdict.kind for row in rows}
+    alike: dict[str, list[str]] = {}
+    for kind in SIGNS:
+        if kind in kinds:
+            alike.setdefault(MEANINGS[kind], []).append(kind)
+    told = [
+        f"{'/'.join(SIGNS[kind] for kind in same)} {' or '.join(same)} ({meaning})"
+        for meaning, same in alike.items()
+    ]
+    return [*told, f"{NONE} not run"]
 
 
 def expected_matches(rows: Sequence[Row]) -> float:

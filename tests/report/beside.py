@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import datetime
+import math
 from dataclasses import dataclass
 from functools import cache
+from types import SimpleNamespace
 
 import numpy as np
 
@@ -11,6 +14,10 @@ from suite.config import presets as protocols
 from suite.config.cell import Cell, EvaluationProtocol
 from suite.config.profile import expand, load_profile, profile_names
 from suite.config.profile import shortened as shorten
+from suite.published.compare import Row
+from suite.published.margins import FIXED
+from suite.published.numbers import load
+from suite.published.verdicts import Verdict
 from suite.report.collect import collect
 from suite.report.tables.comparison import rows
 from tests.report.builder import record, write
@@ -75,12 +82,50 @@ def collected(folder, *made, profile="demo"):
 
 @dataclass
 class Scored:
-    """Scores without records, for what reads rows alone."""
+    """Scores without records, for code that reads only rows."""
 
     cell: Cell
     evaluation: EvaluationProtocol
     scores: np.ndarray
     diverged_seeds: int = 0
+    began: datetime.datetime = FIXED
+    over_classes: float | None = None
+
+    def class_interval(self, step):
+        return self.over_classes
 
     def after(self, step):
         return self.scores[:, :, step]
+
+
+#: Settings with a published accuracy and a published error, and which of their results.
+ACCURACY, ERROR = ("omniglot-5w1s/maml", 0), ("sinusoid/maml", 0)
+
+
+def judgement(d, half=0.3, **more):
+    """Return what a judgement of a difference of ``d`` ± ``half`` says, without its errors."""
+    values = {
+        "interval": (d - half, d + half),
+        "inner": (d - 0.8 * half, d + 0.8 * half),
+        "floor": 2.1,
+        "reach": abs(d) + half,
+        "chance": 0.25,
+        "spread": math.inf,
+        "needs": None,
+    }
+    return SimpleNamespace(**{**values, **more})
+
+
+def row(kind, d=0.1, *, of=ACCURACY, reason="", assuming=(), seeds=5, began=FIXED, **more):
+    """Return a row with a made-up verdict, whose margin is 1; without ``d`` it is not judged.
+
+    ``of`` is a setting, and which of its published results.
+    """
+    name, place = of
+    preset, cell = protocols.load()[name], cells()[name]
+    result, test = preset.results[place], cell.protocol.evaluations[0]
+    scores = np.full((seeds, 20, test.steps + 1), 0.5)
+    judged = None if d is None else judgement(d, **more)
+    verdict = Verdict(kind, d, 1.0, reason, assuming, judged)
+    tested = Scored(cell, test, scores, began=began)
+    return Row(preset, result, load().number(result.number), tested, verdict)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import re
+from dataclasses import replace
 
 from suite.config import presets as protocols
 from suite.core.version import __version__
 from suite.published.numbers import load
-from suite.report.cite import citation
-from tests.report.beside import altered, cells, collected, seeds, short
+from suite.published.verdicts import Verdict
+from suite.report.cite import citation, verdicts
+from suite.report.render import latex_escape
+from suite.report.verdict_text import headline
+from tests.report.beside import ERROR, altered, cells, collected, row, seeds, short
 from tests.report.builder import cell, record
 from tests.report.typeset import compiles, needs_pdflatex
 
@@ -48,6 +53,45 @@ def test_a_whole_run_names_what_made_it_and_what_it_stands_beside(tmp_path):
         assert absent not in told
     assert set(entries(text)) == {"fewshot-suite", "maml"}
     assert max(map(len, text.split("BibTeX")[0].splitlines())) <= 100
+
+
+def test_verdicts_name_their_rows_with_margins_and_chances():
+    assumed = ("task.split",)
+    found = [
+        row("consistent", of=("omniglot-5w1s/reptile", 0), chance=0.125),
+        row("matches", assuming=assumed, chance=0.5),
+        row("matches", of=ERROR, chance=0.25),
+        row("above", of=("sinusoid/maml", 1)),
+        row("shortened", None, of=("omniglot-5w5s/maml", 0)),
+    ]
+    redrawn = Verdict("below", 3.0, math.log(1.25), "one task carries the mean", redrawn=1.0)
+    found.append(replace(row("below", of=("sinusoid/maml", 2)), verdict=redrawn))
+    told = " ".join(verdicts(found))
+    assert told.startswith(
+        "Verdicts on published numbers (margin rule 2; chance: of a match with these errors and "
+        "seeds, if there were no difference): "
+        r"matches: omniglot-5w1s/maml, step 3 (margin 1, chance 50 \%) and sinusoid/maml 5-shot, "
+        r"step 1 (margin $\times$2.72, chance 25 \%); "
+        r"above: sinusoid/maml 5-shot, step 5 (margin $\times$2.72, chance 25 \%); "
+        r"below: sinusoid/maml 5-shot, step 10 (margin $\times$1.25); "
+        r"consistent: omniglot-5w1s/reptile non-transductive, step 50 (margin 1, chance 12 \%). "
+    )
+    assert told.endswith(latex_escape(headline(found)))
+    assert "omniglot-5w5s" not in told, "a shortened run has no verdict"
+    assert [verdicts([]), verdicts([found[4]])] == [[], []]
+
+
+def test_the_paragraph_ends_with_the_verdicts_and_the_outcome(tmp_path):
+    made = seeds("omniglot-20w1s/maml", (0.956, 0.957, 0.958, 0.959, 0.960), spread=0.01)
+    told = paragraph(cite(tmp_path, *made))
+    assert (
+        "if there were no difference): matches: omniglot-20w1s/maml test-10k, step 5 "
+        r"(margin 1, chance 98 \%). Of 1 published numbers, 1 were run in their protocol"
+    ) in told
+    assert told.endswith("0 were not run, or not so.")
+    short_one = paragraph(cite(tmp_path / "short", *seeds(short("omniglot-20w1s/maml"), (0.9,))))
+    assert "Verdicts" not in short_one
+    assert "published numbers" not in short_one
 
 
 def test_shortened_and_unlike_runs_are_never_called_the_protocols(tmp_path):
@@ -142,5 +186,7 @@ def test_braces_are_balanced_and_names_keep_their_capitals():
 @needs_pdflatex
 def test_the_paragraph_compiles(tmp_path):
     of = cells()["sinusoid/maml"].model_copy(update={"variant": "my_own"})
-    told = cite(tmp_path, *seeds(of, (0.4,)), profile="a_b").split("\n\n")[1]
+    made = [*seeds(of, (0.4,) * 4), *seeds("omniglot-5w1s/reptile", (0.95,) * 4, spread=0.01)]
+    told = cite(tmp_path, *made, profile="a_b").split("\n\n")[1]
+    assert "Verdicts" in told
     compiles(tmp_path, told)

@@ -8,7 +8,7 @@ import pytest
 from suite.core.errors import UserError
 from suite.records.store import Store, file_stem
 from suite.report.collect import collect
-from tests.report.builder import cell, record, write
+from tests.report.builder import GLYPHS, cell, record, write
 
 SCORES = {"test": np.arange(12.0).reshape(4, 3)}
 
@@ -83,3 +83,13 @@ def test_scores_of_the_wrong_shape_are_refused(tmp_path):
     (group,) = collect(write(tmp_path, record(cell(), {"test": np.zeros((3, 3))}))).groups
     with pytest.raises(UserError, match=r"no scores \(4, 3\) called 'scores/test'"):
         group.headline()
+
+
+def test_the_rate_of_a_class_counts_every_query_of_its_episodes(tmp_path):
+    of = cell(of=GLYPHS, ways=5, shots=1, query=2, steps=1)
+    found = {"classes": [3, 8], "episodes": [10, 5], "hits": [[0, 10], [0, 9]]}
+    extra = {f"by-class/test/{name}": np.array(values) for name, values in found.items()}
+    (group,) = collect(write(tmp_path, record(of, {"test": np.ones((4, 2))}, extra=extra))).groups
+    # 10 of 20 queries and 9 of 10
+    assert group.class_interval(1) == pytest.approx(1.96 * np.std((0.5, 0.9), ddof=1) / 2**0.5)
+    assert group.class_interval(0) == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import datetime
 import io
 
 import numpy as np
@@ -12,6 +13,7 @@ from suite.config import presets as protocols
 from suite.config.profile import expand, load_profile, shortened
 from suite.core.errors import UserError
 from suite.published.counterpart import counterparts, differing
+from suite.published.margins import FIXED
 from suite.report.cite import citation
 from suite.report.render import comma_separated
 from suite.report.tables.ablations import item_table
@@ -26,31 +28,91 @@ def lines(table):
     return list(csv.DictReader(io.StringIO(comma_separated(table))))
 
 
+MAML_20W1S = "omniglot-20w1s/maml"  # published 95.8 ± 0.3; the margin is 1 point
+
+
 @pytest.mark.parametrize(
-    ("means", "verdict"),
+    ("of", "means", "kind", "told"),
     [
-        ((0.985, 0.986, 0.987, 0.988, 0.989), "matches"),
-        ((0.950, 0.951, 0.952, 0.951, 0.950), "below"),
-        ((0.980, 0.975, 0.990, 0.970, 0.999), "inconclusive"),
-        ((0.987,), "inconclusive"),
+        (MAML_20W1S, (0.956, 0.957, 0.958, 0.959, 0.960), "matches", "matches: a gap of at most"),
+        (MAML_20W1S, (0.951, 0.951, 0.952, 0.951, 0.951), "matches", "matches, though not equal:"),
+        (MAML_20W1S, (0.975, 0.976, 0.977, 0.976, 0.975), "above", "above by at least"),
+        (MAML_20W1S, (0.940, 0.941, 0.942, 0.941, 0.940), "below", "below by at least"),
+        (MAML_20W1S, (0.949, 0.949, 0.950, 0.949, 0.949), "differs", "differs by"),
+        (MAML_20W1S, (0.950, 0.966, 0.958, 0.954, 0.962), "consistent", "consistent, but a gap of"),
+        (MAML_20W1S, (0.952, 0.964, 0.958, 0.955, 0.961), "inconclusive", "inconclusive: 5 of 11 s"),
+        (MAML_20W1S, (0.957, 0.958, 0.959), "inconclusive", "inconclusive: 3 of 4 seeds, less"),
+        (MAML_20W1S, (0.958,), "inconclusive", "inconclusive (one seed of 4)"),
+        # published 48.70 ± 1.84
+        (
+            "miniimagenet-5w1s/maml",
+            (0.48, 0.494, 0.487, 0.484, 0.49),
+            "undecidable",
+            "undecidable:",
+        ),
     ],
 )
-def test_a_published_number_and_its_verdict(tmp_path, means, verdict):
-    made = seeds(PAPER["omniglot-5w1s/maml"], means, spread=0.01)
-    _, (row,) = collected(tmp_path, *made)
-    assert (row.number.id, row.number.value) == ("maml.table1.omniglot-5w1s.maml", 98.7)
-    assert row.verdict.kind == verdict
-    assert row.verdict.difference == pytest.approx(100 * np.mean(means) - 98.7, abs=1e-4)
-    table = comparison(collected(tmp_path, *made)[0], [row])
+def test_a_published_number_and_its_verdict(tmp_path, of, means, kind, told):
+    collection, (row,) = collected(tmp_path, *seeds(of, means, spread=0.01))
+    assert row.verdict.kind == kind
+    assert row.verdict.difference == pytest.approx(
+        100 * np.mean(means) - row.number.value, abs=1e-4
+    )
+    table = comparison(collection, [row])
+    shown = dict(zip(table.columns, table.rows[0], strict=True))
+    assert shown["Verdict"].startswith(told)
+    assert shown["Margin"] == "1"
     (line,) = lines(table)
-    assert line["verdict"] == verdict
+    assert (line["verdict"], line["margin"], line["margin_rule"]) == (kind, "1", "2")
     assert float(line["ours"]) == pytest.approx(100 * np.mean(means), abs=1e-3)
     assert line["commit"] == "0123456789"
     headers, printed = brief([row])
-    assert dict(zip(headers, printed[0], strict=True))["published"] == "98.7 ± 0.4"
-    if verdict == "matches":  # a verdict says what it leans on
-        assert "task.split_by_seed" in row.verdict.assuming
-        assert any("split_by_seed yes (unknown" in note for note in table.notes)
+    assert dict(zip(headers, printed[0], strict=True))["verdict"] == shown["Verdict"]
+
+
+def test_a_row_shows_what_its_verdict_comes_from(tmp_path):
+    made = seeds(MAML_20W1S, (0.956, 0.957, 0.958, 0.959, 0.960), spread=0.01)
+    collection, (row,) = collected(tmp_path, *made)
+    table = comparison(collection, [row])
+    shown = dict(zip(table.columns, table.rows[0], strict=True))
+    judged = row.verdict.judgement
+    assert shown["Published"] == "95.8 ± 0.3"
+    assert shown["Difference [95 %]"] == "+0.00 [−0.50, +0.50]"
+    assert shown["Chance"] == "98 %"
+    (line,) = lines(table)
+    for name, value in {
+        "interval_low": judged.interval[0],
+        "interval_high": judged.interval[1],
+        "inner_interval_low": judged.inner[0],
+        "inner_interval_high": judged.inner[1],
+        "floor": judged.floor,
+        "largest_gap": judged.reach,
+        "chance_of_match": judged.chance,
+        "largest_spread_ratio": judged.spread,
+    }.items():
+        assert float(line[name]) == pytest.approx(value), name
+    assert judged.inner[1] < judged.interval[1]
+    assert (line["scale"], line["seeds_needed"]) == ("difference", "")
+    # A verdict says what it assumes.
+    assert "task.split_by_seed" in row.verdict.assuming
+    assert any("split_by_seed yes (unknown" in note for note in table.notes)
+    assert any(note.startswith("Of 1 published numbers, 1 were run") for note in table.notes)
+
+
+def test_errors_are_compared_by_their_ratio(tmp_path):
+    made = seeds("sinusoid/maml", (0.73, 0.75, 0.74, 0.75, 0.73), spread=0.01)
+    collection, found = collected(tmp_path, *made)
+    table = comparison(collection, found)
+    shown = dict(zip(table.columns, table.rows[0], strict=True))
+    low, high = np.exp(found[0].verdict.interval)
+    assert shown["Difference [95 %]"] == f"×1.10 [×{low:.2f}, ×{high:.2f}]"
+    assert shown["Margin"] == "×1.25"
+    line = lines(table)[0]
+    assert line["scale"] == "log ratio"
+    # The ratio is that of the geometric mean of the seeds' means.
+    means = np.array((0.73, 0.75, 0.74, 0.75, 0.73))
+    assert float(line["difference"]) == pytest.approx(np.log(means / 0.67).mean(), abs=1e-6)
+    assert float(line["margin"]) == pytest.approx(np.log(1.25))
 
 
 def test_the_paper_reads_one_inner_step(tmp_path):
@@ -178,21 +240,143 @@ def test_what_was_not_run_stands_in_the_table(tmp_path):
     assert [row.verdict.kind for row in rows(collection, settings)] == ["inconclusive", "not run"]
 
 
-def test_diverged_trainings_and_episodes_are_never_judged(tmp_path):
+def test_a_diverged_training_is_never_judged(tmp_path):
+    collection, found = collected(tmp_path, *seeds("sinusoid/maml", (0.35,) * 4 + (None,)))
+    assert {row.verdict.kind for row in found} == {"diverged"}
+    table = comparison(collection, found)
+    shown = dict(zip(table.columns, table.rows[0], strict=True))
+    assert (shown["Verdict"], shown["Seeds"]) == ("diverged (1 of 5 seeds diverged)", "4 of 5")
+    assert (shown["Difference [95 %]"], shown["Chance"]) == ("–", "–")
+
+
+def with_one_task(value, count=5):
+    """Return records of MAML on sinusoids in which one test task of a seed has another score."""
     of = PAPER["sinusoid/maml"]
-    made = seeds(of, (0.35,) * 4)
-    made.append(record(of.model_copy(update={"seed": 4})))
-    _, found = collected(tmp_path / "seed", *made)
-    assert {row.verdict.kind for row in found} == {"inconclusive"}
-    assert found[0].verdict.reason == "1 of 5 seeds diverged"
-    values = scores(of, 0.35)
-    values["5-shot"][7, 10] = np.inf
-    made = [*seeds(of, (0.35,) * 4), record(of.model_copy(update={"seed": 4}), values)]
-    _, found = collected(tmp_path / "episode", *made)
-    assert found[2].verdict.reason == "1 diverged episode"
-    (_, _, line) = lines(comparison(collected(tmp_path / "episode", *made)[0], found))
-    assert (line["diverged_episodes"], line["ours"]) == ("1", "")
-    assert float(line["median"]) == pytest.approx(0.35, rel=1e-5)
+    values = scores(of, 0.35, 0.1)
+    values["5-shot"][7, 10] = value
+    return [
+        *seeds(of, (0.35,) * (count - 1), spread=0.1),
+        record(of.model_copy(update={"seed": count - 1}), values),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("value", "reason", "ours"),
+    [(np.inf, "1 diverged episode", ""), (1e4, "one task carries the mean", None)],
+)
+def test_a_mean_that_one_task_carries_is_judged_by_redrawing(tmp_path, value, reason, ours):
+    collection, found = collected(tmp_path, *with_one_task(value))
+    verdict = found[2].verdict
+    assert (verdict.kind, verdict.reason, verdict.judgement) == ("consistent", reason, None)
+    # One of 5 seeds has the task, and 1 - (1 - 1 / 600)^600 of its means hold it.
+    assert 1 - verdict.redrawn == pytest.approx(0.5 + 0.1 * 0.63, abs=0.06)
+    table = comparison(collection, found)
+    told = f"consistent (means drawn again: {100 - 100 * verdict.redrawn:.0f} % above the"
+    assert table.rows[2][-1].startswith(f"{told} published; {reason})")
+    line = lines(table)[2]
+    assert float(line["redrawn_at_most_published"]) == pytest.approx(verdict.redrawn)
+    assert (line["interval_low"], line["chance_of_match"]) == ("", "")
+    assert ours is None or (line["ours"], line["diverged_episodes"]) == (ours, "1")
+    assert float(line["median"]) == pytest.approx(0.35, rel=1e-3)
+    assert lines(table)[1]["redrawn_at_most_published"] == "", "the other steps have intervals"
+    assert lines(table)[1]["interval_low"] != ""
+
+
+def test_redrawing_takes_four_seeds_too(tmp_path):
+    _, found = collected(tmp_path, *with_one_task(1e4, count=3))
+    assert found[2].verdict.kind == "inconclusive"
+    assert found[2].verdict.reason == "one task carries the mean; 3 of 4 seeds"
+
+
+AFTER, BEFORE = ((FIXED + datetime.timedelta(seconds=shift)).isoformat() for shift in (0, -1))
+
+
+@pytest.mark.parametrize(
+    ("starts", "known"), [((AFTER,) * 4, False), ((*(AFTER,) * 3, BEFORE), True)]
+)
+def test_scores_older_than_the_rule_are_marked(tmp_path, starts, known):
+    of = PAPER[MAML_20W1S]
+    made = [
+        record(
+            of.model_copy(update={"seed": seed}),
+            scores(of, 0.958 + 0.001 * seed, 0.01),
+            where={"started": start},
+        )
+        for seed, start in enumerate(starts)
+    ]
+    collection, (row,) = collected(tmp_path, *made)
+    assert row.known_before is known
+    table = comparison(collection, [row])
+    assert table.rows[0][-1].endswith(" °") is known
+    assert any("older than the rule" in note for note in table.notes) is known
+    assert lines(table)[0]["scores_known_before_rule"] == str(known).lower()
+
+
+def test_scores_that_no_margin_judges_are_not_marked(tmp_path):
+    made = seeds(short(MAML_20W1S), (0.95,) * 4, where={"started": BEFORE})
+    assert [row.known_before for row in collected(tmp_path, *made)[1]] == [False]
+
+
+def by_class(test, episodes, hits):
+    """Return the arrays of hits by class of a test; ``hits`` (classes, scored steps)."""
+    found = {"classes": np.arange(len(hits)), "episodes": np.array(episodes), "hits": hits}
+    return {f"by-class/{test}/{name}": np.asarray(v, np.int32) for name, v in found.items()}
+
+
+def at_step(test, step, hits):
+    """Return hits (classes, scored steps) that are zero except after one inner step."""
+    found = np.zeros((len(hits), len(test.scored_steps)), dtype=np.int32)
+    found[:, test.column(step)] = hits
+    return found
+
+
+def test_the_interval_over_classes_by_hand(tmp_path):
+    of = PAPER[MAML_20W1S]
+    (test,) = [test for test in of.protocol.evaluations if test.name == "test-10k"]
+    assert (test.query_shots, test.by_class) == (1, True)
+    # Rates of the classes: 0.8, 0.9 and 1, with a standard deviation of 0.1; then half of that.
+    # The last class has no episode and does not count.
+    hits = ([8, 18, 5, 0], [9, 19, 5, 0])
+    made = [
+        record(
+            of.model_copy(update={"seed": seed}),
+            scores(of, 0.95, 0.05),
+            extra=by_class("test-10k", (10, 20, 5, 0), at_step(test, 5, hits[seed])),
+        )
+        for seed in range(2)
+    ]
+    first = 1.96 * 0.1 / 3**0.5
+    second = 1.96 * np.std((0.9, 0.95, 1), ddof=1) / 3**0.5
+    collection, (row,) = collected(tmp_path, *made)
+    (group,) = [g for g in collection.groups if g.evaluation.name == "test-10k"]
+    assert group.class_interval(5) == pytest.approx((first + second) / 2)
+    assert group.class_interval(4) == 0
+    assert row.class_interval == pytest.approx(50 * (first + second))
+    table = comparison(collection, [row])
+    shown = dict(zip(table.columns, table.rows[0], strict=True))
+    assert shown["± data"] == f"{50 * (first + second):.2f}" == "8.49"
+    (line,) = lines(table)
+    over_episodes = 196 * np.linspace(-0.05, 0.05, 10000).std(ddof=1) / 100
+    assert float(line["class_interval_95"]) == pytest.approx(row.class_interval)
+    assert float(line["class_to_episode_ratio"]) == pytest.approx(
+        row.class_interval / over_episodes, rel=1e-4
+    )
+
+
+def test_there_is_no_interval_over_classes_without_the_hits_of_every_seed(tmp_path):
+    of = PAPER[MAML_20W1S]
+    test = of.protocol.evaluations[-1]
+    extra = by_class(test.name, (10, 10), at_step(test, 5, [8, 9]))
+    made = [
+        *seeds(of, (0.95,), extra=extra),
+        record(of.model_copy(update={"seed": 1}), scores(of, 0.9)),
+    ]
+    collection, (row,) = collected(tmp_path, *made)
+    assert row.class_interval is None
+    table = comparison(collection, [row])
+    assert dict(zip(table.columns, table.rows[0], strict=True))["± data"] == "–"
+    _, (alone,) = collected(tmp_path / "one", made[0])
+    assert alone.class_interval is not None
 
 
 def test_a_median_ranks_diverged_episodes_worst_also_where_small_is_good(tmp_path):
@@ -204,7 +388,7 @@ def test_a_median_ranks_diverged_episodes_worst_also_where_small_is_good(tmp_pat
     expected = np.sort(np.where(np.isfinite(v := values["5-shot"][:, 10]), v, np.inf))[299:301]
     assert float(lines(table)[2]["median"]) == pytest.approx(expected.mean(), rel=1e-5)
     shown = dict(zip(table.columns, table.rows[2], strict=True))
-    assert (shown["Median"], shown["Diverged"]) == (f"{expected.mean():.3f}", "200")
+    assert (shown["Median"], shown["Diverged"]) == (f"{expected.mean():.3f}", "200 (33 %)")
 
 
 def test_seeds_that_diverged_are_told_beside_another_protocol_too(tmp_path):
@@ -431,7 +615,7 @@ def test_another_split_is_not_compared_and_a_split_for_every_seed_is(tmp_path):
 def test_which_of_equal_draws_were_used_keeps_nothing_apart_from_a_paper(tmp_path):
     of = altered("omniglot-5w1s/maml", task={"split_by_seed": False})
     _, (row,) = collected(tmp_path, *seeds(of, (0.987, 0.988, 0.986, 0.987), spread=0.001))
-    assert row.verdict.kind == "matches"
+    assert row.verdict.kind == "consistent"
     assert row.counterpart.redrawn == ("task.split_by_seed",)
     fresh = PAPER["sinusoid/maml"]
     tests = tuple(t for t in fresh.protocol.evaluations if t.tasks is None)

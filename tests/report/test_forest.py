@@ -10,9 +10,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
 
 from suite.published.compare import compare
-from suite.report.figures.forest import forest, forest_caption
+from suite.published.numbers import load
+from suite.report.figures.forest import CAPTION, REACH, forest
 from suite.report.figures.style import encoded, printed
-from tests.report.beside import Scored, altered, cells, short
+from tests.report.beside import ACCURACY, Scored, altered, cells, row, short
 
 GREY, WHITE = "#8c8c8c", "#ffffff"
 
@@ -38,29 +39,61 @@ def drawn(figure):
 
 
 def marks(ax):
-    """Return (x, y, marker, colour, face) of every marker of a panel."""
+    """Return (x, y, marker, colour, face) of every mark of a result; re-runs lie between lines."""
     return [
-        (
-            *(float(np.ravel(line.get_xdata())[0]), float(np.ravel(line.get_ydata())[0])),
-            *(line.get_marker(), to_hex(line.get_color())),
-            to_hex(line.get_markerfacecolor()),
-        )
-        for line in ax.lines
-        if line.get_marker() not in ("None", None, "")
+        (x, y, line.get_marker(), to_hex(line.get_color()), to_hex(line.get_markerfacecolor()))
+        for line, x, y in _points(ax)
+        if y == int(y)
     ]
 
 
+def reruns(ax):
+    """Return (x, y) of every tick of a re-run, which is below the line ``y``."""
+    return [(x, y - 0.28) for _, x, y in _points(ax) if y != int(y)]
+
+
+def _points(ax):
+    for line in ax.lines:
+        if line.get_marker() not in ("None", None, ""):
+            yield line, *(float(np.ravel(v)[0]) for v in (line.get_xdata(), line.get_ydata()))
+
+
+def _segments(ax):
+    for line in ax.lines:
+        x, y = (np.ravel(v).astype(float) for v in (line.get_xdata(), line.get_ydata()))
+        if len(x) == 2 and line.get_linestyle() != "None" and line.get_transform() == ax.transData:
+            yield line, x, y
+
+
 def intervals(ax):
-    """Return (low, high) by line, of the lines across a panel."""
-    return {
-        float(line.get_ydata()[0]): tuple(map(float, line.get_xdata()))
-        for line in ax.lines
-        if len(np.ravel(line.get_xdata())) == 2 and line.get_ydata()[0] == line.get_ydata()[1]
-    }
+    """Return (low, high) of the intervals of a line, the thin one first, by ``y``."""
+    found = {}
+    for _, x, y in sorted(_segments(ax), key=lambda one: one[0].get_linewidth()):
+        if y[0] == y[1]:
+            found.setdefault(y[0], []).append(tuple(x))
+    return found
+
+
+def brackets(ax):
+    """Return the places of the brackets by ``y``."""
+    found = {}
+    for _, x, y in _segments(ax):
+        if y[0] != y[1]:
+            found.setdefault(round(y.mean(), 6), []).append(x[0])
+    return found
 
 
 def texts(ax):
     return [text.get_text() for text in ax.texts]
+
+
+def labels(ax):
+    return [text.get_text() for text in ax.get_yticklabels()]
+
+
+def entries(figure):
+    (legend,) = figure.legends
+    return [text.get_text() for text in legend.get_texts()]
 
 
 def make(found):
@@ -68,111 +101,167 @@ def make(found):
         return forest(found)
 
 
-def test_a_judged_result_has_its_interval_and_verdict():
-    found = rows(beside("omniglot-5w1s/maml", [98.7]), beside("omniglot-5w5s/maml", [95.0]))
+BLUE, RED, BLACK = "#0072b2", "#d55e00", "#262626"
+
+
+def test_a_judged_result_is_drawn_in_margins():
+    found = rows(beside("omniglot-20w1s/maml", [95.8]), beside("sinusoid/maml", [0.6]))
     (ax,) = make(found).axes
-    assert [text.get_text() for text in ax.get_yticklabels()] == [
+    assert ax.get_xlabel() == "ours − published, in margins"
+    for one in found:
+        assert one.verdict.margin == (1 if one.metric == "accuracy_pct" else np.log(1.25))
+        y = labels(ax).index(f"{one.preset.name}{_test(one)}, step {one.step}")
+        margin, judged = one.verdict.margin, one.verdict.judgement
+        at = one.verdict.difference / margin
+        assert intervals(ax)[y] == [
+            pytest.approx([end / margin for end in judged.interval]),
+            pytest.approx([end / margin for end in judged.inner]),
+        ]
+        edges = at - judged.floor / margin, at + judged.floor / margin
+        assert brackets(ax)[y] == pytest.approx(edges)
+        ((x, *_),) = [mark for mark in marks(ax) if mark[1] == y]
+        assert x == pytest.approx(at)
+    low, high = found[0].verdict.interval
+    assert f"+0.00 [−{-low:.2f}, +{high:.2f}]" in texts(ax)
+    ratio = np.exp(found[1].verdict.difference)
+    assert any(text.startswith(f"×{ratio:.2f} [×") for text in texts(ax))
+    assert f"{100 * found[0].verdict.judgement.chance:.0f} %" in texts(ax)
+
+
+def _test(one):
+    return "" if one.test == "test" else f" {one.test}"
+
+
+def test_one_axis_serves_all_metrics_and_its_bands_are_one_and_two_margins():
+    found = rows(beside("omniglot-5w1s/maml", [98.0]), beside("sinusoid/maml", [0.6]))
+    (ax,) = make(found).axes
+    bands = sorted((patch.get_x(), patch.get_x() + patch.get_width()) for patch in ax.patches)
+    assert bands == [(-2, 2), (-1, 1)]
+    assert ax.get_xlim() == (-REACH, REACH)
+    assert list(ax.get_xticks()) == [-4, -2, 0, 2, 4]
+    assert ax.yaxis_inverted(), "the first line is the upper one"
+
+
+def test_results_stand_under_their_papers_sorted_by_verdict():
+    of = [("omniglot-5w1s/reptile", 0), ("omniglot-5w5s/maml", 0), ACCURACY]
+    kinds = ("matches", "consistent", "above")
+    (ax,) = make([row(kind, of=one) for kind, one in zip(kinds, of, strict=True)]).axes
+    assert labels(ax) == [
+        "Finn et al. 2017:",
         "omniglot-5w1s/maml, step 3",
         "omniglot-5w5s/maml, step 3",
+        "Nichol et al. 2018:",
+        "omniglot-5w1s/reptile non-transductive, step 50",
     ]
-    first, second = (row.verdict for row in found)
-    assert (first.kind, second.kind) == ("matches", "below")
-    assert intervals(ax)[0] == pytest.approx(first.interval)
-    assert intervals(ax)[1] == pytest.approx(second.interval)
-    (one, two) = marks(ax)
-    assert one[:2] == pytest.approx((0, 0), abs=1e-9)
-    assert two[:2] == pytest.approx((-4.9, 1))
-    assert one[3] == one[4] == "#0072b2"
-    assert (two[2], one[2]) == ("s", "o"), "told apart without colour"
-    assert two[3] == two[4] == "#d55e00"
-    low, high = first.interval
-    assert f"+0.00 [−{-low:.2f}, +{high:.2f}]" in texts(ax)
-    assert [t for t in texts(ax) if t in ("matches", "below")] == ["matches", "below"]
+    assert [y for _, y, *_ in marks(ax)] == [1, 2, 4], "no mark beside the name of a paper"
 
 
-def test_the_margin_is_shaded_in_each_metric():
-    figure = make(rows(beside("omniglot-5w1s/maml", [98.0]), beside("sinusoid/maml", [0.6])))
-    assert [ax.get_xlabel() for ax in figure.axes] == [
-        "ours − published (points of accuracy)",
-        "ours − published (mean squared error)",
-    ]
-    for ax, margin in zip(figure.axes, (1, 0.1), strict=True):
-        (band,) = ax.patches
-        assert band.get_x() == pytest.approx(-margin)
-        assert band.get_width() == pytest.approx(2 * margin)
-        low, high = ax.get_xlim()
-        assert -low == high > 2 * margin
-        assert ax.yaxis_inverted(), "the first line is the upper one"
-    caption = forest_caption(
-        rows(beside("omniglot-5w1s/maml", [98.0]), beside("sinusoid/maml", [1]))
-    )
-    assert "±1 point of accuracy and ±0.1 squared error" in caption
+@pytest.mark.parametrize(
+    ("kind", "marker", "colour", "face"),
+    [
+        ("matches", "o", BLUE, BLUE),
+        ("consistent", "o", BLUE, WHITE),
+        ("above", "^", RED, RED),
+        ("below", "v", RED, RED),
+        ("differs", "D", RED, RED),
+        ("inconclusive", "s", BLACK, WHITE),
+        ("undecidable", "x", BLACK, BLACK),
+    ],
+)
+def test_the_mark_tells_the_verdict_without_its_colour(kind, marker, colour, face):
+    figure = make([row(kind, needs=9)])
+    (ax,) = figure.axes
+    ((x, y, *shown),) = marks(ax)
+    assert (x, y) == (pytest.approx(0.1), 1)
+    assert shown == [marker, colour, face]
+    ((line, _, _),) = [point for point in _points(ax) if point[2] == 1]
+    assert line.get_fillstyle() == ("left" if kind == "differs" else "full")
+    assert entries(figure) == [kind, "one margin", "two margins"]
+    assert texts(ax)[:3] == ["+0.10 [−0.20, +0.40]", "25 %", kind]
+
+
+def test_reruns_by_others_are_ticks_below_the_line():
+    published = load().number("maml.table1.omniglot-5w1s.maml")
+    others = [again.value for again in load().reproductions_of(published.id)]
+    assert len(others) > 2
+    (ax,) = make([row("consistent")]).axes  # a made-up margin of 1 point
+    assert reruns(ax) == [(pytest.approx(v - published.value), pytest.approx(1)) for v in others]
+    far = rows(beside("omniglot-5w1s/fomaml", [98.3]))
+    assert [again.value for again in load().reproductions_of(far[0].number.id)] == [95.5]
+    assert far[0].verdict.margin * REACH < 98.3 - 95.5
+    assert reruns(make(far).axes[0]) == [], "what is beyond the axis is left out"
 
 
 @pytest.mark.parametrize(
     ("of", "kind"),
     [
-        (lambda: short("omniglot-5w1s/maml"), "shortened"),
-        (lambda: altered("omniglot-5w1s/maml", model={"head_init": "same"}), "not comparable"),
+        (lambda: short("omniglot-20w1s/maml"), "shortened"),
+        (lambda: altered("omniglot-20w1s/maml", model={"head_init": "same"}), "not comparable"),
     ],
 )
-def test_what_is_unlike_is_hollow_grey_and_has_no_interval(of, kind):
-    (ax,) = make(rows(beside(of(), [97.0]))).axes
-    ((x, _, _, colour, face),) = marks(ax)
-    assert x == pytest.approx(-1.7)
-    assert (colour, face) == (GREY, WHITE)
-    assert {low == high for low, high in intervals(ax).values()} == {True}
-    assert "−1.70" in texts(ax)
-    assert kind in texts(ax)
+def test_a_result_of_another_protocol_is_a_grey_tick_without_an_interval(of, kind):
+    figure = make(rows(beside(of(), [94.1])))
+    (ax,) = figure.axes
+    ((x, y, marker, colour, _),) = marks(ax)
+    assert (x, y, marker, colour) == (pytest.approx(-1.7), 1, "|", GREY)
+    assert (intervals(ax), brackets(ax)) == ({}, {})
+    assert {"−1.70", "–", kind} <= set(texts(ax))
+    assert entries(figure)[0] == "not judged by an interval"
 
 
-def test_one_seed_is_hollow_and_black():
-    (group,) = beside("omniglot-5w1s/maml", [98.7])
+def test_one_seed_has_no_interval():
+    (group,) = beside("omniglot-20w1s/maml", [95.8])
     group.scores = group.scores[:1]
     (ax,) = make(rows([group])).axes
-    ((_, _, _, colour, face),) = marks(ax)
-    assert face == WHITE
-    assert colour not in (GREY, WHITE)
+    assert [mark[2:4] for mark in marks(ax)] == [("|", GREY)]
+    assert intervals(ax) == {}
+    assert "inconclusive" in texts(ax)
 
 
-def test_what_diverged_is_listed_without_a_mark():
+def test_without_a_mean_there_is_no_mark():
     made = list(beside("sinusoid/maml", [0.5]))
     made[0].scores[2, 7, 5] = np.inf
     found = rows(made, beside("sinusoid/maml-0.001", [0.5], diverged_seeds=1))
     (ax,) = make(found).axes
-    assert len(ax.get_yticklabels()) == 6
-    assert sorted({y for _, y, *_ in marks(ax)}) == [0, 2]
-    assert texts(ax).count("diverged") == 4
-    assert "Diverged: there is no mean" in forest_caption(found)
-    assert "Diverged" not in forest_caption(rows(beside("sinusoid/maml", [0.5])))
+    assert texts(ax).count("diverged") == 4 + 3, "the difference of four, the verdict of three"
+    lost = [y for y, name in enumerate(labels(ax)) if "0.001" in name or name.endswith("step 5")]
+    assert len(lost) == 4
+    assert {y for _, y, *_ in marks(ax)} == set(range(1, 7)) - set(lost)
 
 
 @pytest.mark.parametrize(
-    ("mean", "edge", "told"), [(1e6, ">", "+1e+06 [+1e+06, "), (-5.0, "<", "−5.17 [−5.")]
+    ("mean", "edge", "told"), [(1e6, ">", "×1e+06 [×1e+06"), (0.01, "<", "×0.0149 [×0.01")]
 )
-def test_what_lies_far_out_is_an_arrow_and_leaves_the_axis_readable(mean, edge, told):
-    made = list(beside("sinusoid/maml-0.001", [0.5]))
-    made[0].scores[:, :, 1] += mean  # a mean of 0.5, published 0.67
-    found = rows(made)
-    (ax,) = make(found).axes
-    assert ax.get_xlim()[1] <= 0.1 * 20 * 1.06
-    arrows = [mark for mark in marks(ax) if mark[2] in "<>"]
-    assert [(x, y, marker) for x, y, marker, *_ in arrows] == [
-        (ax.get_xlim()[edge == ">"], 0, edge)
-    ]
-    assert len(marks(ax)) == 3, "no second mark where the arrow is"
+def test_a_result_beyond_the_axis_is_an_arrow_at_its_edge(mean, edge, told):
+    made = list(beside("sinusoid/maml-0.001", [0.67]))
+    made[0].scores[:, :, 1] += mean - 0.67
+    (ax,) = make(rows(made)).axes
+    y = labels(ax).index("sinusoid/maml-0.001 5-shot, step 1")
+    at = [(x, marker) for x, where, marker, *_ in marks(ax) if where == y]
+    assert at == [(REACH if edge == ">" else -REACH, edge)], "no second mark where the arrow is"
+    assert y not in brackets(ax)
     assert any(text.startswith(told) for text in texts(ax))
-    assert "an arrow at its edge" in forest_caption(found)
-    assert "arrow" not in forest_caption(rows(beside("sinusoid/maml", [0.5])))
+    assert "An arrow at the edge goes on beyond 4 margins" in CAPTION
 
 
 def test_an_interval_across_the_axis_has_two_arrows_and_no_mark():
     made = list(beside("sinusoid/maml", [0.5]))
-    made[0].scores[0, :, 5] += 1e6  # one seed far out: a mean of 2e5, an interval around zero
+    made[0].scores[0, :, 5] += 1e6  # one seed is far out, so the interval is wide
     (ax,) = make(rows(made)).axes
-    at = [marker for _, y, marker, *_ in marks(ax) if y == 1]
-    assert sorted(at) == ["<", ">"]
-    assert intervals(ax)[1.0] == ax.get_xlim()
+    y = labels(ax).index("sinusoid/maml 5-shot, step 5")
+    assert sorted(marker for _, where, marker, *_ in marks(ax) if where == y) == ["<", ">"]
+    assert intervals(ax)[y][0] == ax.get_xlim()
+
+
+def test_a_redrawn_verdict_is_grey_because_it_has_no_interval():
+    made = list(beside("sinusoid/maml", [0.35]))
+    made[0].scores[0, 0, 10] = 30.0  # one task carries the mean of a seed
+    (ax,) = make(rows(made)).axes
+    y = labels(ax).index("sinusoid/maml 5-shot, step 10")
+    assert [mark[2:4] for mark in marks(ax) if mark[1] == y] == [("|", GREY)]
+    assert y not in intervals(ax)
+    assert "consistent" in texts(ax)
+    assert "Grey: not judged by an interval" in CAPTION
 
 
 def many(count):
@@ -215,7 +304,7 @@ def test_no_text_covers_another_and_all_is_inside(count):
         down = min(a.y1, b.y1) - max(a.y0, b.y0)
         assert across <= 0.5 or down <= 1.5, f"{one!r} covers {two!r}"
     plot = figure.axes[0].get_window_extent(renderer)
-    assert plot.width > 0.2 * width, "room for the marks"
+    assert plot.width > 0.15 * width, "room for the marks beside the longest texts"
 
 
 def test_the_height_grows_with_the_lines_and_fits_a_page():

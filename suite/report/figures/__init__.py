@@ -12,7 +12,7 @@ from suite.published.compare import Row
 from suite.records.files import Arrays
 from suite.report.figures.curves import adaptation_curves, learning_curves, validation
 from suite.report.figures.episodes import MOST_PICTURES, before_after, episode_pictures
-from suite.report.figures.forest import forest, forest_caption
+from suite.report.figures.forest import CAPTION, forest
 from suite.report.figures.style import MOST_VARIANTS, PlotStyle, encoded, looks, printed
 from suite.report.figures.timing import timing_bars
 from suite.report.groups import Collection, Runs
@@ -49,7 +49,7 @@ def figures(collection: Collection, beside: Sequence[Row]) -> list[Picture]:
     shown = {key: found for key, found in panels.items() if len(found) <= MOST_VARIANTS}
     planned = list(_planned(collection, shown)) if shown else []
     if own_results(beside):
-        planned.append(Picture("forest", forest_caption(beside), partial(forest, beside)))
+        planned.append(Picture("forest", CAPTION, partial(forest, beside)))
     return planned
 
 

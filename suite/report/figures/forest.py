@@ -33,7 +33,15 @@ LINE, AROUND = 0.165, 1.25
 #: Font size in points.
 SIZE = 6.2
 #: Reach of the axis, in margins; what lies beyond it is an arrow at the edge.
-REACH = 4.0
+REACH = 4
+CAPTION = (
+    "Ours minus published, divided by the margin of each number; for errors the logarithm of the "
+    f"ratio. Thin line: 95 % interval; thick line: {100 * INNER:.0f} % interval, within the dark "
+    "band for a match. Brackets: what unlimited trainings of ours would leave of the 95 % "
+    "interval. Small grey ticks below a line: other people's re-runs. Chance: of a match with "
+    "these errors and seeds, if there were no difference. Grey: not judged by an interval. An "
+    f"arrow at the edge goes on beyond {REACH} margins."
+)
 _HEADINGS = ("ours − published [95 %]", "chance", "verdict")
 
 
@@ -87,6 +95,7 @@ def forest(rows: Sequence[Row]) -> Figure:
     ax.set_yticks(range(len(lines)), [_label(line) for line in lines], fontsize=SIZE)
     ax.set_ylim(len(lines) - 0.4, -1.5)
     ax.set_xlim(-REACH, REACH)
+    ax.set_xticks(range(-REACH, REACH + 1, 2))
     ax.set_axisbelow(True)
     ax.tick_params(axis="y", length=0, pad=6)  # room for an arrow at the edge
     ax.tick_params(axis="x", labelsize=SIZE)
@@ -100,18 +109,6 @@ def forest(rows: Sequence[Row]) -> Figure:
         columnspacing=1.4,
     )
     return figure
-
-
-def forest_caption(rows: Sequence[Row]) -> str:
-    """Return the caption of the figure."""
-    return (
-        "Ours minus published, divided by the margin of each number; for errors the logarithm of "
-        f"the ratio. Thin line: 95 % interval; thick line: {100 * INNER:.0f} % interval, within "
-        "the dark band for a match. Brackets: what unlimited trainings of ours would leave of the "
-        "95 % interval. Small ticks: other people's re-runs. Chance: of a match with these errors "
-        "and seeds, if there were no difference. Grey: not judged by an interval. "
-        f"An arrow at the edge goes on beyond {REACH:g} margins."
-    )
 
 
 def _ordered(rows: Sequence[Row]) -> list[Own]:
@@ -195,7 +192,7 @@ def _beside(
 
 
 def _label(line: Own | str) -> str:
-    return line if isinstance(line, str) else f"{line.name}, step {line.result.step}"
+    return line if isinstance(line, str) else line.name_and_step
 
 
 def _difference(own: Own) -> str:
