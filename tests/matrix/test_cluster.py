@@ -220,7 +220,7 @@ def test_bad_input_on_a_node_ends_the_run(tmp_path, two_nodes):
 def test_what_no_node_has_is_said_before_anything_runs(tmp_path, two_nodes):
     large = expand(load_profile(str(processes.profile(tmp_path))), ["cpu"], shards=2)
     with pytest.raises(
-        UserError, match=r"no node of the cluster has what small--.* takes \(2 cores"
+        UserError, match=r"no node of the cluster has the resources of small--.* \(2 cores"
     ):
         workers.run(large, tmp_path / "out", remote(two_nodes))
     cluster = Cluster(two_nodes.address)
@@ -332,7 +332,7 @@ def test_a_cell_has_a_core_for_each_thread_of_each_process(tmp_path):
 
 def test_another_version_of_the_code_is_refused(tmp_path):
     task = CellJob(workers.cells(tmp_path)[0], False, None, 60.0, False)
-    answer = node.compute(task, node.Common("small", "another", ()), [], None)
+    answer = node.compute_on_node(task, node.Common("small", "another", ()), [], None)
     assert answer[0] == "refused"
     assert "another version of the suite's code" in answer[1]
 
@@ -341,7 +341,7 @@ def test_a_node_that_does_not_see_the_folder_of_checkpoints_is_refused(tmp_path,
     monkeypatch.setattr(node, "LATE", 0.0)
     task = CellJob(workers.cells(tmp_path)[0], False, tmp_path / "cell.npz", 60.0, False)
     here = node.Common("small", node.suite_sha256(), ())
-    answer = node.compute(task, here, [], None, tmp_path / "mark")
+    answer = node.compute_on_node(task, here, [], None, tmp_path / "mark")
     assert answer[0] == "refused"
     assert "does not see the driver's files" in answer[1]
     assert "--checkpoints" in answer[1]
@@ -376,6 +376,6 @@ def test_words_choose_the_cluster(monkeypatch):
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
     assert factory.cluster(None, None) is None
     local = factory.cluster("ray", None)
-    assert local.own
+    assert local.is_local
     executor = factory.make_executor("ray", ["cpu"], None, [], local, 1)
     assert executor.lanes == [("cpu",)] * len(os.sched_getaffinity(0))
