@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from tests.test_docs import table_rows
@@ -20,6 +21,12 @@ def test_it_is_short():
 
 def test_its_table_is_the_committed_one():
     assert table_rows("paper/maml-table-2") in README
+
+
+def test_its_outcome_is_that_of_the_committed_verdicts():
+    table = (ROOT / "results/tables/paper/comparison.md").read_text()
+    (outcome,) = re.findall(r"^- (Of \d+ published numbers, .*)$", table, re.MULTILINE)
+    assert outcome in README
 
 
 def test_the_two_commands_stand_together():

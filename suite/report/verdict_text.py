@@ -206,11 +206,13 @@ def headline(rows: Sequence[Row]) -> str:
         if row.tested
     }
     beyond = counts["above"] + counts["below"]
+    intervals = sum(row.verdict.judgement is not None for row in judged)
     return (
         f"Of {len(numbers)} published numbers, {len(run)} were run in their protocol with at least "
         f"{HEADLINE_SEEDS} trainings ({len(judged)} verdicts on {len(trainings)} sets of "
-        f"trainings): {counts['matches']} match within the margin ({expected_matches(rows):.1f} "
-        f"would be expected if all were right), {counts['consistent']} cannot be told apart, "
+        f"trainings): {counts['matches']} match within the margin (of the {intervals} judged by an "
+        f"interval, {expected_matches(rows):.1f} would be expected to if all were right), "
+        f"{counts['consistent']} cannot be told apart, "
         f"{counts['differs'] + beyond} differ ({beyond} beyond the margin), "
         f"{counts['undecidable']} are too coarse to test, {counts['inconclusive']} await more "
         f"seeds. {len(numbers) - len(run)} were not run, or not so."

@@ -40,7 +40,12 @@ MAML_20W1S = "omniglot-20w1s/maml"  # published 95.8 ± 0.3; the margin is 1 poi
         (MAML_20W1S, (0.940, 0.941, 0.942, 0.941, 0.940), "below", "below by at least"),
         (MAML_20W1S, (0.949, 0.949, 0.950, 0.949, 0.949), "differs", "differs by"),
         (MAML_20W1S, (0.950, 0.966, 0.958, 0.954, 0.962), "consistent", "consistent, but a gap of"),
-        (MAML_20W1S, (0.952, 0.964, 0.958, 0.955, 0.961), "inconclusive", "inconclusive: 5 of 11 s"),
+        (
+            MAML_20W1S,
+            (0.952, 0.964, 0.958, 0.955, 0.961),
+            "inconclusive",
+            "inconclusive: 5 of 11 s",
+        ),
         (MAML_20W1S, (0.957, 0.958, 0.959), "inconclusive", "inconclusive: 3 of 4 seeds, less"),
         (MAML_20W1S, (0.958,), "inconclusive", "inconclusive (one seed of 4)"),
         # published 48.70 ± 1.84
