@@ -31,7 +31,7 @@ from suite.matrix import progress
 from suite.records.store import Store
 from suite.tasks.base import EpisodeShape
 from tests import processes
-from tests.matrix import workers
+from tests.executors import workers
 
 pytestmark = pytest.mark.slow
 

@@ -18,7 +18,7 @@ from suite.executors.serial import Serial
 from suite.matrix.progress import Progress
 from suite.matrix.run import run_matrix
 from suite.records.store import Store
-from tests.matrix.test_cell import make
+from tests.cells import make
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 
