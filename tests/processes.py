@@ -68,11 +68,6 @@ def _main(words: list[str], log: Path, phase: Any, largest_file: int | None) -> 
         os.dup2(file.fileno(), 2)
     sys.stdout = open(1, "w", closefd=False, buffering=1)  # noqa: SIM115
     sys.stderr = open(2, "w", closefd=False, buffering=1)  # noqa: SIM115
-    from rich.console import Console
-
-    from suite import cli as module
-
-    module.console = Console(file=sys.stdout, highlight=False)
     cli.main(args=words, prog_name="run_all.py")
 
 

@@ -18,8 +18,7 @@ from suite.config.profile import expand, load_profile
 from suite.core.episodes import OuterGradient
 from suite.matrix.estimates import Estimates
 from suite.tasks.sinusoid import SinusoidSampler
-from tests.matrix.test_cell import make
-from tests.matrix.test_estimates import told
+from tests.cells import make, told
 from tests.problems import distance
 
 SMALL = {

@@ -13,24 +13,11 @@ import click
 import pytest
 
 from suite.cli import cli
+from tests.pages import ROOT, blocks, table_rows
 
-ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.glob("*.md"))]
 PROGRAMS = (["python", "run_all.py"], ["python", "-m", "suite"], ["fewshot-suite"])
-
-
-def table_rows(name: str) -> str:
-    """The rows of a committed table, in Markdown."""
-    text = (ROOT / "results" / "tables" / f"{name}.md").read_text()
-    rows = [line for line in text.splitlines() if line.startswith("|")]
-    assert len(rows) > 10
-    return "\n".join(rows)
-
-
-def blocks(page: Path) -> list[tuple[str, str]]:
-    """The code blocks of a page, each with its language."""
-    return re.findall(r"^```(\w*)\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
 
 
 def prose(page: Path) -> str:

@@ -11,9 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.test_docs import blocks
+from tests.pages import ROOT, blocks
 
-ROOT = Path(__file__).resolve().parents[1]
 EXAMPLES = ROOT / "examples"
 PLUGINS = {"anil": 7, "anil_fast": 7, "lines": 6, "conv2": 5}  # with the number of their checks
 TINY = """

@@ -22,8 +22,8 @@ from suite.core import registry
 from suite.core.errors import UserError
 from suite.records.store import Store
 from suite.tasks import omniglot_data
-from tests.tasks import test_omniglot as omniglot
-from tests.test_cli import PROFILE
+from tests.cells import PROFILE
+from tests.tasks import archives as omniglot
 
 LOOK = settings(
     max_examples=45,

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
-from tests.test_docs import table_rows
+from tests.pages import ROOT, table_rows
 
-ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
 COMMANDS = """```
 python -m pip install -e . && python run_all.py

@@ -51,6 +51,7 @@ def listening() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        _requested, _twice = None, False  # a request ends with the work that it stopped
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from suite.algorithms.sgd import SGD
 from suite.cell.setup import set_up
 from suite.core.episodes import EpisodeContext, Episodes, Examples
 from suite.core.streams import Stream
-from tests.matrix.test_cell import make
+from tests.cells import make
 from tests.problems import CONTEXT, PROBLEMS, arranged, distance, meta_gradient, natural
 
 ENGINES = ("reference", "explicit")

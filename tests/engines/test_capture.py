@@ -14,7 +14,7 @@ from suite.cell.workers import CellWorkers
 from suite.core.episodes import EpisodeContext
 from suite.core.streams import Stream
 from suite.engines.replay.capture import MIN_STEPS, Capture, _set_sync_debug_mode, close
-from tests.matrix.test_cell import make
+from tests.cells import make
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 

@@ -14,7 +14,7 @@ from suite.gate import calibration as plain
 from suite.gate.cases import PARTS, START, build_case, outer_step, plans
 from suite.gate.counts import count
 from suite.gate.sampling import TimeSampler
-from tests.matrix.test_cell import make
+from tests.cells import make
 
 CPU = torch.device("cpu")
 

@@ -7,31 +7,8 @@ import json
 import pytest
 
 from suite.core.errors import UserError
-from suite.gate import calibration as plain
-from suite.gate.files import Folder, HistoryLine, MeasuredCase, Measurement, Seen, machine
-
-
-def measurement(**changes) -> Measurement:
-    case = MeasuredCase(
-        cell_sha256="0", blocks=[[(0.1, 0.2)]], counts={"operators": 3}, milliseconds=1.5
-    )
-    return Measurement(
-        **{
-            "machine": "m",
-            "plain_sha256": plain.sha256(),
-            "suite_version": "0",
-            "commit": None,
-            "dirty": None,
-            "when": "now",
-            "cases": {"a": case},
-            **changes,
-        }
-    )
-
-
-def line(commit: str = "abc") -> HistoryLine:
-    seen = {"a": Seen(ratio=2.0, change=0.01, verdict="same")}
-    return HistoryLine(when="now", commit=commit, dirty=False, against="baseline", cases=seen)
+from suite.gate.files import Folder, MeasuredCase, machine
+from tests.gate.measurements import line, measurement
 
 
 def test_a_baseline_comes_back_as_it_was(tmp_path):

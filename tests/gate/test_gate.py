@@ -18,7 +18,7 @@ from suite.gate.cases import Plan, plans
 from suite.gate.files import Folder, machine
 from suite.gate.process import HERE, Failed, Worker, other
 from suite.gate.worker import WorkerSetting
-from tests.matrix.test_cell import make
+from tests.cells import make
 
 SHORT = measure.Effort(
     1, 1, 2, seconds=0.0, more=1, second_look=0.2, first_turns=2, instructions=False

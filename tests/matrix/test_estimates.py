@@ -6,15 +6,7 @@ import pytest
 
 from suite.matrix.cost import cost
 from suite.matrix.estimates import Estimates
-from suite.records.provenance import processor
-from tests.matrix.test_cell import make
-from tests.report.builder import record, timing
-
-
-def told(cell, seconds, **where):
-    times = timing().model_copy(update={"training_seconds": seconds, "evaluation_seconds": 1.0})
-    where = {"processor": processor(), **where}
-    return record(cell, times=times, where=where)[0]
+from tests.cells import make, told
 
 
 def test_seeds_of_one_kind_tell_of_another():

@@ -6,7 +6,7 @@ import pytest
 
 from suite.matrix.cost import cost
 from suite.matrix.schedule import makespan, shard
-from tests.matrix.test_cell import make
+from tests.cells import make
 
 
 def test_each_cell_begins_on_the_lane_that_is_free_first():

@@ -12,7 +12,7 @@ from suite.cli import cli
 from suite.records.files import arrays_sha256
 from suite.records.schema import Record, result_sha256
 from suite.records.store import Store
-from tests.test_cli import PROFILE
+from tests.cells import PROFILE
 
 
 @pytest.fixture

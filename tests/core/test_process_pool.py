@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from suite.core.process_pool import ForkPool, shared
-from tests.matrix.workers import alive
+from tests.executors.workers import alive
 
 
 @pytest.fixture

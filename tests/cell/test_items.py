@@ -18,7 +18,7 @@ from suite.models.base import options_of
 from suite.tasks import omniglot, omniglot_data
 from suite.tasks.base import EpisodeShape
 from suite.tasks.glyphs import Glyphs
-from tests.tasks.test_omniglot import TINY, pack
+from tests.tasks.archives import TINY, pack
 
 CPU = torch.device("cpu")
 

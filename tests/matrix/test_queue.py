@@ -10,8 +10,7 @@ from suite.matrix.estimates import Estimates
 from suite.matrix.progress import Progress
 from suite.matrix.queue import CellQueue
 from suite.records.store import Store
-from tests.matrix.test_cell import make
-from tests.matrix.test_estimates import told
+from tests.cells import make, told
 
 CPU = ("cpu",)
 

@@ -14,46 +14,14 @@ from suite.cell.meta_gradient import MetaGradients
 from suite.cell.run import run_cell, summarise
 from suite.cell.setup import check, set_up
 from suite.cell.training import Diverged, OuterLoop, curve_points, transfer
-from suite.config.cell import Cell, Numerics, Protocol, episode_stream
+from suite.config.cell import Protocol, episode_stream
 from suite.core.episodes import EpisodeContext, Episodes, Examples
 from suite.core.errors import UserError
 from suite.core.streams import Stream
 from suite.records.files import arrays_sha256
 from suite.records.store import Store
 from suite.tasks.images import ImageSampler
-
-PROTOCOL = {
-    "train": {"shots": 5, "query_shots": 5, "meta_batch": 4, "steps": 12},
-    "evaluations": [{"name": "test", "shots": 5, "query_shots": 5, "episodes": 8, "steps": 2}],
-    "curve_points": 3,
-    "curve_episodes": 4,
-}
-IMAGES = {
-    "train": {"ways": 3, "shots": 2, "query_shots": 2, "meta_batch": 2, "steps": 4},
-    "evaluations": [
-        {"name": "test", "ways": 3, "shots": 2, "query_shots": 2, "episodes": 6, "steps": 2},
-        {"name": "alone", "ways": 3, "shots": 2, "query_shots": 2, "episodes": 6, "steps": 2,
-         "batch_norm": "support"},
-    ],
-    "curve_points": 2,
-    "curve_episodes": 4,
-}  # fmt: skip
-
-
-def make(algorithm="maml", images=False, seed=0, engine="auto", **changes):
-    protocol = json.loads(json.dumps(IMAGES if images else PROTOCOL))
-    protocol["train"].update(changes)
-    rule = {"name": algorithm} if isinstance(algorithm, str) else algorithm
-    return Cell(
-        experiment="e",
-        variant=rule["name"],
-        algorithm=rule,
-        task={"name": "glyphs"} if images else {"name": "sinusoid"},
-        model={"name": "conv4", "filters": 4} if images else {"name": "mlp", "hidden": [8]},
-        seed=seed,
-        protocol=Protocol.model_validate_json(json.dumps(protocol)),
-        numerics=Numerics(device="cpu", engine=engine),
-    )
+from tests.cells import IMAGES, PROTOCOL, make
 
 
 def run(cell):

@@ -12,27 +12,7 @@ from click.testing import CliRunner
 from suite.cli import cli
 from suite.records.provenance import NO_REPLAY
 from suite.records.store import Store
-
-PROFILE = """
-description = "two tiny cells"
-seeds = [0]
-threads = 1
-
-[[experiments]]
-name = "tiny"
-task = { name = "sinusoid" }
-model = { name = "mlp", hidden = [8] }
-train = { shots = 5, query_shots = 5, meta_batch = 4, steps = 6 }
-evaluations = [ { name = "test", shots = 5, query_shots = 5, episodes = 8, steps = 2 } ]
-curve_points = 2
-curve_episodes = 4
-
-[experiments.algorithms.maml]
-inner_rate = 0.01
-
-[experiments.algorithms.sgd]
-inner_rate = 0.01
-"""
+from tests.cells import PROFILE
 
 
 @pytest.fixture

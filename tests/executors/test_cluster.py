@@ -31,7 +31,7 @@ from suite.matrix import progress
 from suite.records.store import Store
 from suite.tasks.base import EpisodeShape
 from tests import processes
-from tests.matrix import workers
+from tests.executors import workers
 
 pytestmark = pytest.mark.slow
 
@@ -377,5 +377,5 @@ def test_words_choose_the_cluster(monkeypatch):
     assert factory.cluster(None, None) is None
     local = factory.cluster("ray", None)
     assert local.is_local
-    executor = factory.make_executor("ray", ["cpu"], None, [], local, 1)
+    executor = factory.make_executor("ray", factory.ExecutorOptions(["cpu"], cluster=local))
     assert executor.lanes == [("cpu",)] * len(os.sched_getaffinity(0))

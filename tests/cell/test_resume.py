@@ -10,7 +10,7 @@ import torch
 from suite.cell.run import run_cell
 from suite.core import signals
 from suite.records.checkpoint import Checkpoint
-from tests.matrix.test_cell import make
+from tests.cells import make
 
 
 class Patience:

@@ -12,7 +12,7 @@ from suite.cell.batchnorm_statistics import MOMENTUM, PASSES, RunningStatistics
 from suite.cell.setup import set_up
 from suite.config.cell import episode_stream
 from suite.models.layers import EPSILON
-from tests.matrix.test_cell import make
+from tests.cells import make
 from tests.problems import PROBLEMS, arranged
 
 

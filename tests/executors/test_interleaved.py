@@ -12,13 +12,13 @@ from rich.console import Console
 from suite.cell import training
 from suite.core import signals
 from suite.core.errors import UserError
-from suite.executors.factory import make_executor
+from suite.executors.factory import ExecutorOptions, make_executor
 from suite.executors.interleaved import Interleaved
 from suite.executors.serial import Serial
 from suite.matrix.progress import Progress
 from suite.matrix.run import run_matrix
 from suite.records.store import Store
-from tests.matrix.test_cell import make
+from tests.cells import make
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 
@@ -113,10 +113,13 @@ def test_invalid_input_ends_the_run(tmp_path, monkeypatch):
 
 
 def test_they_are_for_cuda_alone():
-    assert isinstance(make_executor(None, ["cuda"], None, [], lanes=3), Interleaved)
-    assert make_executor("interleaved", ["cuda"], None, []).lanes == [("cpu", "cuda")] * 4
+    three = ExecutorOptions(["cuda"], lanes=3)
+    assert isinstance(make_executor(None, three), Interleaved)
+    assert make_executor("interleaved", three._replace(lanes=None)).lanes == [("cpu", "cuda")] * 4
     with pytest.raises(UserError, match="leave out --executor local"):
-        make_executor("local", ["cuda"], None, [], lanes=3)
-    for kinds, workers in ((["cpu"], None), (["cpu", "cuda"], None), (["cuda"], 2)):
+        make_executor("local", three)
+    with pytest.raises(UserError, match="--workers works only with the executor local"):
+        make_executor(None, three._replace(workers=2))
+    for kinds in (["cpu"], ["cpu", "cuda"]):
         with pytest.raises(UserError, match="only for cells on CUDA"):
-            make_executor(None, kinds, workers, [], lanes=3)
+            make_executor(None, three._replace(kinds=kinds))

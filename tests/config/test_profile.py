@@ -11,11 +11,7 @@ from suite.config.cell import EvaluationProtocol, Protocol, episode_stream
 from suite.config.profile import SHORT_TEST, Profile, expand, load_profile, shortened
 from suite.core.component import Component, added_field, validated
 from suite.core.errors import UserError
-from suite.matrix.progress import Progress
-from suite.matrix.run import run_matrix
 from suite.published.counterpart import BUDGET, differing
-from suite.records.store import Store
-from tests.matrix.test_cell import make
 
 PROFILE = {"description": "x", "seeds": (0,)}
 
@@ -107,64 +103,6 @@ def test_the_traps_are_set_beside_the_published_protocol():
         assert all(ours is None for path, (ours, _) in apart.items() if path != BUDGET), apart
         steps = {result.step for result in protocols.get(f"{setting}/maml").results}
         assert cell.protocol.evaluations[0].headline in steps
-
-
-def test_kept_weights_are_shared_by_cells_that_differ_in_their_tests(tmp_path):
-    first = make("maml", seed=3)
-    like = first.protocol.evaluations[0]
-    more = like.model_copy(update={"name": "more", "steps": 4})
-    protocol = first.protocol.model_copy(update={"evaluations": (like, more)})
-    second = first.model_copy(update={"experiment": "f", "protocol": protocol})
-    # A learning curve is scored as the first evaluation: with another one it is another curve.
-    alone = first.protocol.model_copy(update={"evaluations": (more,)})
-    third = first.model_copy(update={"experiment": "h", "protocol": alone})
-    assert first.curve_sha256() == second.curve_sha256() != third.curve_sha256()
-    store = Store(tmp_path, "p")
-
-    def run(cell, keep):
-        from rich.console import Console
-
-        run_matrix([cell], store, None, Progress(Console(quiet=True)), keep_weights=keep)
-        return store.find(cell)
-
-    one = run(first, keep=True)
-    weights = list((tmp_path / "weights").glob("*.npz"))
-    assert len(weights) == 1
-    two = run(second, keep=True)
-    assert two.provenance.resumed == one.provenance.resumed + 1
-    assert two.results.weights_sha256 == one.results.weights_sha256
-    assert list((tmp_path / "weights").glob("*.npz")) == weights
-    # A run that keeps nothing trains anew, leaves the weights alone, and gets the same.
-    again = second.model_copy(update={"experiment": "g"})
-    before = weights[0].read_bytes()
-    assert run(again, keep=False).result_sha256 == two.result_sha256
-    assert [path.read_bytes() for path in (tmp_path / "weights").glob("*.npz")] == [before]
-    assert run(third, keep=True).provenance.resumed == 0
-    assert len(list((tmp_path / "weights").glob("*.npz"))) == 2
-    assert not list((tmp_path / "checkpoints").rglob("*.npz"))
-
-
-def test_protocols_are_listed_shown_and_set_side_by_side():
-    from click.testing import CliRunner
-
-    from suite.cli import cli
-
-    def output(*words):
-        found = CliRunner().invoke(cli, ["protocols", *words], catch_exceptions=False)
-        assert found.exit_code == 0
-        return found.output
-
-    listed = output()
-    assert all(name in listed for name in protocols.load())
-    shown = output("show", "omniglot-5w1s/maml")
-    assert "maml.table1.omniglot-5w1s.maml: 98.7 ± 0.4, read from test after 3 steps" in shown
-    assert any(
-        line.split()[:3] == ["task.split", "random_1100", "code"] for line in shown.splitlines()
-    )
-    diff = output("diff", "sinusoid/maml", "sinusoid/maml-0.001").splitlines()
-    assert len(diff) == 3
-    assert diff[-1].split() == ["algorithm.inner_rate", "0.01", "(stated)", "0.001", "(inferred)"]
-    assert "are one protocol" in output("diff", "sinusoid/maml", "sinusoid/maml")
 
 
 def test_two_cells_of_one_name_are_refused():

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from suite.core.errors import UserError
-from suite.executors.factory import make_executor
+from suite.executors.factory import ExecutorOptions, make_executor
 from suite.executors.local import Local
 from suite.executors.serial import Serial
 from suite.executors.slots import divide
@@ -60,15 +60,15 @@ def test_the_executor_is_local_where_several_cells_can_run(
     name, kinds, workers, accelerators, lanes, monkeypatch
 ):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: accelerators)
-    found = make_executor(name, kinds, workers, [])
+    found = make_executor(name, ExecutorOptions(kinds, workers))
     assert isinstance(found, Serial if lanes is None else Local)
     assert lanes is None or found.lanes == lanes
 
 
 def test_words_that_do_not_go_together_are_refused():
     with pytest.raises(UserError, match="leave out --executor serial"):
-        make_executor("serial", ["cpu"], 2, [])
+        make_executor("serial", ExecutorOptions(["cpu"], workers=2))
     with pytest.raises(UserError, match="no cell is for the CPU"):
-        make_executor(None, ["cuda"], 2, [])
+        make_executor(None, ExecutorOptions(["cuda"], workers=2))
     with pytest.raises(UserError, match="did you mean 'local'"):
-        make_executor("locl", ["cpu"], None, [])
+        make_executor("locl", ExecutorOptions(["cpu"]))

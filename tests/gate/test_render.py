@@ -7,7 +7,7 @@ import json
 from suite.gate import render as show
 from suite.gate.decision import Count, Time
 from suite.gate.run import CaseResult, GateOutcome
-from tests.gate.test_files import line, measurement
+from tests.gate.measurements import line, measurement
 
 SLOW = CaseResult(
     "b", "slower", 1.2, 3.4, Time("slower", 0.2, 0.05, 1e-9),

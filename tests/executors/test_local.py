@@ -13,7 +13,7 @@ from suite.core.errors import UserError
 from suite.executors.slots import core_numbers
 from suite.records.store import Store
 from tests import processes
-from tests.matrix import workers
+from tests.executors import workers
 
 pytestmark = [
     pytest.mark.slow,
