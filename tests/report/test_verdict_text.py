@@ -175,7 +175,8 @@ def test_the_outcome_in_one_sentence():
         "Of 13 published numbers, 10 were run in their protocol with at least 4 trainings "
         "(10 verdicts on 8 sets of trainings): 2 match within the margin (of the 10 judged by an "
         "interval, 4.1 would be expected to if all were right), 3 cannot be told apart, 3 differ "
-        "(2 beyond the margin), 1 are too coarse to test, 1 await more seeds. 3 were not run, or not so."
+        "(2 beyond the margin), 1 are too coarse to test, 1 await more seeds. 3 were not run, or "
+        "not so."
     )
 
 
