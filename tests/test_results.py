@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 from pathlib import Path
@@ -35,6 +36,15 @@ def test_records_are_whole_and_of_clean_commits(profile):
         assert record.cell.results_version == RESULTS_VERSION
         if record.status == "done":
             store.arrays(record)  # checks their hash
+
+
+def test_what_was_tried_stands_beside_every_difference():
+    table = (RESULTS / "tables" / "paper" / "comparison.md").read_text()
+    lines = csv.DictReader((RESULTS / "tables" / "paper" / "comparison.csv").open())
+    apart = {line["preset"] for line in lines if line["verdict"] in ("above", "below", "differs")}
+    for name in apart:
+        assert protocols.load()[name].tried
+        assert f"- Tried for {name}: " in table
 
 
 @pytest.mark.parametrize("profile", PROFILES)

@@ -11,6 +11,7 @@ EXPERIMENT/VARIANT as in a profile; the others are bases.
     borrowed  source of all items that the table itself does not give, if a paper does not describe
               the setting; they are then inferred, except the tests' ways and shots
     apart     differences that no item can express, as [what, mark, place]
+    tried     what was tried to explain that our result is another, as sentences
     also      the suite's own tests in addition to a paper's: NAME = { like = TEST, changes }; their
               tasks come from the suite's streams
     items     all items of the protocol, by dotted path, as [value, mark, place]
@@ -72,6 +73,8 @@ class Preset(Strict):
     summary: str
     results: tuple[Result, ...] = ()
     apart: tuple[Apart, ...] = ()
+    tried: tuple[str, ...] = ()
+    """Attempts to explain that our result differs from the published one, as sentences."""
     items: dict[str, Item]
 
     @model_validator(mode="after")

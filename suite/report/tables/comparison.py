@@ -21,6 +21,8 @@ from suite.report.notes import diverged_cells, provenance, stamp
 from suite.report.render import Table
 from suite.report.verdict_text import headline, legend, sentence, size, with_interval
 
+#: Verdicts that say that our result is another.
+APART = ("above", "below", "differs")
 #: Maximum number of differing items that a row names; the CSV file names all.
 NAMED = 3
 
@@ -173,9 +175,11 @@ def _reruns(number: Number | None) -> str:
 
 
 def _footnotes(found: Sequence[Row]) -> tuple[str, ...]:
-    """Return the judged rows' assumptions, and the facts that none of their items can express."""
+    """Return the judged rows' assumptions, and what was tried to explain differences."""
     notes: dict[str, None] = {}
     for row in found:
+        if row.verdict.kind in APART and row.preset.tried:
+            notes[f"Tried for {row.preset.name}: {' '.join(row.preset.tried)}"] = None
         judged = row.verdict.judgement is not None or row.verdict.redrawn is not None
         if judged and row.verdict.assuming:
             text = "; ".join(_known(row, item) for item in row.verdict.assuming)
