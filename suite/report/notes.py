@@ -10,6 +10,8 @@ from suite.records.schema import Record
 from suite.report.format import NONE, listed
 from suite.report.groups import Collection
 
+#: Keys of a `stamp`.
+ORIGIN = ("suite_version", "results_version", "commit", "hardware")
 INTERVALS = (
     "± seeds: half width of the 95 % Student t interval over seeds, each seed being the mean of "
     "its episodes. ± episodes: 1.96 standard errors over the episodes of one seed (the ± "
@@ -50,12 +52,13 @@ def splits(collection: Collection) -> str:
 
 def stamp(records: Sequence[Record]) -> dict[str, str]:
     """Return the origin of the numbers, for every line of a CSV file."""
-    return {
-        "suite_version": listed(r.provenance.suite_version for r in records),
-        "results_version": _results_version(records),
-        "commit": listed(_commit(r) for r in records),
-        "hardware": listed(_hardware(r) for r in records),
-    }
+    values = (
+        listed(r.provenance.suite_version for r in records),
+        _results_version(records),
+        listed(_commit(r) for r in records),
+        listed(_hardware(r) for r in records),
+    )
+    return dict(zip(ORIGIN, values, strict=True))
 
 
 def _results_version(records: Sequence[Record]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from statistics import median
 from typing import Any
 
@@ -13,11 +13,12 @@ from suite.published.compare import Row, compare
 from suite.published.counterpart import item_value
 from suite.published.margins import RULE
 from suite.published.numbers import Number, load
+from suite.report.columns import Column, Label, make_table, stamp_columns
 from suite.report.footnotes import KINDS
 from suite.report.format import NONE
 from suite.report.groups import Collection
 from suite.report.matched import MARKS, devices, printed, spread, written
-from suite.report.notes import diverged_cells, provenance, stamp
+from suite.report.notes import ORIGIN, diverged_cells, provenance
 from suite.report.render import Table
 from suite.report.verdict_text import headline, legend, sentence, size, with_interval
 
@@ -43,14 +44,6 @@ def comparison(collection: Collection, found: Sequence[Row]) -> Table | None:
     """Return the table of published numbers and ours, or None if there is nothing to compare."""
     if not found:
         return None
-    left = ["Setting", "Published in", "Test"]
-    if len(devices(found)) > 1:
-        left.append("Device")
-    columns = (
-        *(*left, "Step", "Published", "Re-runs", "Ours", "± seeds", "± data", "Median"),
-        *("Diverged", "Seeds", "Difference [95 %]", "Margin", "Chance", "Verdict"),
-    )
-    lines = [_line(row) for row in found]
     marks = [f"{MARKS[kind]} {text}".strip() for kind, text in KINDS.items()]
     notes = (
         f"Published ±: {'; '.join(marks)}. Re-runs: range and number of other people's results for "
@@ -68,15 +61,9 @@ def comparison(collection: Collection, found: Sequence[Row]) -> Table | None:
         *diverged_cells(collection),
         *provenance(collection),
     )
-    return Table(
-        "comparison",
-        f"Published numbers and ours, profile {collection.profile}",
-        columns,
-        tuple(tuple(line[column] for column in columns) for line in lines),
-        notes,
-        tuple(_data(row) for row in found),
-        text_columns=len(left),
-    )
+    title = f"Published numbers and ours, profile {collection.profile}"
+    several = len(devices(found)) > 1
+    return make_table("comparison", title, [_columns(row, several) for row in found], notes)
 
 
 def brief(found: Sequence[Row]) -> tuple[list[str], list[tuple[str, ...]]]:
@@ -85,51 +72,116 @@ def brief(found: Sequence[Row]) -> tuple[list[str], list[tuple[str, ...]]]:
     several = len(devices(found)) > 1
     lines: list[tuple[str, ...]] = []
     for row in found:
-        line = _line(row)
-        name = f"{line['Setting']} {line['Test']}"
-        name += f" {line['Device']}" * several
-        lines.append((name, *(line[header.capitalize()] for header in headers[1:])))
+        shown = {c.heading: c.written() for c in _columns(row, several) if c.heading}
+        name = " ".join(shown[key] for key in ("Setting", "Test", "Device") if key in shown)
+        lines.append((name, *(shown[header.capitalize()] for header in headers[1:])))
     return headers, lines
 
 
-def _line(row: Row) -> dict[str, str]:
-    """Return the visible cells of a row, by column."""
-    number, cell = row.number, row.tested.cell if row.tested else None
-    judged = row.verdict.judgement
-    return {
-        "Setting": f"{cell.experiment}/{cell.variant}" if cell else row.preset.name,
-        "Published in": _source(number),
-        "Test": row.test,
-        "Device": cell.numerics.device if cell else NONE,
-        "Step": str(row.step),
-        "Published": printed(number) if number else NONE,
-        "Re-runs": _reruns(number),
-        **_ours(row),
-        "Margin": NONE if row.verdict.margin is None else size(row.verdict.margin, row.metric),
-        "Chance": NONE if judged is None else f"{judged.chance:.0%}".replace("%", " %"),
-        "Verdict": verdict(row),
-    }
+def _columns(row: Row, several: bool) -> tuple[Column, ...]:
+    """Return the columns of a row; ``several``: whether our results are from several devices."""
+    number, found, group = row.number, row.verdict, row.tested
+    experiment, variant = row.preset.experiment, row.preset.variant
+    if group:
+        experiment, variant = group.cell.experiment, group.cell.variant
+    setting = f"{experiment}/{variant}" if group else row.preset.name
+    device = group.cell.numerics.device if group else None
+    return (
+        Label(None, "preset", row.preset.name),
+        Label("Setting", None, setting),
+        Label(None, "experiment", experiment),
+        Label(None, "variant", variant),
+        Label("Published in", None, _source(number)),
+        Label("Test", "test", row.test),
+        Label("Device" if several else None, "device", device, device or NONE),
+        Column("Step", "step", row.step),
+        *_published(number),
+        *_ours(row),
+        *_judged(row),
+        Label(None, "reason", found.reason),
+        Label(None, "assuming", "; ".join(found.assuming)),
+        *_stamp(group),
+    )
 
 
-def _ours(row: Row) -> dict[str, str]:
-    columns = ("Ours", "± seeds", "± data", "Median", "Diverged", "Seeds", "Difference [95 %]")
-    if row.tested is None:
-        return dict.fromkeys(columns, NONE)
-    found, metric, missing = row.summary, row.metric, row.tested.diverged_seeds
+def _published(number: Number | None) -> Iterator[Column]:
+    """Yield the columns of the published number."""
+    yield Label(None, "number", number and number.id)
+    text = printed(number) if number else NONE
+    yield Column("Published", "published", number and number.value, text)
+    yield Column(None, "published_pm", number and number.pm)
+    yield Label(None, "published_pm_kind", number and number.pm_kind)
+    yield Label(None, "published_level", number and number.level)
+    yield Column("Re-runs", None, None, _reruns(number))
+
+
+def _ours(row: Row) -> Iterator[Column]:
+    """Yield the columns of our scores."""
+    metric, group = row.metric, row.tested
+    ours = row.summary if group else None
+    mean = ours and ours.mean
 
     def width(value: float | None) -> str:
-        return NONE if value is None else spread(value, found.mean, metric)
+        return NONE if value is None else spread(value, mean, metric)
 
-    values = (
-        "diverged" if found.mean is None else written(found.mean, metric),
-        width(found.seed_interval),
-        width(row.class_interval),
-        NONE if found.median is None else written(found.median, metric),
-        _share(found.diverged, found.seeds * found.episodes),
-        f"{found.seeds} of {found.seeds + missing}" if missing else str(found.seeds),
-        with_interval(row.verdict, metric) or NONE,
+    def value(shown: float | None) -> str:
+        return NONE if shown is None else written(shown, metric)
+
+    seeds, within, classes = (
+        (ours.seed_interval, ours.episode_interval, row.class_interval) if ours else (None,) * 3
     )
-    return dict(zip(columns, values, strict=True))
+    yield Label(None, "metric", metric)
+    yield Column("Ours", "ours", mean, "diverged" if ours and mean is None else value(mean))
+    yield Column("± seeds", "seed_interval_95", seeds, width(seeds))
+    yield Column(None, "episode_interval_95", within)
+    yield Column("± data", "class_interval_95", classes, width(classes))
+    yield Column(None, "class_to_episode_ratio", classes / within if classes and within else None)
+    middle = ours and ours.median
+    yield Column("Median", "median", middle, value(middle))
+    lost = ours and ours.diverged
+    text = _share(ours.diverged, ours.seeds * ours.episodes) if ours else NONE
+    yield Column("Diverged", "diverged_episodes", lost, text)
+    missing = group.diverged_seeds if group else None
+    yield Column(None, "diverged_seeds", missing)
+    count = ours and ours.seeds
+    of = f" of {count + missing}" if count is not None and missing else ""
+    yield Column("Seeds", "seeds", count, NONE if count is None else f"{count}{of}")
+    yield Column(None, "episodes", ours and ours.episodes)
+
+
+def _judged(row: Row) -> Iterator[Column]:
+    """Yield the columns of the verdict."""
+    found, metric, judged = row.verdict, row.metric, row.verdict.judgement
+    low, high = judged.interval if judged else (None, None)
+    inner_low, inner_high = judged.inner if judged else (None, None)
+    chance = judged.chance if judged else None
+    scale = "log ratio" if published_metric(metric).by_ratio else "difference"
+    margin = NONE if found.margin is None else size(found.margin, metric)
+    interval = with_interval(found, metric) or NONE
+    yield Label(None, "scale", scale)
+    yield Column("Difference [95 %]", "difference", found.difference, interval)
+    yield Column(None, "interval_low", low)
+    yield Column(None, "interval_high", high)
+    yield Column(None, "inner_interval_low", inner_low)
+    yield Column(None, "inner_interval_high", inner_high)
+    yield Column("Margin", "margin", found.margin, margin)
+    yield Column(None, "margin_rule", None if found.margin is None else RULE)
+    yield Label(None, "scores_known_before_rule", row.known_before)
+    yield Column(None, "floor", judged and judged.floor)
+    yield Column(None, "largest_gap", judged and judged.reach)
+    text = NONE if chance is None else f"{100 * chance:.0f} %"
+    yield Column("Chance", "chance_of_match", chance, text)
+    yield Column(None, "largest_spread_ratio", judged and judged.spread)
+    yield Column(None, "seeds_needed", judged and judged.needs)
+    yield Column(None, "redrawn_at_most_published", found.redrawn)
+    yield Column("Verdict", "verdict", found.kind, verdict(row))
+
+
+def _stamp(group: Any) -> tuple[Column, ...]:
+    """Return the columns of the origin of our scores."""
+    if group is None:
+        return tuple(Label(None, key, None) for key in ORIGIN)
+    return stamp_columns(group.runs.records)
 
 
 def _share(diverged: int, episodes: int) -> str:
@@ -192,65 +244,3 @@ def _known(row: Row, path: str) -> str:
     if item is None:
         return path
     return f"{path} {item_value(item.value)} ({item.mark}: {item.place})"
-
-
-def _data(row: Row) -> Mapping[str, Any]:
-    number, found = row.number, row.verdict
-    group: Any = row.tested
-    ours = row.summary if group else None
-    judged = found.judgement
-    low, high = found.interval or (None, None)
-    inner = judged.inner if judged else (None, None)
-    return {
-        "preset": row.preset.name,
-        "experiment": group.cell.experiment if group else row.preset.experiment,
-        "variant": group.cell.variant if group else row.preset.variant,
-        "device": group.cell.numerics.device if group else None,
-        "test": row.test,
-        "step": row.step,
-        "number": number.id if number else None,
-        "metric": row.metric,
-        "published": number.value if number else None,
-        "published_pm": number.pm if number else None,
-        "published_pm_kind": number.pm_kind if number else None,
-        "published_level": number.level if number else None,
-        "ours": ours.mean if ours else None,
-        "seed_interval_95": ours.seed_interval if ours else None,
-        "episode_interval_95": ours.episode_interval if ours else None,
-        "class_interval_95": row.class_interval if group else None,
-        "class_to_episode_ratio": _over_episodes(row),
-        "median": ours.median if ours else None,
-        "diverged_episodes": ours.diverged if ours else None,
-        "diverged_seeds": group.diverged_seeds if group else None,
-        "seeds": ours.seeds if ours else None,
-        "episodes": ours.episodes if ours else None,
-        "difference": found.difference,
-        "scale": "log ratio" if published_metric(row.metric).by_ratio else "difference",
-        "interval_low": low,
-        "interval_high": high,
-        "inner_interval_low": inner[0],
-        "inner_interval_high": inner[1],
-        "margin": found.margin,
-        "margin_rule": RULE if found.margin is not None else None,
-        "scores_known_before_rule": row.known_before,
-        "floor": judged.floor if judged else None,
-        "largest_gap": judged.reach if judged else None,
-        "chance_of_match": judged.chance if judged else None,
-        "largest_spread_ratio": judged.spread if judged else None,
-        "seeds_needed": judged.needs if judged else None,
-        "redrawn_at_most_published": found.redrawn,
-        "verdict": found.kind,
-        "reason": found.reason,
-        "assuming": "; ".join(found.assuming),
-        **(stamp(group.runs.records) if group else dict.fromkeys(_STAMP)),
-    }
-
-
-def _over_episodes(row: Row) -> float | None:
-    """Return how many times the ± over classes is as wide as that over episodes."""
-    width = row.class_interval if row.tested else None
-    naive = row.summary.episode_interval if row.tested else None
-    return None if width is None or not naive else width / naive
-
-
-_STAMP = ("suite_version", "results_version", "commit", "hardware")

@@ -15,7 +15,7 @@ from suite.report.format import NONE
 from suite.report.groups import Collection, Group
 from suite.report.layouts import LAYOUTS, LayoutPart, PaperLayout
 from suite.report.matched import Own, decimals_of, own_results, printed, written
-from suite.report.notes import stamp
+from suite.report.notes import ORIGIN, stamp
 from suite.report.paper_layouts import Method, methods
 from suite.report.render import UNDER, Block, Table
 from suite.report.verdict_text import with_interval
@@ -161,7 +161,7 @@ _OURS = (
     *("line", "preset", "experiment", "variant", "device", "test", "read_step", "ours"),
     *("seed_interval_95", "episode_interval_95", "median", "diverged_episodes", "diverged_seeds"),
     *("seeds", "episodes", "difference", "interval_low", "interval_high", "verdict", "reason"),
-    *("suite_version", "results_version", "commit", "hardware"),
+    *ORIGIN,
 )
 
 
