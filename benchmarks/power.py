@@ -56,15 +56,16 @@ def power_table(results: Path) -> Table:
     seen = dict(_seen(results))
     rows: list[tuple[str, ...]] = []
     data: list[Mapping[str, Any]] = []
-    for number in _numbers():
+    for preset, number in _numbers():
         spreads = [(value, "assumed") for value in SPREADS[number.metric]]
-        if number.id in seen:
-            spreads.insert(0, (seen[number.id], "seen"))
+        if (preset, number.id) in seen:
+            spreads.insert(0, (seen[preset, number.id], "seen"))
         for spread, origin in spreads:
             found = {(n, k): _chances(number, spread, n, k) for n in SEEDS for k in TRUTHS}
-            rows.append(_row(number, spread, origin, found))
+            rows.append(_row(preset, number, spread, origin, found))
             data += [
                 {
+                    "preset": preset,
                     "number": number.id,
                     "published": number.value,
                     "margin": margin(number),
@@ -78,7 +79,7 @@ def power_table(results: Path) -> Table:
                 for n, k in found
             ]
     columns = (
-        *("Number", "Spread", "Published", "Margin", "matches at 0, 4/5/10 seeds, %"),
+        *("Preset", "Number", "Spread", "Published", "Margin", "matches at 0, 4/5/10 seeds, %"),
         *(f"at {k} margin{'s' * (k != 1)}, 5 seeds" for k in TRUTHS),
         "at 0, 10 seeds",
     )
@@ -86,26 +87,33 @@ def power_table(results: Path) -> Table:
     notes = (
         "Chances in percent, by 4,000 simulated comparisons each; Monte Carlo error up to 0.8.",
         f"{letters} (beyond: above or below). A decision that has less than 0.5 % is left out.",
+        "The error of a published number over its tasks is that of its ±; if its meaning is not "
+        "known, that of a proportion over 10,000 episodes; on the paper's own tasks there is none.",
         "Spread: standard deviation between trainings, in points of accuracy or as a share of an "
         "error; seen: of the records here, else assumed.",
     )
     title = f"Chance of each verdict for the published numbers of the presets, margin rule {RULE}"
-    return Table("power", title, columns, tuple(rows), notes, tuple(data), text_columns=2)
+    return Table("power", title, columns, tuple(rows), notes, tuple(data), text_columns=3)
 
 
-def _numbers() -> list[Number]:
-    ids = {r.number: None for preset in presets.load().values() for r in preset.results}
-    return [load().number(id) for id in ids]
+def _numbers() -> list[tuple[str, Number]]:
+    """Return the published numbers, each with the name of a preset for it."""
+    return [
+        (preset.name, load().number(result.number))
+        for preset in presets.load().values()
+        for result in preset.results
+    ]
 
 
-def _seen(results: Path) -> Iterator[tuple[str, float]]:
-    """Yield the spread between our trainings, by published number."""
+def _seen(results: Path) -> Iterator[tuple[tuple[str, str], float]]:
+    """Yield the spread between our trainings, by preset and published number."""
     rows: list[Row] = compare(collect(Store(results, "paper")).groups, ())
     for row in rows:
         if row.number and row.verdict.judgement and row.summary.seeds >= HEADLINE_SEEDS:
             means = seed_means(row.scores)
             logs = published_metric(row.metric).by_ratio
-            yield row.number.id, float((np.log(means) if logs else means).std(ddof=1))
+            key = row.preset.name, row.number.id
+            yield key, float((np.log(means) if logs else means).std(ddof=1))
 
 
 def _chances(number: Number, spread: float, seeds: int, true: int) -> np.ndarray:
@@ -128,13 +136,17 @@ def _fixed(number: Number) -> tuple[VariancePart, ...]:
 
 
 def _row(
-    number: Number, spread: float, origin: str, found: Mapping[tuple[int, int], np.ndarray]
+    preset: str,
+    number: Number,
+    spread: float,
+    origin: str,
+    found: Mapping[tuple[int, int], np.ndarray],
 ) -> tuple[str, ...]:
     match = DECISIONS.index("matches")
     unit = 100 if published_metric(number.metric).by_ratio else 1
     shown = f"{significant(unit * spread, 2)}{' %' if unit > 1 else ''} {origin}"
     return (
-        *(number.id, shown, f"{number.value:g}", size(margin(number) or 0, number.metric)),
+        *(preset, number.id, shown, f"{number.value:g}", size(margin(number) or 0, number.metric)),
         " / ".join(f"{100 * found[n, 0][match]:.0f}" for n in SEEDS),
         *(_told(found[5, k]) for k in TRUTHS),
         _told(found[10, 0]),

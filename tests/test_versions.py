@@ -9,6 +9,7 @@ import pytest
 from suite.config.profile import expand, load_profile
 from suite.core import registry, version
 from suite.core.errors import UserError
+from suite.matrix.verify import verify
 from suite.records.store import Store
 from suite.report.collect import collect
 from tests.report.builder import cell, record, write
@@ -76,9 +77,23 @@ def test_versions_are_not_mixed_in_one_table_and_the_part_is_named(tmp_path):
         collect(write(tmp_path, old, new))
 
 
-def test_a_record_that_is_set_aside_says_which_part_is_newer(tmp_path):
-    old = record(cell("maml"), {"test": SCORES})
-    store = write(tmp_path, old)
+def test_a_run_sets_all_older_records_aside_and_says_which_part_is_newer(tmp_path, monkeypatch):
+    made = [
+        record(cell(name, seed), {"test": SCORES}) for name in ("maml", "sgd") for seed in (0, 1)
+    ]
+    store = write(tmp_path, *made)
+    monkeypatch.setattr(registry.algorithms.get("maml"), "version", 3)
+    problems = verify(store, None, [], lambda _: None)
+    assert sum("its algorithm maml is now version 3; run it again" in p for p in problems) == 2
+    # Whatever cells a run selects: else it would end with records that no table may hold.
+    moved = store.set_aside([cell("sgd", 0)])
+    assert len(moved) == 2
+    assert all(name.endswith(".json (algorithm maml is now version 3)") for name in moved)
+    assert {one.cell.variant for one in store.records()} == {"sgd"}
+    assert len(list((store.folder / "superseded").glob("*.npz"))) == 2
+
+
+def test_records_of_newer_code_stay(tmp_path):
     newer = cell("maml").model_copy(update={"versions": {"algorithm": 3}})
-    (told,) = store.set_aside([newer])
-    assert told.endswith(".json (algorithm maml is now version 3)")
+    store = write(tmp_path, record(newer, {"test": SCORES}))
+    assert store.set_aside([]) == []

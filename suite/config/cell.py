@@ -231,6 +231,20 @@ def results_versions(cell: Cell) -> dict[str, str]:
     return {"results": cell.results_version} | {p: str(v) for p, v in versions.items()}
 
 
+def newer_parts(cell: Cell) -> list[str]:
+    """Say which parts of a cell have a newer version now, such as ``task glyphs is now version 2``.
+
+    A part whose plug-in is not loaded is left out.
+    """
+    names = {"algorithm": cell.algorithm, "task": cell.task, "model": cell.model}
+    newer = []
+    for part, version in versions_of(*(one["name"] for one in names.values())).items():
+        if version > cell.versions.get(part, 1):
+            name = f"{part} {names[part]['name']}" if part in names else part
+            newer.append(f"{name} is now version {version}")
+    return newer
+
+
 def versions_of(algorithm: str, task: str, model: str) -> dict[str, int]:
     """Return the present versions of the parts of a cell that are not 1, by part."""
     parts = {

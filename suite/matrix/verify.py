@@ -11,7 +11,7 @@ import torch
 
 from suite.cell.run import run_cell, summarise
 from suite.cell.setup import load
-from suite.config.cell import Cell, EvaluationProtocol, episode_stream
+from suite.config.cell import Cell, EvaluationProtocol, episode_stream, newer_parts
 from suite.core import devices
 from suite.core.episodes import draws_sha256
 from suite.core.errors import UserError
@@ -45,6 +45,7 @@ def verify(
     drawn: dict[str, str] = {}
     for record in records:
         name = file_stem(record.cell)
+        problems += [f"{name}: its {newer}; run it again" for newer in newer_parts(record.cell)]
         problems += [f"{name}: {problem}" for problem in _array_problems(store, record)]
         problems += [f"{name}: {problem}" for problem in _episode_problems(record, data, drawn)]
     problems += [f"{name}: arrays without a record" for name in _orphans(store)]

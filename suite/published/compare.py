@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -23,9 +22,9 @@ from suite.published.counterpart import (
     item_value,
     shortening,
 )
-from suite.published.margins import FIXED
+from suite.published.margins import known_before
 from suite.published.numbers import Number, load
-from suite.published.verdicts import Verdict, judge, no_value, not_run
+from suite.published.verdicts import DECIDED, Verdict, judge, no_value, not_run
 
 
 class Tested(Protocol):
@@ -48,10 +47,6 @@ class Tested(Protocol):
 
     def class_interval(self, step: int) -> float | None:
         """Return the ± over classes after ``step`` inner steps, if hits by class are known."""
-
-    @property
-    def began(self) -> datetime.datetime:
-        """Time at which the first of the trainings began."""
 
 
 @dataclass(frozen=True)
@@ -102,9 +97,8 @@ class Row:
 
     @property
     def known_before(self) -> bool:
-        """Whether our scores are judged by a margin whose rule is younger than they are."""
-        judged = self.verdict.judgement is not None or self.verdict.redrawn is not None
-        return judged and self.tested is not None and self.tested.began < FIXED
+        """Whether scores of the setting were known when the rule of the margin was chosen."""
+        return self.verdict.kind in DECIDED and known_before(self.preset.name)
 
     @property
     def class_interval(self) -> float | None:
@@ -196,15 +190,22 @@ def _beside(group: Tested) -> Iterator[Row]:
             differing=() if found.shortened else _differences(found),
             shortened=found.shortened,
             diverged_seeds=group.diverged_seeds,
-            their_tasks=_on_their_tasks(found, group.evaluation),
-            own_tasks=bool(group.cell.task.get("split_by_seed")),
+            their_tasks=_on_their_tasks(found, group.evaluation, number),
+            own_tasks=_own_tasks(group.cell),
         )
         yield replace(row, verdict=verdict)
 
 
-def _on_their_tasks(found: Counterpart, test: EvaluationProtocol) -> bool:
-    """Return whether an evaluation draws the very tasks of the paper, which are known by name."""
-    return isinstance(test.tasks, str) and not found.redrawn
+def _on_their_tasks(found: Counterpart, test: EvaluationProtocol, number: Number) -> bool:
+    """Return whether an evaluation has all the tasks of the paper, which are known by name."""
+    named = isinstance(test.tasks, str) and not found.redrawn
+    return named and number.pm_n in (None, test.episodes)
+
+
+def _own_tasks(cell: Cell) -> bool:
+    """Return whether every seed is tested on classes of its own."""
+    task = cell.make_task()
+    return task.for_seed(0).identity() != task.for_seed(1).identity()
 
 
 def _without_number(group: Tested) -> tuple[Preset, str] | None:

@@ -6,24 +6,25 @@ compare points. Hence the margin is a quarter of the error that is left, between
 It is never wider than the gap to another row of the same column that the published ± tell apart.
 Squared errors are compared by their ratio, whose limit 1.25 is that of bioequivalence.
 
-The rule has a version. A verdict on records that are older than the rule is marked, because the
-scores were known when the rule was chosen.
+The rule has a version. Verdicts on settings whose scores were known when the rule was chosen are
+marked.
 """
 
 from __future__ import annotations
 
-import datetime
 import math
 from collections.abc import Iterable
+from fnmatch import fnmatchcase
 
 from suite.core.metrics import Metric, Ratio, Share, ShareOfGain, published_metric
+from suite.core.statistics import NORMAL_95
 from suite.published.numbers import Number, load
 
 #: Version of the rule. Version 1 had one width for every number of a metric: 1 point of accuracy,
 #: 0.1 of squared error.
 RULE = 2
-#: Time from which runs began without knowing whether the rule would favour them.
-FIXED = datetime.datetime(2026, 11, 27, 23, 0, tzinfo=datetime.UTC)
+#: Presets of which scores were known when the rule was chosen, as shell patterns.
+KNOWN = ("sinusoid/*", "omniglot-5w1s/maml", "omniglot-5w1s/maml-no-conv")
 #: Negligible share of the error that is left.
 QUARTER = 0.25
 
@@ -39,6 +40,7 @@ def margin(number: Number) -> float | None:
         case Ratio(limit):
             return math.log(limit)
         case Share(ceiling, floor, cap):
+            cap = min([cap, *_gaps(number)])
             width = QUARTER * abs(ceiling - number.value)
         case ShareOfGain(lowest, highest):
             oracle, start = _oracle(number), _start(number)
@@ -48,7 +50,12 @@ def margin(number: Number) -> float | None:
             width, floor, cap = QUARTER * abs(oracle - number.value), lowest * gain, highest * gain
         case _:
             return None
-    return min(max(width, floor), cap, *_gaps(number))
+    return min(max(width, floor), cap)
+
+
+def known_before(preset: str) -> bool:
+    """Return whether scores of a preset were known when the rule was chosen."""
+    return any(fnmatchcase(preset, pattern) for pattern in KNOWN)
 
 
 def _gaps(number: Number) -> Iterable[float]:
@@ -56,11 +63,18 @@ def _gaps(number: Number) -> Iterable[float]:
     for other in load().numbers:
         if other.id == number.id or _column(other) != _column(number):
             continue
-        if other.pm is None or number.pm is None:
-            continue
+        widths = _width(other), _width(number)
         gap = abs(other.value - number.value)
-        if gap > math.hypot(other.pm, number.pm):
+        if None not in widths and gap > math.hypot(*filter(None, widths)):
             yield gap
+
+
+def _width(number: Number) -> float | None:
+    """Return the half width of a number's 95 % interval; a ± of unknown meaning is taken as it."""
+    if number.pm is None or number.pm_kind in ("tasks", "unstated"):
+        return number.pm
+    assert number.pm_n is not None
+    return NORMAL_95 * number.pm / math.sqrt(number.pm_n)
 
 
 def _column(number: Number) -> tuple[object, ...]:
@@ -95,7 +109,10 @@ def limits(kind: Metric) -> str:
         case Ratio(limit):
             return f"a ratio between {1 / limit:g} and {limit:g}"
         case Share(ceiling, floor, cap):
-            return f"a quarter of what is missing to {ceiling:g}, from {floor:g} to {cap:g}"
+            return (
+                f"a quarter of what is missing to {ceiling:g}, from {floor:g} to {cap:g}, and no "
+                "wider than a gap to another row of the column that the published ± resolve"
+            )
         case ShareOfGain(floor, cap):
             return (
                 "a quarter of what is missing to the published oracle, from "

@@ -13,17 +13,17 @@ decision on a difference is explained in `suite.published.errors`, the margin in
 - neither, if we test on the very tasks of the paper;
 - the rounding of the published number.
 
-A mean of errors that one task carries has no useful interval. Then a training of ours is drawn
-again and again, with as many of its tasks as the paper had, and the verdict is whether the
-published number is an ordinary one of these means.
+A few tasks may carry a mean of errors. On the paper's own tasks that is no fault of the interval,
+which is over trainings; the logarithm keeps it honest. If a task diverged, there is no mean, and no
+number of trainings would make one: the number is then *undecidable*, and medians stand beside it.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cache, cached_property
 from typing import Literal
 
 import numpy as np
@@ -33,6 +33,7 @@ from suite.core.statistics import CONFIDENCE, HEADLINE_SEEDS, NORMAL_95, seed_me
 from suite.published.errors import (
     DECISIONS,
     INNER,
+    REACH,
     ErrorModel,
     VariancePart,
     chances,
@@ -41,7 +42,7 @@ from suite.published.errors import (
     seeds_needed,
 )
 from suite.published.margins import margin as margin_of
-from suite.published.numbers import Number
+from suite.published.numbers import Number, load
 
 Kind = Literal[
     "matches",
@@ -58,11 +59,7 @@ Kind = Literal[
     "no published value",
 ]
 #: Verdicts that say something about the published number.
-DECIDED = ("matches", "above", "below", "differs", "consistent")
-#: Share of a training's mean that one task may carry; beyond it the mean has no interval.
-CARRIED = 0.1
-#: Number of means that are drawn again for such a training.
-REDRAWN = 20_000
+DECIDED = ("matches", "above", "below", "differs", "consistent", "undecidable")
 
 
 @dataclass(frozen=True)
@@ -97,9 +94,16 @@ class Judgement:
         """Largest difference that the 95 % interval holds."""
         return max(map(abs, self.interval))
 
+    @property
+    def best(self) -> float:
+        """Half width of the 95 % interval with `REACH` trainings of ours."""
+        return float(replace(self.model, seeds=max(REACH, self.model.seeds)).half_width(CONFIDENCE))
+
     @cached_property
-    def chance(self) -> float:
-        """Chance of *matches* if there were no difference, at these errors and seeds."""
+    def chance(self) -> float | None:
+        """Chance of *matches* if there were no difference; None with too few seeds for any."""
+        if self.model.seeds < HEADLINE_SEEDS:
+            return None
         rng = np.random.default_rng(0)  # the same chance for the same scores
         return float(chances(0.0, self.model, self.margin, rng)[DECISIONS.index("matches")])
 
@@ -110,11 +114,10 @@ class Judgement:
 
     @cached_property
     def needs(self) -> int | None:
-        """Number of seeds that would decide; None if the verdict is not *inconclusive*."""
+        """Number of seeds that would decide, if the verdict is *inconclusive*; None if none."""
         if _kind(self.difference, self.model, self.margin) != "inconclusive":
             return None
-        least = max(HEADLINE_SEEDS, self.model.seeds + 1)
-        return seeds_needed(self.difference, self.model, self.margin, least) or least
+        return seeds_needed(self.difference, self.model, self.margin, HEADLINE_SEEDS)
 
 
 @dataclass(frozen=True)
@@ -131,9 +134,7 @@ class Verdict:
     assuming: tuple[str, ...] = ()
     """Inferred or unknown protocol items and assumed errors that the verdict depends on."""
     judgement: Judgement | None = None
-    """How it was judged; None if it was not, or by drawing the means again."""
-    redrawn: float | None = None
-    """Share of means drawn again that are not above the published one, if judged by that."""
+    """How it was judged; None if it was not by an interval."""
 
     @property
     def interval(self) -> tuple[float, float] | None:
@@ -184,15 +185,17 @@ def judge(
         return without("not comparable", *items, diverged)
     if shortened:
         return without("shortened", shortened, diverged)
-    if seeds and not diverged_seeds and by_ratio and (lost or _carried(scores) > CARRIED):
-        return _by_redrawing(scores, number, width, difference, (*assuming,))
     if diverged:
-        return without("diverged", diverged)
+        # Of errors, some trainings may have no mean at all, which is what the paper's might lack.
+        open_ = by_ratio and not diverged_seeds and seeds >= HEADLINE_SEEDS
+        return without("undecidable" if open_ else "diverged", diverged)
     if difference is None or values is None or seeds < 2:
         count = "one seed" if seeds else "no seed"
         return without("inconclusive", f"{count} of {HEADLINE_SEEDS}")
     if episodes < 2:
         return without("inconclusive", "one test episode: the spread between them is unknown")
+    if not math.isfinite(difference):
+        return without("inconclusive", "a mean is 0: there is no ratio")
     if width is None:
         return without("inconclusive", f"no margin is set for {number.metric} in this setting")
     model = error_model(scores, number, their_tasks=their_tasks, own_tasks=own_tasks)
@@ -254,74 +257,23 @@ def _diverged(seeds: int, diverged_seeds: int, episodes: int) -> str:
     return ", ".join(told)
 
 
-def _carried(scores: np.ndarray) -> float:
-    """Return the largest share of a training's mean that one task carries."""
-    if scores.shape[1] * CARRIED < 2:  # of so few tasks, one may well carry more
-        return 0.0
-    return float((scores.max(axis=1) / scores.sum(axis=1)).max())
-
-
-def _by_redrawing(
-    scores: np.ndarray,
-    number: Number,
-    margin: float | None,
-    difference: float | None,
-    assuming: tuple[str, ...],
-) -> Verdict:
-    """Judge by means of a training and of its tasks that are drawn again, with replacement."""
-    lost = np.where(np.isfinite(scores), scores, np.inf)
-    share = float((redrawn_means(lost, number.pm_n) <= number.value).mean())
-    told = "one task carries the mean"
-    if count := int((~np.isfinite(scores)).sum()):
-        told = f"{count} diverged episode{'s' if count > 1 else ''}"
-    tail = (1 - CONFIDENCE) / 2
-    kind: Kind = "consistent"
-    if len(scores) < HEADLINE_SEEDS:
-        kind, told = "inconclusive", f"{told}; {len(scores)} of {HEADLINE_SEEDS} seeds"
-    elif not tail <= share <= 1 - tail:
-        kind = "above" if share < tail else "below"
-    return Verdict(kind, difference, margin, told, assuming, redrawn=share)
-
-
-def redrawn_means(scores: np.ndarray, tasks: int | None) -> np.ndarray:
-    """Return means of trainings drawn again, each over tasks that are drawn again.
-
-    Args:
-        scores: scores (seeds, episodes); infinite for a diverged episode.
-        tasks: number of tasks of a mean; by default all episodes.
-
-    Returns:
-        Means (`REDRAWN`,).
-    """
-    rng = np.random.default_rng(0)
-    seeds, episodes = scores.shape
-    count = tasks or episodes
-    step = max(1, 10**7 // count)
-    means = []
-    for first in range(0, REDRAWN, step):
-        size = min(step, REDRAWN - first)
-        rows = rng.integers(seeds, size=(size, 1))
-        means.append(scores[rows, rng.integers(episodes, size=(size, count))].mean(axis=1))
-    return np.concatenate(means)
-
-
 def error_model(
     scores: np.ndarray, number: Number, *, their_tasks: bool, own_tasks: bool
 ) -> ErrorModel:
     """Return the errors of the difference from a number; arguments as in `judge`."""
     seeds, episodes = scores.shape
     by_ratio = published_metric(number.metric).by_ratio
-    # The variance of a logarithm is that of the value, relative to its square.
-    unit = float(scores.mean()) ** 2 if by_ratio else 1.0
-    theirs = number.value**2 if by_ratio else 1.0
     between = float(_compared(seed_means(scores), by_ratio).var(ddof=1))
-    step = 10.0 ** -max(1, _decimals(number.value), _decimals(number.pm or 0))
-    fixed = [VariancePart(step**2 / 12 / theirs, math.inf)]
+    # The variance of a logarithm is that of the value, relative to its square.
+    theirs = number.value**2 if by_ratio else 1.0
+    if by_ratio:
+        scores = scores / scores.mean()
+    fixed = [VariancePart(_step(number) ** 2 / 12 / theirs, math.inf)]
     if their_tasks:
         return ErrorModel(between, seeds, tuple(fixed))
     # The error of one of our trainings over its tasks, and that of their mean.
-    one_run = float(scores.var(axis=1, ddof=1).mean()) / unit
-    common = one_run if own_tasks else float(scores.mean(axis=0).var(ddof=1)) / unit
+    one_run = float(scores.var(axis=1, ddof=1).mean())
+    common = one_run if own_tasks else float(scores.mean(axis=0).var(ddof=1))
     if not own_tasks:
         fixed.append(VariancePart(common / episodes, episodes - 1))
     pm, n, runs = number.pm, number.pm_n, 1.0
@@ -343,8 +295,15 @@ def error_model(
     return ErrorModel(between, seeds, tuple(fixed), runs)
 
 
-def _decimals(value: float) -> int:
-    return len(f"{value:g}".partition(".")[2])
+@cache
+def _step(number: Number) -> float:
+    """Return the last decimal of a number; all of its table's values for a data set have it."""
+
+    def table(of: Number) -> tuple[str, ...]:
+        return of.paper, of.table, of.dataset, of.metric
+
+    values = [other.value for other in load().numbers if table(other) == table(number)]
+    return 10.0 ** -max(len(f"{v:g}".partition(".")[2]) for v in (*values, number.value))
 
 
 def _assumptions(number: Number) -> list[str]:

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock, Timeout
 
-from suite.config.cell import Cell, digest, results_versions
+from suite.config.cell import Cell, digest, newer_parts
 from suite.core.errors import UserError, first_line
 from suite.records.files import (
     Arrays,
@@ -137,12 +137,21 @@ class Store:
         """Move records with a cell's name but another description to ``superseded/``.
 
         An edited profile makes different cells with the old names, and old and new cells must not
-        appear in one table. Nothing is deleted.
+        appear in one table. Records that used an older version of a part are moved whether their
+        cells are among ``cells`` or not. Nothing is deleted.
+
+        Returns:
+            The names of the moved records, each with the parts that are newer now.
         """
         by_label: dict[str, list[Path]] = {}
-        for path in sorted(self.folder.glob("*.json")):
-            by_label.setdefault(path.stem.rpartition("--")[0], []).append(path)
         moved = []
+        for path in sorted(self.folder.glob("*.json")):
+            record = self._read(path)
+            if record is not None and (newer := newer_parts(record.cell)):
+                _supersede(path)
+                moved.append(f"{path.name} ({', '.join(newer)})")
+            else:
+                by_label.setdefault(path.stem.rpartition("--")[0], []).append(path)
         for cell in cells:
             stem = file_stem(cell)
             old = self.folder / "superseded" / f"{stem}.json"
@@ -152,23 +161,9 @@ class Store:
                         moved_aside(path, "..")
             for path in by_label.get(_file_label(cell.label), []):
                 if path.stem != stem and not self._alike(path, cell):
-                    name = f"{path.name}{self._why_other(path, cell)}"
-                    for file in (path.with_suffix(".npz"), path):
-                        if file.exists():
-                            moved_aside(file, "superseded")
-                    moved.append(name)
+                    _supersede(path)
+                    moved.append(path.name)
         return moved
-
-    def _why_other(self, path: Path, cell: Cell) -> str:
-        """Say which versions of a record's parts are older than the cell's; '' if none."""
-        record = self._read(path)
-        if record is None:
-            return ""
-        now, then = results_versions(cell), results_versions(record.cell)
-        older = [
-            f"{part} is now version {now[part]}" for part in now if then.get(part, "1") != now[part]
-        ]
-        return f" ({', '.join(older)})" if older else ""
 
     def _alike(self, path: Path, cell: Cell) -> bool:
         """Return whether a record is the cell's, computed by any number of processes."""
@@ -254,3 +249,10 @@ class Store:
     def _problem(self, text: str) -> None:
         if text not in self.problems:
             self.problems.append(text)
+
+
+def _supersede(path: Path) -> None:
+    """Move a record and its arrays to ``superseded/``."""
+    for file in (path.with_suffix(".npz"), path):
+        if file.exists():
+            moved_aside(file, "superseded")

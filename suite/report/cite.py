@@ -20,7 +20,7 @@ from suite.report.groups import Collection
 from suite.report.matched import UNLIKE, Own, own_results
 from suite.report.notes import splits, stamp
 from suite.report.render import latex_escape
-from suite.report.verdict_text import SIGNS, headline, size
+from suite.report.verdict_text import SIGNS, chance, headline, size
 
 SUITE = "fewshot-suite"
 _TITLE = "a benchmark and reproducibility suite for gradient-based few-shot meta-learning"
@@ -141,8 +141,8 @@ def _margin(own: Own) -> str:
     found = own.verdict
     if found.margin is None:
         return ""
-    chance = f", chance {100 * found.judgement.chance:.0f} %" if found.judgement else ""
-    return f" (margin {size(found.margin, own.number.metric)}{chance})"
+    likely = f", chance {chance(found)}" if found.judgement else ""
+    return f" (margin {size(found.margin, own.number.metric)}{likely})"
 
 
 def _unpublished(row: Row) -> str:

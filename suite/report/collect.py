@@ -118,7 +118,7 @@ def _check_versions(records: list[Record]) -> None:
             seen.setdefault(part, {})[version] = record
     for part, by_version in seen.items():
         if len(by_version) > 1:
-            old, new, *_ = sorted(by_version)
+            old, new, *_ = sorted(by_version, key=lambda version: (len(version), version))
             raise UserError(
                 f"records of versions {old} ({file_stem(by_version[old].cell)}) and {new} "
                 f"({file_stem(by_version[new].cell)}) of {part} must not stand in one table; move "

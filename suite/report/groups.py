@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -102,15 +101,6 @@ class Group:
     def diverged_seeds(self) -> int:
         """Number of trainings that diverged and therefore have no scores."""
         return len(self.runs.diverged)
-
-    @property
-    def began(self) -> datetime.datetime:
-        """Time at which the first of the trainings began."""
-        return min(map(datetime.datetime.fromisoformat, self._starts))
-
-    @property
-    def _starts(self) -> list[str]:
-        return [record.provenance.started for record in self.runs.records]
 
     @property
     def key(self) -> tuple[str, str, str]:

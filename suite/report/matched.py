@@ -14,6 +14,8 @@ from suite.published.numbers import Number
 from suite.published.verdicts import Verdict
 from suite.report.format import beside_of, decimal
 
+#: Ratio of a mean to its median beyond which a few tasks carry the mean.
+HEAVY = 10
 #: Verdicts on different protocols or budgets.
 UNLIKE = ("not comparable", "shortened")
 #: Marks of a published ± by its kind; a 95 % interval over test tasks has no mark.
@@ -45,6 +47,13 @@ class Own:
     def diverged(self) -> bool:
         """Whether a training or a test episode diverged."""
         return bool(self.summary.diverged or self.tested.diverged_seeds)
+
+    @property
+    def heavy(self) -> bool:
+        """Whether a few test tasks carry the mean of an error."""
+        mean, median = self.summary.mean, self.summary.median
+        by_ratio = published_metric(self.number.metric).by_ratio
+        return by_ratio and mean is not None and median is not None and mean > HEAVY * median
 
     @property
     def budget(self) -> tuple[int, int] | None:

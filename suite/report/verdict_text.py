@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from suite.core.metrics import published_metric
 from suite.core.statistics import HEADLINE_SEEDS
 from suite.published.compare import Row
-from suite.published.errors import INNER
+from suite.published.errors import INNER, REACH
 from suite.published.margins import RULE, limits
 from suite.published.verdicts import DECIDED, Verdict
 from suite.report.format import NONE
@@ -34,7 +34,8 @@ MEANINGS = {
     "below": "the 95 % interval lies beyond the margin",
     "differs": "the 95 % interval leaves out 0, not all of it beyond the margin",
     "consistent": "no difference seen; the interval reaches two margins at most",
-    "undecidable": "the published number is too coarse, whatever is run",
+    "undecidable": f"with {REACH} seeds the interval would still reach beyond two margins, or "
+    "test tasks diverged",
     "inconclusive": "more seeds would decide",
     "diverged": "trainings or test episodes diverged",
     "shortened": "fewer outer steps, not judged",
@@ -43,7 +44,7 @@ MEANINGS = {
 #: Meaning of each mark beside a verdict.
 MARKS = {
     "*": "assumes what paper and code leave open",
-    "°": "the scores are older than the rule of the margins",
+    "°": "scores of the setting were known when the rule of the margins was chosen",
 }
 #: Factor of a spread beyond which a verdict does not depend on it.
 _ANY = 100
@@ -105,12 +106,13 @@ def sentence(row: Row, hours: float | None = None) -> str:
         case "above" | "below":
             told = f"{found.kind} by at least {least}{_spread(judged.spread)}"
         case "differs":
-            told = f"differs by {least} to {gap}{_spread(judged.spread)}"
+            side = "above" if found.difference > 0 else "below"
+            told = f"differs: {least} to {gap} {side}{_spread(judged.spread)}"
         case "consistent":
             told = f"consistent, but a gap of up to {gap} is possible"
         case "undecidable":
-            floor = size(judged.floor, metric)
-            told = f"undecidable: unlimited seeds leave an interval of {floor} on either side"
+            width = size(judged.best, metric)
+            told = f"undecidable: {REACH} seeds leave an interval of {width} on either side"
         case _:
             told = f"inconclusive: {_needs(row, hours)}"
     return " ".join((told, *marks(row)))
@@ -119,7 +121,7 @@ def sentence(row: Row, hours: float | None = None) -> str:
 def marks(row: Row) -> list[str]:
     """Return the marks of a verdict, see `MARKS`."""
     found = row.verdict
-    leans = found.kind in (*DECIDED, "undecidable") and found.assuming
+    leans = found.kind in DECIDED and found.assuming
     return ["*"] * bool(leans) + ["°"] * row.known_before
 
 
@@ -144,13 +146,14 @@ def _time(hours: float) -> str:
 
 def _unjudged(row: Row) -> str:
     found = row.verdict
-    if found.redrawn is not None:
-        above = 100 * (1 - found.redrawn)
-        told = (
-            f"{found.kind} (means drawn again: {above:.0f} % above the published; {found.reason})"
-        )
-        return " ".join((told, *marks(row)))
-    return f"{found.kind}{f' ({found.reason})' if found.reason else ''}"
+    told = f"{found.kind}{f' ({found.reason})' if found.reason else ''}"
+    return " ".join((told, *marks(row)))
+
+
+def chance(verdict: Verdict) -> str:
+    """Write the chance of a match if there were no difference; '–' without one."""
+    judged = verdict.judgement
+    return NONE if judged is None or judged.chance is None else f"{100 * judged.chance:.0f} %"
 
 
 def legend(rows: Sequence[Row]) -> str:
@@ -180,40 +183,42 @@ def _explained(rows: Sequence[Row]) -> list[str]:
 
 
 def expected_matches(rows: Sequence[Row]) -> float:
-    """Return how many of the judged rows would match if there were no differences."""
-    return sum(r.verdict.judgement.chance for r in _judged(rows) if r.verdict.judgement)
+    """Return how many of some rows would match if there were no differences."""
+    judged = [row.verdict.judgement for row in rows]
+    return sum(found.chance for found in judged if found is not None and found.chance is not None)
 
 
-def _judged(rows: Sequence[Row]) -> list[Row]:
-    """Return the rows in their paper's protocol with enough trainings."""
-    kinds = (*DECIDED, "undecidable", "inconclusive")
-    return [
-        row
-        for row in rows
-        if row.number and row.verdict.kind in kinds and row.summary.seeds >= HEADLINE_SEEDS
-    ]
+def by_number(rows: Sequence[Row]) -> list[Row]:
+    """Return one row for each number that was run in its protocol with enough trainings.
+
+    If there are several, by variants or devices, the first one counts.
+    """
+    kinds = (*DECIDED, "inconclusive", "diverged")
+    first: dict[str, Row] = {}
+    for row in rows:
+        if row.number is None or row.tested is None or row.verdict.kind not in kinds:
+            continue
+        if len(row.scores) + row.tested.diverged_seeds >= HEADLINE_SEEDS:
+            first.setdefault(row.number.id, row)
+    return list(first.values())
 
 
 def headline(rows: Sequence[Row]) -> str:
     """Return the outcome of a comparison in one sentence; the kinds are never added up."""
-    judged = _judged(rows)
-    counts = Counter(row.verdict.kind for row in judged)
+    run = by_number(rows)
+    counts = Counter(row.verdict.kind for row in run)
     numbers = {row.number.id for row in rows if row.number}
-    run = {row.number.id for row in judged if row.number}
-    trainings = {
-        (row.tested.cell.experiment, row.tested.cell.variant, row.tested.cell.numerics.device)
-        for row in judged
-        if row.tested
+    intervals = sum(row.verdict.judgement is not None for row in run)
+    told = {
+        "matches": counts["matches"],
+        "consistent (no difference seen, which is no match)": counts["consistent"],
+        "above or below": counts["above"] + counts["below"],
+        **{k: counts[k] for k in ("differs", "undecidable", "inconclusive", "diverged")},
     }
-    beyond = counts["above"] + counts["below"]
-    intervals = sum(row.verdict.judgement is not None for row in judged)
     return (
         f"Of {len(numbers)} published numbers, {len(run)} were run in their protocol with at least "
-        f"{HEADLINE_SEEDS} trainings ({len(judged)} verdicts on {len(trainings)} sets of "
-        f"trainings): {counts['matches']} match within the margin (of the {intervals} judged by an "
-        f"interval, {expected_matches(rows):.1f} would be expected to if all were right), "
-        f"{counts['consistent']} cannot be told apart, "
-        f"{counts['differs'] + beyond} differ ({beyond} beyond the margin), "
-        f"{counts['undecidable']} are too coarse to test, {counts['inconclusive']} await more "
-        f"seeds. {len(numbers) - len(run)} were not run, or not so."
+        f"{HEADLINE_SEEDS} trainings: {', '.join(f'{n} {kind}' for kind, n in told.items() if n)}. "
+        f"If every number were right, {expected_matches(run):.1f} of the {intervals} that have an "
+        f"interval would be expected to match. {len(numbers) - len(run)} numbers were not run, or "
+        "not so."
     )

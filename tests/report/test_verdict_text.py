@@ -172,18 +172,18 @@ def test_the_outcome_in_one_sentence():
     found = outcome()
     assert expected_matches(found) == 0.5 + 0.25 + 0.125 + 0.25 + 3
     assert headline(found) == (
-        "Of 13 published numbers, 10 were run in their protocol with at least 4 trainings "
-        "(10 verdicts on 8 sets of trainings): 2 match within the margin (of the 10 judged by an "
-        "interval, 4.1 would be expected to if all were right), 3 cannot be told apart, 3 differ "
-        "(2 beyond the margin), 1 are too coarse to test, 1 await more seeds. 3 were not run, or "
-        "not so."
+        "Of 13 published numbers, 10 were run in their protocol with at least 4 trainings. "
+        "10 verdicts on 8 sets of trainings: 2 matches (if every number were right, 4.1 of the 10 "
+        "that have an interval would be expected to match), 3 consistent (no difference seen, "
+        "which is no match), 2 above or below, 1 differs, 1 undecidable, 1 inconclusive. "
+        "3 numbers were not run, or not so."
     )
 
 
 def test_what_is_only_consistent_never_counts_as_a_match():
     consistent = [one for one in outcome() if one.verdict.kind == "consistent"]
-    assert ": 0 match within the margin" in headline(consistent)
-    assert "3 cannot be told apart, 0 differ" in headline(consistent)
+    assert ": 0 matches" in headline(consistent)
+    assert "3 consistent (no difference seen, which is no match)" in headline(consistent)
     told = headline(outcome())
     assert "5" not in told, "the two kinds are never added up"
     assert "%" not in told

@@ -26,7 +26,7 @@ from suite.published.numbers import load
 from suite.report.figures.style import PAGE
 from suite.report.footnotes import reference
 from suite.report.matched import Own, own_results
-from suite.report.verdict_text import SIGNS, with_interval
+from suite.report.verdict_text import SIGNS, chance, with_interval
 
 #: Height in inches of each row, and of all that is around them.
 LINE, AROUND = 0.165, 1.25
@@ -78,7 +78,7 @@ def forest(rows: Sequence[Row]) -> Figure:
     ax.axvspan(-2, 2, color=_OUTER, linewidth=0, zorder=0)
     ax.axvspan(-1, 1, color=_INNER, linewidth=0, zorder=0)
     ax.axvline(0, color="#404040", linewidth=0.7, zorder=1)
-    texts = [(_difference(own), _chance(own), own.verdict.kind) for own in found]
+    texts = [(_difference(own), chance(own.verdict), own.verdict.kind) for own in found]
     offsets = [7.0]
     for column in range(2):
         widest = max(_width(line[column]) for line in [_HEADINGS, *texts])
@@ -197,11 +197,6 @@ def _label(line: Own | str) -> str:
 
 def _difference(own: Own) -> str:
     return with_interval(own.verdict, own.number.metric) or "diverged"
-
-
-def _chance(own: Own) -> str:
-    judged = own.verdict.judgement
-    return "–" if judged is None else f"{100 * judged.chance:.0f} %"
 
 
 def _width(text: str) -> float:

@@ -13,6 +13,7 @@ from suite.published.compare import Row, compare
 from suite.published.counterpart import item_value
 from suite.published.margins import RULE
 from suite.published.numbers import Number, load
+from suite.published.verdicts import DECIDED
 from suite.report.columns import Column, Label, make_table, stamp_columns
 from suite.report.footnotes import KINDS
 from suite.report.format import NONE
@@ -20,7 +21,7 @@ from suite.report.groups import Collection
 from suite.report.matched import MARKS, devices, printed, spread, written
 from suite.report.notes import ORIGIN, diverged_cells, provenance
 from suite.report.render import Table
-from suite.report.verdict_text import headline, legend, sentence, size, with_interval
+from suite.report.verdict_text import chance, headline, legend, sentence, size, with_interval
 
 #: Verdicts that say that our result is another.
 APART = ("above", "below", "differs")
@@ -154,7 +155,6 @@ def _judged(row: Row) -> Iterator[Column]:
     found, metric, judged = row.verdict, row.metric, row.verdict.judgement
     low, high = judged.interval if judged else (None, None)
     inner_low, inner_high = judged.inner if judged else (None, None)
-    chance = judged.chance if judged else None
     scale = "log ratio" if published_metric(metric).by_ratio else "difference"
     margin = NONE if found.margin is None else size(found.margin, metric)
     interval = with_interval(found, metric) or NONE
@@ -169,11 +169,9 @@ def _judged(row: Row) -> Iterator[Column]:
     yield Label(None, "scores_known_before_rule", row.known_before)
     yield Column(None, "floor", judged and judged.floor)
     yield Column(None, "largest_gap", judged and judged.reach)
-    text = NONE if chance is None else f"{100 * chance:.0f} %"
-    yield Column("Chance", "chance_of_match", chance, text)
+    yield Column("Chance", "chance_of_match", judged and judged.chance, chance(found))
     yield Column(None, "largest_spread_ratio", judged and judged.spread)
     yield Column(None, "seeds_needed", judged and judged.needs)
-    yield Column(None, "redrawn_at_most_published", found.redrawn)
     yield Column("Verdict", "verdict", found.kind, verdict(row))
 
 
@@ -232,8 +230,7 @@ def _footnotes(found: Sequence[Row]) -> tuple[str, ...]:
     for row in found:
         if row.verdict.kind in APART and row.preset.tried:
             notes[f"Tried for {row.preset.name}: {' '.join(row.preset.tried)}"] = None
-        judged = row.verdict.judgement is not None or row.verdict.redrawn is not None
-        if judged and row.verdict.assuming:
+        if row.verdict.kind in DECIDED and row.verdict.assuming:
             text = "; ".join(_known(row, item) for item in row.verdict.assuming)
             notes[f"* {row.preset.name} assumes {text}."] = None
     return tuple(notes)

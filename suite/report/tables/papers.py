@@ -100,7 +100,7 @@ def _lines(method: Method) -> Iterator[tuple[str, dict[str, str]]]:
     for label, found in method.ours:
         texts = {key: _own(found[key]) if key in found else NONE for key in method.published}
         yield UNDER + label, texts
-        if any(own.summary.diverged or own.verdict.redrawn is not None for own in found.values()):
+        if any(own.summary.diverged or own.heavy for own in found.values()):
             yield f"{UNDER}median", {key: _number(o, o.summary.median) for key, o in found.items()}
         if any(own.row.class_interval is not None for own in found.values()):
             yield (
