@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import math
 from dataclasses import dataclass
 from functools import cache
@@ -15,7 +14,6 @@ from suite.config.cell import Cell, EvaluationProtocol
 from suite.config.profile import expand, load_profile, profile_names
 from suite.config.profile import shortened as shorten
 from suite.published.compare import Row
-from suite.published.margins import FIXED
 from suite.published.numbers import load
 from suite.published.verdicts import Verdict
 from suite.report.collect import collect
@@ -88,7 +86,6 @@ class Scored:
     evaluation: EvaluationProtocol
     scores: np.ndarray
     diverged_seeds: int = 0
-    began: datetime.datetime = FIXED
     over_classes: float | None = None
 
     def class_interval(self, step):
@@ -108,6 +105,7 @@ def judgement(d, half=0.3, **more):
         "interval": (d - half, d + half),
         "inner": (d - 0.8 * half, d + 0.8 * half),
         "floor": 2.1,
+        "best": 1.9,
         "reach": abs(d) + half,
         "chance": 0.25,
         "spread": math.inf,
@@ -116,7 +114,7 @@ def judgement(d, half=0.3, **more):
     return SimpleNamespace(**{**values, **more})
 
 
-def row(kind, d=0.1, *, of=ACCURACY, reason="", assuming=(), seeds=5, began=FIXED, **more):
+def row(kind, d=0.1, *, of=ACCURACY, reason="", assuming=(), seeds=5, **more):
     """Return a row with a made-up verdict, whose margin is 1; without ``d`` it is not judged.
 
     ``of`` is a setting, and which of its published results.
@@ -127,5 +125,5 @@ def row(kind, d=0.1, *, of=ACCURACY, reason="", assuming=(), seeds=5, began=FIXE
     scores = np.full((seeds, 20, test.steps + 1), 0.5)
     judged = None if d is None else judgement(d, **more)
     verdict = Verdict(kind, d, 1.0, reason, assuming, judged)
-    tested = Scored(cell, test, scores, began=began)
+    tested = Scored(cell, test, scores)
     return Row(preset, result, load().number(result.number), tested, verdict)

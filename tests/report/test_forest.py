@@ -253,17 +253,6 @@ def test_an_interval_across_the_axis_has_two_arrows_and_no_mark():
     assert intervals(ax)[y][0] == ax.get_xlim()
 
 
-def test_a_redrawn_verdict_is_grey_because_it_has_no_interval():
-    made = list(beside("sinusoid/maml", [0.35]))
-    made[0].scores[0, 0, 10] = 30.0  # one task carries the mean of a seed
-    (ax,) = make(rows(made)).axes
-    y = labels(ax).index("sinusoid/maml 5-shot, step 10")
-    assert [mark[2:4] for mark in marks(ax) if mark[1] == y] == [("|", GREY)]
-    assert y not in intervals(ax)
-    assert "consistent" in texts(ax)
-    assert "Grey: not judged by an interval" in CAPTION
-
-
 def many(count):
     """Return so many lines of all kinds, far-out ones and long labels among them."""
     made = []
