@@ -91,7 +91,7 @@ def run_matrix(
         if paths:
             paths.tidy()
         for name in store.set_aside(cells):
-            progress.note(f"set aside, of another description: {name}")
+            progress.note(f"superseded, of another description: {name}")
     summary, start = RunSummary(), time.perf_counter()
     existing, todo = [], []
     for cell in cells:
