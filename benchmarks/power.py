@@ -61,7 +61,7 @@ def power_table(results: Path) -> Table:
         if (preset, number.id) in seen:
             spreads.insert(0, (seen[preset, number.id], "seen"))
         for spread, origin in spreads:
-            found = {(n, k): _chances(number, spread, n, k) for n in SEEDS for k in TRUTHS}
+            found = {(n, k): chances_of(number, spread, n, k) for n in SEEDS for k in TRUTHS}
             rows.append(_row(preset, number, spread, origin, found))
             data += [
                 {
@@ -116,7 +116,8 @@ def _seen(results: Path) -> Iterator[tuple[tuple[str, str], float]]:
             yield key, float((np.log(means) if logs else means).std(ddof=1))
 
 
-def _chances(number: Number, spread: float, seeds: int, true: int) -> np.ndarray:
+def chances_of(number: Number, spread: float, seeds: int, true: int) -> np.ndarray:
+    """Return the chance of each decision at a true difference of ``true`` margins."""
     width = margin(number)
     assert width is not None
     model = ErrorModel(spread**2, seeds, _fixed(number))

@@ -9,9 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import power
 from suite.config import presets as protocols
 from suite.config.profile import expand, load_profile
 from suite.core.version import RESULTS_VERSION
+from suite.published.errors import DECISIONS
+from suite.published.margins import margin
+from suite.published.numbers import load
 from suite.records.store import Store
 from suite.report import write_report
 from suite.report.collect import collect
@@ -96,3 +100,18 @@ def test_rates_of_quick_are_the_choice_of_tune():
         chosen = {key: cell.algorithm[key] for key in choice.parameters}
         assert chosen == choice.parameters, (choice.experiment, choice.variant)
         assert {e.headline for e in cell.protocol.evaluations} == {choice.step}
+
+
+def test_the_chances_of_verdicts_are_those_of_the_present_judge():
+    lines = list(csv.DictReader((RESULTS / "power" / "power.csv").open()))
+    presets = {
+        (preset.name, r.number) for preset in protocols.load().values() for r in preset.results
+    }
+    assert {(line["preset"], line["number"]) for line in lines} == presets
+    for line in lines[:: len(lines) // 7]:
+        number, seeds = load().number(line["number"]), int(line["seeds"])
+        true = int(line["true_difference_in_margins"])
+        found = power.chances_of(number, float(line["spread"]), seeds, true)
+        kept = [float(line[kind]) for kind in DECISIONS]
+        assert found == pytest.approx(kept, abs=0.02)
+        assert float(line["margin"]) == pytest.approx(margin(number))
