@@ -24,7 +24,7 @@ from suite.published.counterpart import (
 )
 from suite.published.margins import known_before
 from suite.published.numbers import Number, load
-from suite.published.verdicts import DECIDED, Verdict, judge, no_value, not_run
+from suite.published.verdicts import SETTLED, Verdict, judge, no_value, not_run
 
 
 class Tested(Protocol):
@@ -98,7 +98,7 @@ class Row:
     @property
     def known_before(self) -> bool:
         """Whether scores of the setting were known when the rule of the margin was chosen."""
-        return self.verdict.kind in DECIDED and known_before(self.preset.name)
+        return self.verdict.kind in SETTLED and known_before(self.preset.name)
 
     @property
     def class_interval(self) -> float | None:

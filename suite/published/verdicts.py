@@ -58,8 +58,8 @@ Kind = Literal[
     "not run",
     "no published value",
 ]
-#: Verdicts that say something about the published number.
-DECIDED = ("matches", "above", "below", "differs", "consistent", "undecidable")
+#: Verdicts that more seeds are not needed for.
+SETTLED = ("matches", "above", "below", "differs", "consistent", "undecidable")
 
 
 @dataclass(frozen=True)

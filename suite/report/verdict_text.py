@@ -11,7 +11,7 @@ from suite.core.statistics import HEADLINE_SEEDS
 from suite.published.compare import Row
 from suite.published.errors import INNER, REACH
 from suite.published.margins import RULE, limits
-from suite.published.verdicts import DECIDED, Verdict
+from suite.published.verdicts import SETTLED, Verdict
 from suite.report.format import NONE
 from suite.report.matched import written
 
@@ -121,7 +121,7 @@ def sentence(row: Row, hours: float | None = None) -> str:
 def marks(row: Row) -> list[str]:
     """Return the marks of a verdict, see `MARKS`."""
     found = row.verdict
-    leans = found.kind in DECIDED and found.assuming
+    leans = found.kind in SETTLED and found.assuming
     return ["*"] * bool(leans) + ["°"] * row.known_before
 
 
@@ -193,7 +193,7 @@ def by_number(rows: Sequence[Row]) -> list[Row]:
 
     If there are several, by variants or devices, the first one counts.
     """
-    kinds = (*DECIDED, "inconclusive", "diverged")
+    kinds = (*SETTLED, "inconclusive", "diverged")
     first: dict[str, Row] = {}
     for row in rows:
         if row.number is None or row.tested is None or row.verdict.kind not in kinds:

@@ -10,7 +10,7 @@ import pytest
 from suite.core import metrics
 from suite.published.margins import limits
 from suite.published.numbers import load
-from suite.published.verdicts import DECIDED, Verdict, not_run
+from suite.published.verdicts import SETTLED, Verdict, not_run
 from suite.report.render import latex_escape
 from suite.report.verdict_text import (
     MARKS,
@@ -79,7 +79,7 @@ def test_an_inconclusive_verdict_says_what_would_decide():
 
 def test_marks_stand_beside_the_verdicts_that_need_them():
     assumed = ("task.split",)
-    for kind in DECIDED:
+    for kind in SETTLED:
         assert sentence(row(kind, assuming=assumed)).endswith(" *")
         assert not sentence(row(kind)).endswith("°")
     assert not sentence(row("inconclusive", assuming=assumed, needs=9)).endswith("*")
@@ -89,7 +89,7 @@ def test_marks_stand_beside_the_verdicts_that_need_them():
 
 
 def test_scores_that_were_known_before_the_rule_are_marked(known):
-    for kind in DECIDED:
+    for kind in SETTLED:
         assert sentence(row(kind)).endswith(" °")
         assert sentence(row(kind, assuming=("task.split",))).endswith(" * °")
     assert not sentence(row("inconclusive", needs=9)).endswith("°"), "nothing was decided"

@@ -13,7 +13,7 @@ from suite.published.compare import Row, compare
 from suite.published.counterpart import item_value
 from suite.published.margins import RULE
 from suite.published.numbers import Number, load
-from suite.published.verdicts import DECIDED
+from suite.published.verdicts import SETTLED
 from suite.report.columns import Column, Label, make_table, stamp_columns
 from suite.report.footnotes import KINDS
 from suite.report.format import NONE
@@ -230,7 +230,7 @@ def _footnotes(found: Sequence[Row]) -> tuple[str, ...]:
     for row in found:
         if row.verdict.kind in APART and row.preset.tried:
             notes[f"Tried for {row.preset.name}: {' '.join(row.preset.tried)}"] = None
-        if row.verdict.kind in DECIDED and row.verdict.assuming:
+        if row.verdict.kind in SETTLED and row.verdict.assuming:
             text = "; ".join(_known(row, item) for item in row.verdict.assuming)
             notes[f"* {row.preset.name} assumes {text}."] = None
     return tuple(notes)
