@@ -371,7 +371,7 @@ def test_an_edited_profile_supersedes_its_records_without_deleting_them(folder):
     (folder / "tiny.toml").write_text(PROFILE.replace("steps = 6", "steps = 7"))
     again = run(folder)
     assert again.exit_code == 0, again.output
-    assert again.output.count("set aside") == 2
+    assert again.output.count("superseded, of another description") == 2
     assert len(records(folder)) == 2
     old = folder / "out" / "records" / "tiny" / "superseded"
     assert len(list(old.glob("*.json"))) == len(list(old.glob("*.npz"))) == 2
