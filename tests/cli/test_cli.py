@@ -398,7 +398,7 @@ def test_a_record_by_another_number_of_processes_is_the_cells(folder):
     made = [record["result_sha256"] for record in records(folder)]
     again = run(folder, "--processes", "2")
     assert "2 already there" in again.output
-    assert "set aside" not in again.output
+    assert "superseded" not in again.output
     assert [record["result_sha256"] for record in records(folder)] == made
 
 
