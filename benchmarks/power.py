@@ -23,11 +23,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from suite.config import presets
 from suite.core.metrics import published_metric
-from suite.core.statistics import HEADLINE_SEEDS, NORMAL_95, seed_means
+from suite.core.statistics import HEADLINE_SEEDS
 from suite.published.compare import Row, compare
 from suite.published.errors import DECISIONS, ErrorModel, VariancePart, chances
 from suite.published.margins import RULE, margin
 from suite.published.numbers import Number, load
+from suite.published.verdicts import published_task_error
 from suite.records.files import write_atomically
 from suite.records.store import Store
 from suite.report.collect import collect
@@ -110,10 +111,8 @@ def _seen(results: Path) -> Iterator[tuple[tuple[str, str], float]]:
     rows: list[Row] = compare(collect(Store(results, "paper")).groups, ())
     for row in rows:
         if row.number and row.verdict.judgement and row.summary.seeds >= HEADLINE_SEEDS:
-            means = seed_means(row.scores)
-            logs = published_metric(row.metric).by_ratio
-            key = row.preset.name, row.number.id
-            yield key, float((np.log(means) if logs else means).std(ddof=1))
+            between = row.verdict.judgement.model.between
+            yield (row.preset.name, row.number.id), float(np.sqrt(between))
 
 
 def chances_of(number: Number, spread: float, seeds: int, true: int) -> np.ndarray:
@@ -128,8 +127,8 @@ def _fixed(number: Number) -> tuple[VariancePart, ...]:
     """Return the error of a published number over its tasks."""
     if published_metric(number.metric).by_ratio:
         return ()  # the paper's own tasks are drawn again
-    if number.pm_kind == "tasks" and number.pm is not None:
-        return (VariancePart((number.pm / NORMAL_95) ** 2, (number.pm_n or 600) - 1),)
+    if (published := published_task_error(number)) is not None:
+        return (published,)
     share = number.value / 100
     # An episode's images depend on one another, which widens a binomial's spread by a tenth.
     one = (110 * math.sqrt(share * (1 - share) / (number.ways or 1))) ** 2

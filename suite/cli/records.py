@@ -91,7 +91,8 @@ def cite(options: dict) -> None:
     store = selection.store(options)
     if not store.folder.is_dir():
         load_profile(options["profile"])  # a name that nobody knows is a slip
-    click.echo(cited(store.results, store.profile), nl=False)
+    presets = _presets(options["profile"])
+    click.echo(cited(store.results, store.profile, presets), nl=False)
 
 
 COMMANDS = (report, merge, verify, cite)

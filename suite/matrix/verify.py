@@ -41,7 +41,7 @@ def verify(
     by_label = {record.cell.label: record for record in records}
     for label in rerun:
         if label not in by_label:
-            raise UserError(f"there is no valid record of {label!r}; `--list` shows the cells.")
+            raise UserError(f"{label!r} has no valid record; `--list` shows the cells.")
     drawn: dict[str, str] = {}
     for record in records:
         name = file_stem(record.cell)

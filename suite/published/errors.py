@@ -18,7 +18,7 @@ Decisions, with d the difference, m the margin, h95 and h92 the half widths of i
     inconclusive   none of these, but one of them if h were that of `REACH` trainings at the same d,
                    or h95 <= 2 m only then
     consistent     h95 <= 2 m          a true difference of 3 m is called so in at most 16 %
-    undecidable    h95 > 2 m, and no trainings of ours would change it
+    undecidable    h95 > 2 m, and `REACH` trainings of ours would not change it
 
 The degrees of freedom are those of Welch and Satterthwaite, which are an approximation.
 """

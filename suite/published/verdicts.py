@@ -14,8 +14,9 @@ decision on a difference is explained in `suite.published.errors`, the margin in
 - the rounding of the published number.
 
 A few tasks may carry a mean of errors. On the paper's own tasks that is no fault of the interval,
-which is over trainings; the logarithm keeps it honest. If a task diverged, there is no mean, and no
-number of trainings would make one: the number is then *undecidable*, and medians stand beside it.
+which is over trainings; the logarithm keeps it honest. If a task diverged, the mean does not exist,
+and more trainings would not change that: the number is then *undecidable*, and medians stand beside
+it.
 """
 
 from __future__ import annotations
@@ -195,7 +196,7 @@ def judge(
     if episodes < 2:
         return without("inconclusive", "one test episode: the spread between them is unknown")
     if not math.isfinite(difference):
-        return without("inconclusive", "a mean is 0: there is no ratio")
+        return without("inconclusive", "a mean is 0, so the ratio does not exist")
     if width is None:
         return without("inconclusive", f"no margin is set for {number.metric} in this setting")
     model = error_model(scores, number, their_tasks=their_tasks, own_tasks=own_tasks)
@@ -277,11 +278,8 @@ def error_model(
     if not own_tasks:
         fixed.append(VariancePart(common / episodes, episodes - 1))
     pm, n, runs = number.pm, number.pm_n, 1.0
-    if number.pm_kind == "tasks" and pm is not None:
-        # If the number of tasks is unknown, the paper's interval is taken as a normal one.
-        fixed.append(VariancePart((pm / NORMAL_95) ** 2 / theirs, n - 1 if n else math.inf))
-    elif number.pm_kind == "tasks_std" and pm is not None and n is not None:
-        fixed.append(VariancePart(pm**2 / n / theirs, n - 1))
+    if (published := published_task_error(number)) is not None:
+        fixed.append(VariancePart(published.variance / theirs, published.degrees))
     elif number.pm_kind == "seeds_std" and pm is not None and n is not None:
         # Like ours, their mean over seeds also has an error over tasks, which is not given.
         fixed += [
@@ -293,6 +291,17 @@ def error_model(
         # The error is that of one of our trainings, tested on the same number of tasks.
         fixed.append(VariancePart(one_run / (n or episodes), episodes - 1))
     return ErrorModel(between, seeds, tuple(fixed), runs)
+
+
+def published_task_error(number: Number) -> VariancePart | None:
+    """Return the error of a number over its test tasks, in its unit, if its ± gives it."""
+    pm, n = number.pm, number.pm_n
+    if number.pm_kind == "tasks" and pm is not None:
+        # If the number of tasks is unknown, the paper's interval is taken as a normal one.
+        return VariancePart((pm / NORMAL_95) ** 2, n - 1 if n else math.inf)
+    if number.pm_kind == "tasks_std" and pm is not None and n is not None:
+        return VariancePart(pm**2 / n, n - 1)
+    return None
 
 
 @cache

@@ -87,8 +87,13 @@ def _delete_others(folder: Path, names: Collection[str], kinds: Collection[str])
                 ) from error
 
 
-def cited(results: Path, profile: str) -> str:
+def cited(results: Path, profile: str, presets: Sequence[Preset] = ()) -> str:
     """Return the citation of a profile's records, or of the suite if there are no records.
+
+    Args:
+        results: results folder.
+        profile: name of the profile.
+        presets: settings that the profile would run, as in `write_report`.
 
     Raises:
         UserError: if the records must not be combined in one table.
@@ -97,4 +102,4 @@ def cited(results: Path, profile: str) -> str:
     if not store.records():
         return citation(None)
     collection = collect(store)
-    return citation(collection, rows(collection))
+    return citation(collection, rows(collection, presets))

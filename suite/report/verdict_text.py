@@ -211,7 +211,7 @@ def headline(rows: Sequence[Row]) -> str:
     intervals = sum(row.verdict.judgement is not None for row in run)
     told = {
         "matches": counts["matches"],
-        "consistent (no difference seen, which is no match)": counts["consistent"],
+        "consistent (no difference seen, which is not a match)": counts["consistent"],
         "above or below": counts["above"] + counts["below"],
         **{k: counts[k] for k in ("differs", "undecidable", "inconclusive", "diverged")},
     }

@@ -132,7 +132,7 @@ def test_arrays_without_a_record_are_named(results):
 
 
 def test_no_such_cell_and_no_records(results, tmp_path):
-    assert "no valid record of 'x'" in run(results, "verify", "--rerun", "x").output
+    assert "'x' has no valid record" in run(results, "verify", "--rerun", "x").output
     (tmp_path / "out" / "records" / "tiny").rename(tmp_path / "elsewhere")
     said = run(results, "verify")
     assert said.exit_code == 2

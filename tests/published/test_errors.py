@@ -114,6 +114,15 @@ def test_wrong_decisions_are_rare(seeds):
             assert at[3.0]["consistent"] < 0.17 + slack
 
 
+def test_equal_results_of_wide_trainings_are_rarely_beyond():
+    """With trainings that spread by more than a margin, the bound is that of the interval."""
+    rng, count = np.random.default_rng(2), 4000
+    for spread in (1.5, 3.0, 6.0):
+        for seeds in (4, 10):
+            beyond = chances(0.0, ErrorModel(spread**2, seeds), 1.0, rng, count)[1]
+            assert beyond < 0.05 + 3 * math.sqrt(0.05 / count)
+
+
 def test_equal_results_match_where_there_is_power():
     strong = ErrorModel(0.01, 5)
     rng = np.random.default_rng(0)

@@ -155,7 +155,7 @@ def test_a_task_that_carries_the_mean_widens_the_interval_over_trainings_alone()
 def test_a_mean_of_zero_has_no_ratio(zero):
     found = judge(zero, regression())
     assert (found.kind, found.interval) == ("inconclusive", None)
-    assert found.reason == "a mean is 0: there is no ratio"
+    assert found.reason == "a mean is 0, so the ratio does not exist"
 
 
 def test_the_rounding_is_that_of_the_table():

@@ -169,7 +169,7 @@ def test_the_outcome_in_one_sentence():
     assert expected_matches(by_number(found)) == 0.5 + 0.25 + 0.125 + 0.25 + 3
     assert headline(found) == (
         "Of 13 published numbers, 11 were run in their protocol with at least 4 trainings: "
-        "2 matches, 3 consistent (no difference seen, which is no match), 2 above or below, "
+        "2 matches, 3 consistent (no difference seen, which is not a match), 2 above or below, "
         "1 differs, 1 undecidable, 1 inconclusive, 1 diverged. If every number were right, 4.1 of "
         "the 10 that have an interval would be expected to match. 2 numbers were not run, or not "
         "so."
@@ -185,7 +185,7 @@ def test_a_number_counts_once():
 def test_what_is_only_consistent_never_counts_as_a_match():
     consistent = [one for one in outcome() if one.verdict.kind == "consistent"]
     assert "matches" not in headline(consistent)
-    assert "3 consistent (no difference seen, which is no match)" in headline(consistent)
+    assert "3 consistent (no difference seen, which is not a match)" in headline(consistent)
     told = headline(outcome())
     assert "5" not in told, "the two kinds are never added up"
     assert "%" not in told
