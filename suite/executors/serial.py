@@ -8,7 +8,7 @@ from functools import partial
 
 import torch
 
-from suite.cell.run import run_cell
+from suite.cell.run import nothing, run_cell
 from suite.config.cell import Cell
 from suite.core import signals
 from suite.core.errors import UserError
@@ -42,7 +42,7 @@ class Serial:
 
 
 def compute_in_process(
-    cell: Cell, work: RunWork, alone: bool, pause: Callable[[], None] = lambda: None
+    cell: Cell, work: RunWork, alone: bool, pause: Callable[[], None] = nothing
 ) -> Outcome:
     """Compute a cell in this process; ``alone`` and ``pause`` are those of `run_cell`."""
     device, keeper = torch.device(cell.numerics.device), work.checkpoint(cell)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import math
 from dataclasses import dataclass
 from functools import cache
@@ -17,8 +19,14 @@ from suite.published.compare import Row
 from suite.published.numbers import load
 from suite.published.verdicts import Verdict
 from suite.report.collect import collect
+from suite.report.render import comma_separated
 from suite.report.tables.comparison import rows
 from tests.report.builder import record, write
+
+
+def lines(table):
+    """Return the lines of a table's CSV file."""
+    return list(csv.DictReader(io.StringIO(comma_separated(table))))
 
 
 @cache

@@ -186,3 +186,10 @@ def test_the_paragraph_compiles(tmp_path):
     told = cite(tmp_path, *made, profile="a_b").split("\n\n")[1]
     assert "Verdicts" in told
     compiles(tmp_path, told)
+
+
+def test_what_was_not_run_is_counted_and_not_cited(tmp_path):
+    collection, found = collected(tmp_path, *seeds("sinusoid/maml", (0.67,) * 4), profile="paper")
+    text = citation(collection, found)
+    assert "Of 43 published numbers" in " ".join(text.split())
+    assert "{reptile," not in text

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
-
 import numpy as np
 import pytest
 from scipy import stats
@@ -12,9 +9,9 @@ from scipy import stats
 from suite.config import presets as protocols
 from suite.published.numbers import load
 from suite.report.layouts import LAYOUTS
-from suite.report.render import UNDER, comma_separated, latex, markdown
+from suite.report.render import UNDER, latex, markdown
 from suite.report.tables.papers import paper_tables
-from tests.report.beside import altered, cells, collected, on, scores, seeds, short
+from tests.report.beside import altered, cells, collected, lines, on, scores, seeds, short
 from tests.report.builder import record
 from tests.report.typeset import compiles, needs_pdflatex
 
@@ -44,10 +41,6 @@ def under(table, method, block=0):
 def published(table, method, block=0):
     rows = table.rows[table.blocks[block].row :]
     return next(list(row[1:]) for row in rows if row[0] == method)
-
-
-def lines(table):
-    return list(csv.DictReader(io.StringIO(comma_separated(table))))
 
 
 def note(table, start):

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 
 import numpy as np
 import pytest
 
 from suite.report.collect import collect
-from suite.report.render import Bold, comma_separated, markdown
+from suite.report.render import Bold, markdown
 from suite.report.tables.protocol import protocol_table
 from suite.report.tables.scores import difference_table, score_table
 from suite.report.tables.timing import timing_table
+from tests.report.beside import lines
 from tests.report.builder import GLYPHS, cell, record, timing, write
 
 T3 = 3.182446305  # t(0.975, 3)
@@ -38,10 +37,6 @@ def cells(table, algorithm):
     column = table.columns.index("Algorithm")
     (row,) = [row for row in table.rows if row[column] == algorithm]
     return dict(zip(table.columns, row, strict=True))
-
-
-def lines(table):
-    return list(csv.DictReader(io.StringIO(comma_separated(table))))
 
 
 def flat(*means):
