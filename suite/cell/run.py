@@ -124,13 +124,13 @@ def _run(
     try:
         theta, carried, seconds = _train(setup, workers, curves, report, checkpoint, pause)
     except Diverged as reason:
-        nothing: dict[str, Any] = {
+        without: dict[str, Any] = {
             "results": None,
             "result_sha256": None,
             "timing": None,
             "memory": workers.peak(),
         }
-        return Record(status="diverged", reason=str(reason), **base, **nothing), {}
+        return Record(status="diverged", reason=str(reason), **base, **without), {}
     base["provenance"] = came_from.model_copy(update={"resumed": curves.resumed})
     trained = time.perf_counter()
     context = EpisodeContext(setup.inner_stream.child("test"), inner_state=carried)

@@ -58,9 +58,8 @@ def citation(collection: Collection | None, rows: Sequence[Row] = ()) -> str:
         heading, entry = "How to cite", _suite(__version__)
     else:
         described = [items_of(runs.cell) for runs in collection.runs]
-        ran = [row for row in rows if row.tested is not None]
-        papers = [row.preset.paper for row in ran]
-        papers += [row.number.paper for row in ran if row.number is not None]
+        papers = [row.preset.paper for row in rows]
+        papers += [row.number.paper for row in rows if row.number is not None]
         text = " ".join((_made(collection), _used(described), *_compared(rows), *verdicts(rows)))
         heading, entry = "For the methods section, in LaTeX", _suite_of(collection)
     papers += [key for _, keys in (*_algorithms(described), *_data(described)) for key in keys]
